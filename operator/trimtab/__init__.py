@@ -1,0 +1,1 @@
+"""Trimtab keeps LLM serving on Kubernetes at its latency targets for the least money."""

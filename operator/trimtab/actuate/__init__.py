@@ -1,0 +1,1 @@
+"""Writes a Plan to the cluster: children, status, events. Never decides."""

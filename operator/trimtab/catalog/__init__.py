@@ -1,0 +1,1 @@
+"""Facts that ship with Trimtab: accelerators, model geometries, node labels, dated prices."""

@@ -1,0 +1,1 @@
+"""Runs it all: kopf handlers, the planning loop, the lease, the watchdog."""

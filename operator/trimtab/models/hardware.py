@@ -1,0 +1,87 @@
+"""Accelerators and model geometries, as the performance model needs them."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Accelerator:
+    """One device. Peaks are dense; bandwidths are one-way."""
+
+    name: str
+    """Catalogue name, such as nvidia-h100-sxm."""
+    short_name: str
+    """What fits in a table, such as h100."""
+    vendor: str
+    family: str
+    """Devices of one family behave alike: hopper, ada, ampere, cdna3, tpu."""
+    memory_bytes: float
+    bandwidth: float
+    """Memory bandwidth, bytes/s."""
+    bf16_flops: float
+    fp8_flops: float | None
+    int8_ops: float | None
+    fp4_flops: float | None
+    link_bandwidth: float
+    """One-way bandwidth between two devices of a node, bytes/s."""
+    watts: float | None
+    resource_name: str
+    """Kubernetes extended resource."""
+    confidence: float = 1.0
+    """1 for a sourced data sheet and a fitted family, less where figures are guessed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelGeometry:
+    """What of a model decides its speed. Parameter counts are computed from it."""
+
+    name: str
+    layers: int
+    hidden: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    intermediate: int
+    vocab: int
+    tied_embeddings: bool = False
+    experts: int = 0
+    """Routed experts; 0 means dense."""
+    active_experts: int = 0
+    expert_intermediate: int = 0
+    shared_experts: int = 0
+    dense_layers: int = 0
+    """Leading layers without experts."""
+    kv_lora_rank: int = 0
+    """Latent width of multi-head latent attention; 0 means ordinary attention."""
+    query_lora_rank: int = 0
+    rope_head_dim: int = 0
+    sliding_window: int = 0
+    """Tokens that a windowed layer sees; 0 means none is windowed."""
+    windowed_layers: int = 0
+    native_weight_bytes: float | None = None
+    """Bytes per parameter where a checkpoint ships quantised (gpt-oss), else None."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parallelism:
+    """How one replica spreads over devices."""
+
+    tensor: int = 1
+    pipeline: int = 1
+
+    @property
+    def devices(self) -> int:
+        """Devices of one replica."""
+        return self.tensor * self.pipeline
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineSettings:
+    """The engine's settings that decide its speed and memory."""
+
+    weight_dtype: str = "none"
+    """A value of api.llmdeployment.Quantization."""
+    kv_dtype: str = "auto"
+    max_model_len: int = 8192
+    max_num_seqs: int = 256
+    max_num_batched_tokens: int = 8192
+    memory_utilization: float = 0.9

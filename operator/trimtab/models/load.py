@@ -1,0 +1,63 @@
+"""Demand as it is asked and measured: token shapes, arrivals, queues, latencies."""
+
+from dataclasses import dataclass
+
+from trimtab.models.signals import Missing, Signal
+
+_NONE = Missing(why="not collected")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenShape:
+    """Mean lengths of requests, in tokens, and the share of prompt tokens found in the cache."""
+
+    input_tokens: float
+    output_tokens: float
+    prefix_hit: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LatencyTargets:
+    """Targets in seconds, each at `percentile` (0.5 to 0.99). None means no target."""
+
+    percentile: float = 0.95
+    ttft_s: float | None = None
+    itl_s: float | None = None
+    e2e_s: float | None = None
+
+    @property
+    def any(self) -> bool:
+        """Whether there is a target at all."""
+        return not (self.ttft_s is None and self.itl_s is None and self.e2e_s is None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ObservedLoad:
+    """What the replicas of one deployment report, summed over them unless said otherwise."""
+
+    arrival_rps: Signal = _NONE
+    """Requests per second that arrived over the window: served, queued and rejected ones."""
+    input_tokens: Signal = _NONE
+    """Mean prompt length over the window, in tokens. Missing without traffic."""
+    output_tokens: Signal = _NONE
+    """Mean answer length over the window, in tokens. Missing without traffic."""
+    prefix_hit: Signal = _NONE
+    """Share of prompt tokens found in the prefix cache, 0 to 1."""
+    waiting: Signal = _NONE
+    """Requests in the queues."""
+    running: Signal = _NONE
+    """Requests in the batches."""
+    kv_utilization: Signal = _NONE
+    """Share of KV blocks in use on the fullest replica, 0 to 1."""
+    ttft_s: Signal = _NONE
+    """TTFT at the policy's percentile, in seconds. Missing without traffic."""
+    itl_s: Signal = _NONE
+    """Inter-token latency at the policy's percentile, in seconds. Missing without traffic."""
+    e2e_s: Signal = _NONE
+    """End-to-end latency at the policy's percentile, in seconds. Missing without traffic."""
+    slo_attainment: Signal = _NONE
+    """Share of requests within the targets, the least over the targets. Missing without traffic."""
+    source_error: str | None = None
+    """Why Prometheus as a whole could not be asked, or None."""
+    configured: bool = True
+    """Whether there is a metrics source at all."""

@@ -1,0 +1,48 @@
+"""What one replica can do, with where the figure comes from and how sure it is."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Provenance(StrEnum):
+    """Where a performance figure comes from, best last."""
+
+    ESTIMATED = "estimated"
+    CALIBRATED = "calibrated"
+    MEASURED = "measured"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LatencyPrediction:
+    """Predicted latencies of one replica under a load, in seconds, at a stated percentile."""
+
+    ttft_s: float
+    itl_s: float
+    e2e_s: float
+    kv_utilization: float
+    concurrency: float
+    """Requests in flight."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplicaCapacity:
+    """The largest request rate of one replica at which every target holds."""
+
+    max_rps: float
+    at_max: LatencyPrediction
+    """Latencies at `max_rps`."""
+    provenance: Provenance
+    uncertainty: float
+    """Relative standard error of `max_rps`; costs headroom."""
+    kv_tokens: int
+    """Tokens that the KV cache of one replica holds."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Infeasible:
+    """Why a candidate cannot serve, whatever its count."""
+
+    reason: str
+    """DoesNotFit, MissesTTFT, MissesITL, MissesE2E, UnknownModel, UnknownAccelerator, ..."""
+    message: str
+    """One sentence with the figures."""

@@ -1,0 +1,131 @@
+"""The policy in force for one deployment: its own fields, its ServingPolicy's, our defaults."""
+
+from dataclasses import dataclass
+from typing import TypeVar
+
+from trimtab.api.llmdeployment import (
+    LLMDeploymentSpec,
+    Mode,
+    PlacementSpec,
+)
+from trimtab.api.policy import (
+    Baseline,
+    CapacityType,
+    CostPolicy,
+    LatencyPolicy,
+    Objective,
+    ScalingPolicy,
+    ServingPolicySpec,
+)
+from trimtab.errors import InvalidInput
+from trimtab.models.load import LatencyTargets, TokenShape
+from trimtab.units import parse_decimal, parse_duration
+
+_Policy = TypeVar("_Policy", LatencyPolicy, CostPolicy, ScalingPolicy)
+
+DEFAULT_PERCENTILE = 95
+DEFAULT_PRIORITY = 100
+DEFAULT_MIN_REPLICAS = 1
+DEFAULT_MAX_REPLICAS = 10
+DEFAULT_INPUT_TOKENS = 512
+DEFAULT_OUTPUT_TOKENS = 256
+DEFAULT_CAPACITY_TYPES = (CapacityType.ON_DEMAND, CapacityType.RESERVED)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EffectivePolicy:
+    """What holds for a deployment, with nothing left to look up. Times are seconds."""
+
+    targets: LatencyTargets
+    objective: Objective
+    capacity_types: tuple[CapacityType, ...]
+    max_usd_per_hour: float | None
+    baseline: Baseline | None
+    min_replicas: int
+    max_replicas: int
+    scale_to_zero_after_s: float | None
+    scale_down_window_s: float | None
+    """None: the platform's window."""
+    placement: PlacementSpec
+    shape: TokenShape
+    """The prior of the token shape."""
+    prior_rps: float | None
+    """The prior of the request rate."""
+    priority: int
+    mode: Mode
+
+
+def resolve(spec: LLMDeploymentSpec, policy: ServingPolicySpec | None) -> EffectivePolicy:
+    """Return the policy in force: inline fields win over `policy`, which wins over the defaults.
+
+    Raises:
+        InvalidInput: The fields contradict each other once they are merged.
+    """
+    latency = _merge(LatencyPolicy, spec.latency, policy.latency if policy else None)
+    cost = _merge(CostPolicy, spec.cost, policy.cost if policy else None)
+    scaling = _merge(ScalingPolicy, spec.scaling, policy.scaling if policy else None)
+    minimum = DEFAULT_MIN_REPLICAS if scaling.min_replicas is None else scaling.min_replicas
+    maximum = scaling.max_replicas
+    if maximum is None:
+        maximum = max(DEFAULT_MAX_REPLICAS, minimum)
+    if minimum > maximum:
+        raise InvalidInput(
+            "spec.scaling.minReplicas",
+            f"{minimum} is more than maxReplicas, which is {maximum}",
+            "Lower minReplicas or raise maxReplicas, here or in the ServingPolicy",
+        )
+    if scaling.scale_to_zero_after is not None and minimum > 0:
+        raise InvalidInput(
+            "spec.scaling.scaleToZeroAfter",
+            f"it can never happen while minReplicas is {minimum}",
+            "Set minReplicas to 0 or remove scaleToZeroAfter",
+        )
+    workload = spec.workload
+    return EffectivePolicy(
+        targets=LatencyTargets(
+            percentile=(latency.percentile or DEFAULT_PERCENTILE) / 100,
+            ttft_s=_seconds(latency.time_to_first_token, "spec.latency.timeToFirstToken"),
+            itl_s=_seconds(latency.inter_token_latency, "spec.latency.interTokenLatency"),
+            e2e_s=_seconds(latency.end_to_end, "spec.latency.endToEnd"),
+        ),
+        objective=cost.objective or Objective.MINIMIZE_COST,
+        capacity_types=tuple(cost.capacity_types or DEFAULT_CAPACITY_TYPES),
+        max_usd_per_hour=(
+            None
+            if cost.max_per_hour is None
+            else parse_decimal(cost.max_per_hour, "spec.cost.maxPerHour")
+        ),
+        baseline=cost.baseline,
+        min_replicas=minimum,
+        max_replicas=maximum,
+        scale_to_zero_after_s=_seconds(
+            scaling.scale_to_zero_after, "spec.scaling.scaleToZeroAfter"
+        ),
+        scale_down_window_s=_seconds(scaling.scale_down_window, "spec.scaling.scaleDownWindow"),
+        placement=spec.placement or PlacementSpec(),
+        shape=TokenShape(
+            input_tokens=workload.input_tokens if workload else DEFAULT_INPUT_TOKENS,
+            output_tokens=workload.output_tokens if workload else DEFAULT_OUTPUT_TOKENS,
+            prefix_hit=(
+                parse_decimal(workload.prefix_hit_ratio, "spec.workload.prefixHitRatio")
+                if workload and workload.prefix_hit_ratio
+                else 0.0
+            ),
+        ),
+        prior_rps=(
+            parse_decimal(workload.requests_per_second, "spec.workload.requestsPerSecond")
+            if workload and workload.requests_per_second
+            else None
+        ),
+        priority=DEFAULT_PRIORITY if spec.priority is None else spec.priority,
+        mode=spec.mode or Mode.AUTO,
+    )
+
+
+def _merge(kind: type[_Policy], inline: _Policy | None, named: _Policy | None) -> _Policy:
+    base = named or kind()
+    return base if inline is None else base.model_copy(update=inline.model_dump(exclude_none=True))
+
+
+def _seconds(text: str | None, field: str) -> float | None:
+    return None if text is None else parse_duration(text, field)

@@ -1,0 +1,64 @@
+"""A measured number and how far it can be trusted. Unknown is never zero."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fresh:
+    """A finite value, complete and recent."""
+
+    value: float
+    age_s: float = 0.0
+    kind: Literal["fresh"] = "fresh"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Partial:
+    """A finite, recent value that only some of the replicas contributed to."""
+
+    value: float
+    reporting: int
+    expected: int
+    kind: Literal["partial"] = "partial"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stale:
+    """The last value that was seen, too old to act on."""
+
+    value: float
+    age_s: float
+    kind: Literal["stale"] = "stale"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Missing:
+    """No sample exists."""
+
+    why: str
+    kind: Literal["missing"] = "missing"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Invalid:
+    """A sample exists but is no usable number: not finite, negative, or out of range."""
+
+    why: str
+    kind: Literal["invalid"] = "invalid"
+
+
+Signal = Fresh | Partial | Stale | Missing | Invalid
+
+
+def fresh_value(signal: Signal) -> float | None:
+    """Return the value that may be acted on in both directions, or None."""
+    return signal.value if isinstance(signal, Fresh) else None
+
+
+def at_least(signal: Signal) -> float | None:
+    """Return a value that the truth is not below, for scaling up only, or None.
+
+    What some replicas report is a lower bound of what all of them do.
+    """
+    return signal.value if isinstance(signal, Fresh | Partial) else None

@@ -1,0 +1,1 @@
+"""Reads the world into a Snapshot: cluster objects, Prometheus, prices. Never writes."""

@@ -1,0 +1,1 @@
+"""The decision: `plan(snapshot, config)`. Pure, deterministic, without I/O and clock."""

@@ -1,0 +1,1 @@
+"""Simulated engines and fleets that run the production planner on a trace."""
