@@ -1,0 +1,94 @@
+# The index of our habits. `make help` lists them.
+# Everything that is set up lands in .venv and under $(TRIMTAB_CACHE); nothing else is touched.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+TRIMTAB_CACHE ?= $(HOME)/.cache/trimtab
+export TRIMTAB_CACHE
+
+BIN := .venv/bin
+STAMP := .venv/.ready
+SOURCES := operator tests e2e
+
+.PHONY: help
+help: ## Show this list
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
+
+$(STAMP): pyproject.toml requirements/dev.txt
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else "trimtab needs Python 3.11 or newer, and $(PYTHON) is %d.%d. Name another one: make PYTHON=python3.12 …" % v[:2])'
+	@echo "Installing pinned packages into .venv (about a minute the first time) …"
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $(STAMP)
+
+.PHONY: setup
+setup: $(STAMP) ## Install the pinned packages into .venv
+
+.PHONY: cluster-binaries
+cluster-binaries: $(STAMP) ## Build the local cluster's binaries, once (about 15 minutes cold)
+	@PYTHONPATH=e2e $(BIN)/python -m trimtab_e2e.cluster build
+
+.PHONY: demo
+demo: $(STAMP) cluster-binaries ## Show the main job on a real control plane with fake GPU nodes (5 minutes)
+	@PYTHONPATH=e2e $(BIN)/python -m trimtab_e2e.demo
+
+.PHONY: test
+test: verify lint types test-fast test-integration test-e2e ## Everything that CI runs
+
+.PHONY: test-fast
+test-fast: $(STAMP) ## Unit, property and golden tests; no cluster
+	@echo "== unit, property and golden tests"
+	@$(BIN)/python -m pytest -q tests/unit tests/property tests/golden
+
+.PHONY: test-integration
+test-integration: $(STAMP) cluster-binaries ## Tests against a real API server and a real Prometheus
+	@echo "== integration tests (real kube-apiserver, etcd, scheduler, controllers, Prometheus)"
+	@$(BIN)/python -m pytest -q tests/integration
+
+.PHONY: test-e2e
+test-e2e: $(STAMP) cluster-binaries ## The short end-to-end run: the demo's job, judged
+	@echo "== short end-to-end run"
+	@$(BIN)/python -m pytest -q e2e/tests -m "not long"
+
+.PHONY: e2e
+e2e: $(STAMP) cluster-binaries ## All end-to-end tests, the long ones too
+	@$(BIN)/python -m pytest -q e2e/tests
+
+.PHONY: lint
+lint: $(STAMP) ## Style, and imports that go one way
+	@echo "== ruff and import-linter"
+	@$(BIN)/ruff format --check $(SOURCES)
+	@$(BIN)/ruff check $(SOURCES)
+	@$(BIN)/lint-imports
+
+.PHONY: types
+types: $(STAMP) ## Strict type checking
+	@echo "== mypy --strict"
+	@$(BIN)/mypy $(SOURCES)
+
+.PHONY: fmt
+fmt: $(STAMP) ## Format the code
+	@$(BIN)/ruff format $(SOURCES)
+	@$(BIN)/ruff check --fix $(SOURCES)
+
+.PHONY: generate
+generate: $(STAMP) ## Write what is generated: CRDs and the API reference
+	@$(BIN)/trimtab crds write
+
+.PHONY: verify
+verify: $(STAMP) ## Fail when something generated is not what the code would write
+	@echo "== generated files"
+	@$(BIN)/trimtab crds check
+
+.PHONY: requirements
+requirements: ## Pin the dependencies anew (needs uv)
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header pyproject.toml -o requirements/runtime.txt
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --extra dev pyproject.toml -o requirements/dev.txt
+
+.PHONY: clean
+clean: ## Remove .venv and caches in this folder; the cluster's binaries stay
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache build dist site
