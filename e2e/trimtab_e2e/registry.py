@@ -1,0 +1,114 @@
+"""Where clusters live on disk, which exist, and which ports each of them holds."""
+
+import contextlib
+import fcntl
+import json
+import random
+import secrets
+import shutil
+import socket
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from trimtab_e2e.binaries import cache_dir
+from trimtab_e2e.errors import StartFailed
+
+PORT_NAMES = ("etcd", "etcd-peer", "apiserver", "prometheus", "fleet")
+
+# Below the range that kernels take for outgoing connections, so that no passing connection
+# sits on a port between our choosing it and a program's binding it.
+_PORTS = range(20_000, 30_000)
+_STATE = "cluster.json"
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a cluster consists of besides its control plane."""
+
+    kwok: bool = True
+    prometheus: bool = True
+    scrape_interval_s: int = 5
+    operator_metrics: str | None = None  # HOST:PORT of the operator's own /metrics
+    kubeconfig: str | None = None  # of the cluster to use, where one is given
+
+
+@dataclass
+class State:
+    """What `down` and `status` must know about a cluster that another process started."""
+
+    name: str
+    provider: str  # own, kind or given: see providers.py
+    folder: Path
+    ports: dict[str, int]
+    options: Options
+    pids: dict[str, int] = field(default_factory=dict)
+
+    def save(self) -> None:
+        """Write the state, atomically, because other processes read it at any time."""
+        document = asdict(self) | {"folder": str(self.folder)}
+        temporary = self.folder / f".{_STATE}"
+        temporary.write_text(json.dumps(document, indent=1))
+        temporary.rename(self.folder / _STATE)
+
+
+def create(name: str, provider: str, options: Options) -> State:
+    """Make a new cluster's folder and reserve its ports."""
+    root = _root()
+    root.mkdir(parents=True, exist_ok=True)
+    with _lock(root):
+        folder = root / f"{name}-{secrets.token_hex(3)}"
+        folder.mkdir(mode=0o700)  # it holds credentials
+        state = State(name, provider, folder, _free_ports(), options)
+        state.save()
+    return state
+
+
+def load_all() -> list[State]:
+    """Give every cluster that has a folder, running or not, by name."""
+    states = [_load(path) for path in sorted(_root().glob(f"*/{_STATE}"))]
+    return [state for state in states if state is not None]
+
+
+def remove(state: State) -> None:
+    """Forget a cluster: delete its folder, and with it the reservation of its ports."""
+    shutil.rmtree(state.folder, ignore_errors=True)
+
+
+def _root() -> Path:
+    return cache_dir() / "clusters"
+
+
+def _load(path: Path) -> State | None:
+    try:
+        document = json.loads(path.read_text())
+        document["folder"] = Path(document["folder"])
+        document["options"] = Options(**document["options"])
+        return State(**document)
+    except (OSError, ValueError, TypeError, KeyError):
+        return None  # just being removed, or written by another version of this code
+
+
+def _free_ports() -> dict[str, int]:
+    taken = {port for state in load_all() for port in state.ports.values()}
+    candidates = random.sample(_PORTS, 500)
+    free = (port for port in candidates if port not in taken and _can_bind(port))
+    ports = dict(zip(PORT_NAMES, free, strict=False))
+    if len(ports) < len(PORT_NAMES):
+        raise StartFailed(f"no free ports between {_PORTS.start} and {_PORTS.stop - 1}")
+    return ports
+
+
+def _can_bind(port: int) -> bool:
+    with socket.socket() as probe:
+        with contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return True
+        return False
+
+
+@contextlib.contextmanager
+def _lock(root: Path) -> Iterator[None]:
+    with (root / ".lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
