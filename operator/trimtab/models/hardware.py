@@ -49,16 +49,29 @@ class ModelGeometry:
     expert_intermediate: int = 0
     shared_experts: int = 0
     dense_layers: int = 0
-    """Leading layers without experts."""
+    """Layers without experts in a mixture-of-experts model; their width is `intermediate`."""
+    mlp_matrices: int = 3
+    """Matrices of one feed-forward block: 3 when gated (SwiGLU), 2 when not."""
     kv_lora_rank: int = 0
     """Latent width of multi-head latent attention; 0 means ordinary attention."""
     query_lora_rank: int = 0
     rope_head_dim: int = 0
+    """Rotary part of `head_dim` in multi-head latent attention."""
+    value_head_dim: int = 0
+    """Width of a value head in latent attention; 0 means head_dim - rope_head_dim."""
     sliding_window: int = 0
     """Tokens that a windowed layer sees; 0 means none is windowed."""
     windowed_layers: int = 0
-    native_weight_bytes: float | None = None
-    """Bytes per parameter where a checkpoint ships quantised (gpt-oss), else None."""
+    sparse_topk: int = 0
+    """Tokens that sparse attention reads for a new token (`index_topk`); 0 means all."""
+    linear_layers: int = 0
+    """Layers without a KV cache (Mamba, gated delta nets, feed-forward only)."""
+    attention_params: float = 0.0
+    """Mean parameters of a layer's attention or state block; 0 means computed from the heads."""
+    state_bytes: float = 0.0
+    """Bytes of constant state that one sequence holds over all linear layers."""
+    native_weight_dtype: str = "none"
+    """Quantization in which the checkpoint ships: fp8 for DeepSeek-V3, mxfp4 for gpt-oss."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

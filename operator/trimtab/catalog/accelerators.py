@@ -1,0 +1,98 @@
+"""Accelerators by name: figures from the data file, or from the pool that brings its own."""
+
+from functools import cache
+from importlib import resources
+from typing import Any
+
+import yaml
+
+from trimtab.api.acceleratorpool import Hardware
+from trimtab.models.hardware import Accelerator
+
+FITTED_FAMILIES = frozenset({"ampere", "ada", "hopper", "blackwell", "blackwell-rtx"})
+"""Families whose efficiencies are fitted to measurements; see performance/efficiency.py."""
+GENERIC_FAMILY = "generic"
+DEFAULT_LINK_GBS = 32
+"""PCIe 4 x16, one way, in GB/s."""
+
+_UNVERIFIED = "mem"
+_DECISIVE = ("memory_gib", "bandwidth_gbs", "bf16_tflops")
+
+
+def get(name: str) -> Accelerator | None:
+    """Return the accelerator called `name`, by catalogue name or short name; None if unknown."""
+    key = name.strip().lower()
+    return _by_name().get(key) or _by_short_name().get(key)
+
+
+def names() -> tuple[str, ...]:
+    """Return all catalogue names, in the order of the data file."""
+    return tuple(_by_name())
+
+
+def from_hardware(name: str, hardware: Hardware, resource_name: str) -> Accelerator:
+    """Return an accelerator from figures that its pool states.
+
+    A device that the catalogue does not know is of the generic family and of low confidence.
+    """
+    known = get(name)
+    return Accelerator(
+        name=name,
+        short_name=known.short_name if known else name,
+        vendor=known.vendor if known else "unknown",
+        family=known.family if known else GENERIC_FAMILY,
+        memory_bytes=hardware.memory_gib * 2.0**30,
+        bandwidth=hardware.bandwidth_gbs * 1e9,
+        bf16_flops=hardware.bf16_tflops * 1e12,
+        fp8_flops=None if hardware.fp8_tflops is None else hardware.fp8_tflops * 1e12,
+        int8_ops=known.int8_ops if known else None,
+        fp4_flops=known.fp4_flops if known else None,
+        link_bandwidth=(hardware.link_gbs or DEFAULT_LINK_GBS) * 1e9,
+        watts=known.watts if known else None,
+        resource_name=resource_name,
+        confidence=known.confidence if known else 0.5,
+    )
+
+
+@cache
+def _by_name() -> dict[str, Accelerator]:
+    text = resources.files(__package__).joinpath("data/accelerators.yaml").read_text("utf-8")
+    return {name: _accelerator(name, entry) for name, entry in yaml.safe_load(text).items()}
+
+
+@cache
+def _by_short_name() -> dict[str, Accelerator]:
+    return {accelerator.short_name: accelerator for accelerator in _by_name().values()}
+
+
+def _accelerator(name: str, entry: dict[str, Any]) -> Accelerator:
+    def figure(key: str, scale: float) -> float | None:
+        return entry[key][0] * scale if key in entry else None
+
+    def required(key: str, scale: float) -> float:
+        return float(entry[key][0] * scale)
+
+    return Accelerator(
+        name=name,
+        short_name=entry["short"],
+        vendor=entry["vendor"],
+        family=entry["family"],
+        memory_bytes=required("memory_gib", 2.0**30),
+        bandwidth=required("bandwidth_gbs", 1e9),
+        bf16_flops=required("bf16_tflops", 1e12),
+        fp8_flops=figure("fp8_tflops", 1e12),
+        int8_ops=figure("int8_tops", 1e12),
+        fp4_flops=figure("fp4_tflops", 1e12),
+        link_bandwidth=required("link_gbs", 1e9),
+        watts=figure("watts", 1.0),
+        resource_name=entry["resource"],
+        confidence=_confidence(entry),
+    )
+
+
+def _confidence(entry: dict[str, Any]) -> float:
+    """1 for a fitted family with sourced figures, 0.8 with unverified ones, 0.6 if unfitted."""
+    if entry["family"] not in FITTED_FAMILIES:
+        return 0.6
+    verified = all(entry[key][1] != _UNVERIFIED for key in _DECISIVE)
+    return 1.0 if verified else 0.8
