@@ -1,0 +1,110 @@
+"""Model geometries by hub name, or from the `config.json` fields that the user wrote inline."""
+
+import re
+from functools import cache, lru_cache
+from importlib import resources
+from typing import Any
+
+import yaml
+
+from trimtab.api.llmdeployment import ModelArchitecture, ModelSpec
+from trimtab.models.hardware import ModelGeometry
+
+_PREFIXES = re.compile(r"^(meta-|nvidia-)")
+_SUFFIXES = re.compile(
+    r"[-_.](instruct|chat|it|hf|base|text|thinking|preview|exp"
+    r"|fp8|fp8-(dynamic|block|static)|static|dynamic|block|pertensor|per-tensor|kv|fp16|bf16|fp4"
+    r"|nvfp4|mxfp4|awq|gptq|marlin|int4|int8|4bit|8bit|w4a16|w8a8|w8a16|w4a8|quantized|gguf|bnb"
+    r"|v[0-9]+(\.[0-9]+)*|2[0-9]{3}|[01][0-9]{3}|20[0-9]{6})$"
+)
+"""Endings that name a training, a storage type, a release or a date, and no other geometry."""
+
+_FIELDS = {
+    "L": "layers", "h": "hidden", "q": "heads", "kv": "kv_heads", "d": "head_dim",
+    "f": "intermediate", "V": "vocab", "tied": "tied_embeddings", "E": "experts",
+    "k": "active_experts", "fe": "expert_intermediate", "sh": "shared_experts",
+    "dense": "dense_layers", "r": "kv_lora_rank", "rq": "query_lora_rank",
+    "rope": "rope_head_dim", "dv": "value_head_dim", "win": "sliding_window",
+    "nwin": "windowed_layers", "topk": "sparse_topk", "lin": "linear_layers",
+    "pattn": "attention_params", "state": "state_bytes", "m": "mlp_matrices",
+    "native": "native_weight_dtype",
+}  # fmt: skip
+
+
+def names() -> tuple[str, ...]:
+    """Return the names of all known models, in the order of the data file."""
+    return tuple(entry.name for entry in _load()[0])
+
+
+@lru_cache(maxsize=4096)
+def get(model_name: str) -> ModelGeometry | None:
+    """Return the geometry of `model_name` as spelt on the Hugging Face hub, or None.
+
+    The organisation, the case, and endings such as -Instruct, -FP8, -AWQ or a date do not matter.
+    """
+    known = _load()[1]
+    key = model_name.split("@")[0].rstrip("/").split("/")[-1].lower()
+    while True:
+        for candidate in (key, _PREFIXES.sub("", key)):
+            if candidate in known:
+                return known[candidate]
+        shorter = _SUFFIXES.sub("", key)
+        if shorter == key:
+            return None
+        key = shorter
+
+
+def geometry_of(spec: ModelSpec) -> ModelGeometry | None:
+    """Return the geometry of the model in a resource; an inline architecture wins."""
+    if spec.architecture is None:
+        return get(spec.name)
+    return _from_architecture(spec.name, spec.architecture)
+
+
+def _from_architecture(name: str, config: ModelArchitecture) -> ModelGeometry:
+    experts = config.experts or 0
+    head_dim = config.head_dim or config.hidden_size // config.attention_heads
+    windowed = config.layers if config.windowed_layers is None else config.windowed_layers
+    return ModelGeometry(
+        name=name,
+        layers=config.layers,
+        hidden=config.hidden_size,
+        heads=config.attention_heads,
+        kv_heads=config.key_value_heads or config.attention_heads,
+        head_dim=head_dim,
+        intermediate=config.intermediate_size,
+        vocab=config.vocab_size,
+        tied_embeddings=bool(config.tied_embeddings),
+        experts=experts,
+        active_experts=min(config.active_experts or 1, experts),
+        expert_intermediate=(
+            (config.expert_intermediate_size or config.intermediate_size) if experts else 0
+        ),
+        shared_experts=config.shared_experts or 0,
+        dense_layers=min(config.dense_layers or 0, config.layers),
+        kv_lora_rank=config.kv_lora_rank or 0,
+        query_lora_rank=config.query_lora_rank or 0,
+        rope_head_dim=config.rope_head_dim or 0,
+        sliding_window=config.sliding_window or 0,
+        windowed_layers=min(windowed, config.layers) if config.sliding_window else 0,
+    )
+
+
+@cache
+def _load() -> tuple[tuple[ModelGeometry, ...], dict[str, ModelGeometry]]:
+    text = resources.files(__package__).joinpath("data/geometries.yaml").read_text("utf-8")
+    geometries: list[ModelGeometry] = []
+    by_key: dict[str, ModelGeometry] = {}
+    for name, entry in yaml.safe_load(text).items():
+        geometry = _from_entry(name, entry)
+        geometries.append(geometry)
+        for key in (name, *entry.get("aliases", ())):
+            by_key[key.lower()] = geometry
+    return tuple(geometries), by_key
+
+
+def _from_entry(name: str, entry: dict[str, Any]) -> ModelGeometry:
+    fields = {_FIELDS[key]: value for key, value in entry.items() if key in _FIELDS}
+    if fields.get("experts"):
+        fields.setdefault("expert_intermediate", fields["intermediate"])
+    return ModelGeometry(name=name, **fields)
