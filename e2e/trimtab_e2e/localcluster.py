@@ -4,7 +4,7 @@ import json
 import os
 import signal
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -212,6 +212,20 @@ class LocalCluster:
     @property
     def _prometheus_config(self) -> Path:
         return self.dir / "prometheus" / "prometheus.yaml"
+
+    # Programs of others that live and die with it.
+
+    def run(self, name: str, command: Sequence[str], env: Mapping[str, str] | None = None) -> Child:
+        """Start a program that ends with this cluster; its log is `logs/NAME.log` of the folder."""
+        return self._crew.start(name, command, env)
+
+    def end(self, name: str) -> None:
+        """End a program that `run` started, politely; nothing happens if it does not run."""
+        self._crew.stop(name)
+
+    def kill(self, name: str) -> None:
+        """End a program that `run` started as a crash would."""
+        self._crew.kill(name)
 
     def _write_prometheus_config(self) -> None:
         prometheus.write_config(
