@@ -1,0 +1,403 @@
+"""One replica of a serving engine: vLLM's v1 scheduler, event by event, without its GPU.
+
+Each step takes the running requests first (one token each, or the next chunk of a prompt), then
+waiting ones in order of arrival while token budget, sequences and KV blocks last. A prompt is
+admitted only when all of it would fit (`scheduler_reserve_full_isl`). When blocks run out, the
+request that was admitted last loses its blocks and goes back to the head of the queue, to be
+computed anew. As long as nothing of this happens the batch stays the same, and the engine skips
+from one change to the next (see `stretch`). Prefix caching is not modelled yet.
+"""
+
+from collections import deque
+from heapq import heappop, heappush
+from math import inf
+
+from trimtab.errors import Bug, InvalidInput
+from trimtab.models.hardware import EngineSettings
+from trimtab.performance.fit import BLOCK_TOKENS
+from trimtab.simulate.blocks import Blocks, blocks_of
+from trimtab.simulate.events import (
+    Event,
+    Finished,
+    FinishReason,
+    FirstToken,
+    Preempted,
+    Request,
+    Resumed,
+    Steps,
+)
+from trimtab.simulate.pace import Pace
+from trimtab.simulate.stretch import Stretch
+
+
+class _Job:
+    """A request inside the engine."""
+
+    __slots__ = (
+        "cached",
+        "first_token_at",
+        "generated",
+        "joined_step",
+        "last_token_at",
+        "output",
+        "preemptions",
+        "prompt",
+        "reached_at",
+        "request",
+        "scheduled_at",
+    )
+
+    def __init__(self, request: Request, output: int, reached_at: float) -> None:
+        self.request = request
+        self.output = output
+        self.reached_at = reached_at
+        self.prompt = request.input_tokens
+        """Tokens to compute before the next one comes: after a preemption the answer's too."""
+        self.cached = 0
+        """Tokens in the cache while the prompt is computed."""
+        self.generated = 0
+        """Tokens of the answer when decoding last began."""
+        self.joined_step: int | None = None
+        """The step at whose end decoding last began; None while the prompt is computed."""
+        self.scheduled_at: float | None = None
+        self.first_token_at: float | None = None
+        self.last_token_at = 0.0
+        """When the token before the latest preemption came."""
+        self.preemptions = 0
+
+
+class Engine:
+    """A simulated replica. Deterministic: the caller owns the clock and the dice."""
+
+    def __init__(self, pace: Pace, settings: EngineSettings) -> None:
+        """Start an idle engine.
+
+        Raises:
+            InvalidInput: The real engine would refuse to start with these settings.
+        """
+        self._pace = pace
+        self._settings = settings
+        self._blocks = Blocks(pace.kv_tokens)
+        if self._blocks.total * BLOCK_TOKENS < settings.max_model_len:
+            raise InvalidInput(
+                "max_model_len",
+                f"{settings.max_model_len} tokens do not fit into a KV cache of {pace.kv_tokens}",
+                "Lower it, or give the replica more memory",
+            )
+        if settings.max_num_batched_tokens < settings.max_num_seqs:
+            raise InvalidInput(
+                "max_num_batched_tokens",
+                f"{settings.max_num_batched_tokens} is less than max_num_seqs, which is "
+                f"{settings.max_num_seqs}",
+                "Raise it, or lower max_num_seqs",
+            )
+        self._now = 0.0
+        """To when the engine was advanced."""
+        self._clock = 0.0
+        """When the next step may begin."""
+        self._step = 0
+        """Steps before the current stretch."""
+        self._arriving: deque[_Job] = deque()
+        self._waiting: deque[_Job] = deque()
+        self._running: dict[int, _Job] = {}
+        """By request id, in order of admission."""
+        self._partial: _Job | None = None
+        """The running request whose prompt is partly computed: always the last admitted."""
+        self._leaving: list[_Job] = []
+        """Running requests whose clients gave up; they leave before the next step."""
+        self._decoding = 0
+        self._context = 0
+        """Tokens that the decoding requests had in the cache before the current stretch."""
+        self._ends: list[tuple[int, int, int, _Job]] = []
+        """Heap of (last step, request id, step at which decoding began, job)."""
+        self._stretch: Stretch | None = None
+        self._chunks: list[tuple[_Job, int]] = []
+        """Parts of prompts in the current stretch, which has one step when there are any."""
+        self._events: list[Event] = []
+
+    @property
+    def running(self) -> int:
+        """Requests in the batch."""
+        return len(self._running)
+
+    def waiting(self, now: float) -> int:
+        """Requests in the queue at `now`, the time to which the engine was advanced."""
+        return len(self._waiting) + sum(job.reached_at <= now for job in self._arriving)
+
+    @property
+    def outstanding(self) -> int:
+        """Requests that were submitted and have not finished."""
+        return len(self._running) + len(self._waiting) + len(self._arriving)
+
+    @property
+    def kv_blocks(self) -> int:
+        """KV blocks of the engine."""
+        return self._blocks.total
+
+    @property
+    def kv_blocks_used(self) -> int:
+        """KV blocks in use, those of the step that runs included."""
+        used = self._blocks.total - self._blocks.free
+        if self._stretch is not None:
+            # The first step's blocks were taken when the stretch began.
+            begun = min(self._stretch.done, self._stretch.steps - 1)
+            used += self._blocks.needed_over(self._step + 1, begun)
+        return used
+
+    def unfinished(self) -> list[Request]:
+        """Return the requests that have not finished, in order of admission and arrival."""
+        jobs = [*self._running.values(), *self._waiting, *self._arriving]
+        return [job.request for job in jobs]
+
+    def submit(self, request: Request, now: float) -> bool:
+        """Queue a request that reaches the engine at `now`, not before any earlier one.
+
+        Returns:
+            False when the engine refuses it, as vLLM does (HTTP 400) with an empty prompt, with
+            one that leaves no room for an answer, and with an answer of no tokens.
+        """
+        room = self._settings.max_model_len - request.input_tokens
+        if min(room, request.input_tokens, request.output_tokens) < 1:
+            return False
+        self._arriving.append(_Job(request, min(request.output_tokens, room), now))
+        return True
+
+    def cancel(self, request: Request, now: float) -> None:
+        """Give up a request at `now`, the time to which the engine was advanced.
+
+        A running one leaves when the step that runs is over. One that has finished is ignored.
+        """
+        if self._stretch is not None:
+            self._stretch.cut_at(now)  # what leaves may let others in
+        running = self._running.get(request.id)
+        if running is not None:
+            self._leaving.append(running)
+            return
+        for queue in (self._waiting, self._arriving):
+            for job in queue:
+                if job.request.id == request.id:
+                    queue.remove(job)
+                    self._events.append(_finished(job, now, FinishReason.ABORT, job.generated))
+                    return
+
+    def advance(self, until: float) -> list[Event]:
+        """Run all steps that end by `until` and return what happened, in order of time.
+
+        A step that begins before `until` and ends after it goes on; a step at `until` does not
+        begin, so that a request submitted at `until` can be in it.
+        """
+        while True:
+            stretch = self._stretch
+            if stretch is None:
+                start = self._next_start()
+                if start is None or start >= until:
+                    break
+                self._schedule(start)
+                continue
+            if stretch.steps > 1 and self._arriving and not self._waiting:
+                stretch.cut_at(max(self._now, self._arriving[0].reached_at))
+            done = stretch.ended_by(until)
+            self._report(stretch, done)
+            if done < stretch.steps:
+                break
+            self._conclude(stretch)
+        self._now = self._clock if until == inf else until
+        events, self._events = self._events, []
+        return events
+
+    def _next_start(self) -> float | None:
+        if self._running or self._waiting:
+            return self._clock
+        if self._arriving:
+            return max(self._clock, self._arriving[0].reached_at)
+        return None
+
+    def _schedule(self, now: float) -> None:
+        """Choose what the next step computes, and for how many steps that stays the same."""
+        for job in self._leaving:
+            if self._running.get(job.request.id) is job:
+                generated = self._generated(job)
+                self._remove(job)
+                self._events.append(_finished(job, now, FinishReason.ABORT, generated))
+        self._leaving.clear()
+        while self._arriving and self._arriving[0].reached_at <= now:
+            self._waiting.append(self._arriving.popleft())
+        if not self._running and not self._waiting:
+            self._clock = now
+            return
+        preempted = self._make_room(now)
+        if not preempted:
+            self._admit(now)
+        if self._chunks:
+            first_s, growth_s, steps = self._mixed_s(), 0.0, 1
+        elif self._decoding:
+            steps = 1 if preempted else self._ends_in()
+            steps = 1 + self._blocks.affordable(self._step + 1, steps - 1)
+            first_s, growth_s, steps = self._pace.decode_run(self._decoding, self._context, steps)
+        else:
+            raise Bug("an engine with waiting requests has nothing to compute")
+        self._stretch = Stretch(start=now, first_s=first_s, growth_s=growth_s, steps=steps)
+
+    def _make_room(self, now: float) -> bool:
+        """Take the blocks that running requests need; tell whether one had to be preempted."""
+        preempted = False
+        while self._blocks.needed(self._step) > self._blocks.free:
+            self._preempt(now)
+            preempted = True
+        self._blocks.free -= self._blocks.needed(self._step)
+        job = self._partial
+        if job is not None:
+            tokens = min(job.prompt - job.cached, self._budget())
+            blocks = blocks_of(job.cached + tokens) - blocks_of(job.cached)
+            if blocks > self._blocks.free:
+                self._preempt(now)
+                return True
+            self._take(job, tokens, blocks)
+        return preempted
+
+    def _admit(self, now: float) -> None:
+        while self._waiting and len(self._running) < self._settings.max_num_seqs:
+            job = self._waiting[0]
+            tokens = min(job.prompt, self._budget())
+            if tokens == 0 or blocks_of(job.prompt) > self._blocks.free:
+                break
+            self._waiting.popleft()
+            self._running[job.request.id] = job
+            if job.scheduled_at is None:
+                job.scheduled_at = now
+            self._take(job, tokens, blocks_of(tokens))
+
+    def _budget(self) -> int:
+        spent = self._decoding + sum(tokens for _, tokens in self._chunks)
+        return self._settings.max_num_batched_tokens - spent
+
+    def _take(self, job: _Job, tokens: int, blocks: int) -> None:
+        self._partial = job
+        if tokens:
+            self._blocks.free -= blocks
+            self._chunks.append((job, tokens))
+
+    def _preempt(self, now: float) -> None:
+        """Send the request that was admitted last back to the head of the queue."""
+        job = next(reversed(self._running.values()))
+        generated = self._generated(job)
+        if job.joined_step is not None:
+            job.last_token_at = now
+        self._remove(job)
+        job.generated = generated
+        job.prompt = job.request.input_tokens + generated
+        job.cached = 0
+        job.joined_step = None
+        job.preemptions += 1
+        self._waiting.appendleft(job)
+        self._events.append(Preempted(at=now, request=job.request))
+
+    def _remove(self, job: _Job) -> None:
+        """Take a job out of the batch, between two steps, and free its blocks."""
+        del self._running[job.request.id]
+        if job is self._partial:
+            self._partial = None
+        if job.joined_step is None:
+            self._blocks.free += blocks_of(job.cached)
+        else:
+            tokens = job.prompt + self._step - job.joined_step
+            self._blocks.leave(tokens, self._step)
+            self._decoding -= 1
+            self._context -= tokens
+
+    def _generated(self, job: _Job) -> int:
+        since = 0 if job.joined_step is None else self._step - job.joined_step
+        return job.generated + since
+
+    def _ends_in(self) -> int:
+        """Return the number of steps until the next decoding request has its last token."""
+        while True:
+            last, request_id, joined, job = self._ends[0]
+            if self._running.get(request_id) is job and job.joined_step == joined:
+                return last - self._step
+            heappop(self._ends)
+
+    def _mixed_s(self) -> float:
+        """Return the seconds of a step with the chosen chunks.
+
+        A token of a chunk of x tokens on p cached ones attends to p + x / 2 on average.
+        """
+        tokens = sum(x for _, x in self._chunks)
+        attended = sum(x * (job.cached + x / 2) for job, x in self._chunks)
+        return self._pace.mixed_s(tokens, attended / tokens, self._decoding, self._context)
+
+    def _report(self, stretch: Stretch, done: int) -> None:
+        if done > stretch.done:
+            self._events.append(
+                Steps(
+                    at=stretch.end(done),
+                    count=done - stretch.done,
+                    first_s=stretch.first_s + stretch.growth_s * stretch.done,
+                    growth_s=stretch.growth_s,
+                    decoding=self._decoding,
+                    prefill_tokens=sum(tokens for _, tokens in self._chunks),
+                )
+            )
+            stretch.done = done
+
+    def _conclude(self, stretch: Stretch) -> None:
+        """Bring the books to the end of a stretch: first tokens, last tokens."""
+        steps = stretch.steps
+        now = self._clock = stretch.end(steps)
+        self._blocks.free -= self._blocks.needed_over(self._step + 1, steps - 1)
+        self._step += steps
+        self._context += self._decoding * steps
+        self._stretch = None
+        chunks, self._chunks = self._chunks, []
+        for job, tokens in chunks:
+            job.cached += tokens
+            if job.cached == job.prompt:
+                self._begin_decoding(job, now)
+        while self._ends and self._ends[0][0] <= self._step:
+            _, request_id, joined, job = heappop(self._ends)
+            if self._running.get(request_id) is job and job.joined_step == joined:
+                self._finish(job, now)
+
+    def _begin_decoding(self, job: _Job, now: float) -> None:
+        if job is self._partial:
+            self._partial = None
+        job.joined_step = self._step
+        job.generated += 1
+        self._decoding += 1
+        self._context += job.prompt
+        self._blocks.join(job.prompt, self._step)
+        if job.first_token_at is None:
+            job.first_token_at = now
+            self._events.append(_first_token(job, now))
+        else:
+            gap = now - job.last_token_at
+            self._events.append(Resumed(at=now, request=job.request, gap_s=gap))
+        last = self._step + job.output - job.generated
+        heappush(self._ends, (last, job.request.id, self._step, job))
+
+    def _finish(self, job: _Job, now: float) -> None:
+        self._remove(job)
+        cut_short = job.output < job.request.output_tokens
+        reason = FinishReason.LENGTH if cut_short else FinishReason.STOP
+        self._events.append(_finished(job, now, reason, job.output))
+
+
+def _first_token(job: _Job, now: float) -> FirstToken:
+    if job.scheduled_at is None:
+        raise Bug("a request got a token before any step had it")
+    return FirstToken(
+        at=now, request=job.request, reached_at=job.reached_at, scheduled_at=job.scheduled_at
+    )
+
+
+def _finished(job: _Job, now: float, reason: FinishReason, generated: int) -> Finished:
+    return Finished(
+        at=now,
+        request=job.request,
+        reason=reason,
+        generated=generated,
+        reached_at=job.reached_at,
+        scheduled_at=job.scheduled_at,
+        first_token_at=job.first_token_at,
+        preemptions=job.preemptions,
+    )
