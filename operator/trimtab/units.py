@@ -5,12 +5,14 @@ from decimal import ROUND_HALF_EVEN, Decimal, InvalidOperation
 
 from trimtab.errors import InvalidInput
 
-DURATION_PATTERN = r"^([0-9]{1,6}(\.[0-9]{1,3})?(ms|s|m|h|d)){1,5}$"
+# The Gateway API's durations (GEP-2257) and fractions of them. Go's ParseDuration reads these, so
+# the API server's rules can compare them; it has no days, and the longest cannot overflow it.
+DURATION_PATTERN = r"^([0-9]{1,5}(\.[0-9]{1,3})?(h|m|s|ms)){1,4}$"
 MONEY_PATTERN = r"^[0-9]{1,9}(\.[0-9]{1,6})?$"
 DECIMAL_PATTERN = r"^[0-9]{1,9}(\.[0-9]{1,6})?$"
 
-_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)")
+_SECONDS = {"ms": Decimal("0.001"), "s": Decimal(1), "m": Decimal(60), "h": Decimal(3600)}
+_PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h)")
 _BINARY = {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40, "Pi": 2**50, "Ei": 2**60}
 _DECIMAL = {"n": 1e-9, "u": 1e-6, "m": 1e-3, "": 1.0, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12,
             "P": 1e15, "E": 1e18}  # fmt: skip
@@ -23,20 +25,23 @@ def parse_duration(text: str, field: str = "duration") -> float:
     Raises:
         InvalidInput: `text` is no duration.
     """
-    if not re.match(DURATION_PATTERN, text):
+    if not re.fullmatch(DURATION_PATTERN, text):
         raise InvalidInput(
             field, f"{text!r} is not a duration", "Write it like 300ms, 15m or 1h30m"
         )
-    return sum(float(number) * _SECONDS[unit] for number, unit in _PART.findall(text))
+    # Summed exactly: two spellings of one time are equal here as they are in the API server.
+    return float(sum(Decimal(number) * _SECONDS[unit] for number, unit in _PART.findall(text)))
 
 
 def format_duration(seconds: float) -> str:
     """Return `seconds` as the shortest duration string that a person reads at a glance."""
     if seconds < 1:
         return f"{round(seconds * 1000)}ms"
+    if seconds < 10:
+        return f"{round(seconds, 1):g}s"
     rest = round(seconds)
     parts = []
-    for unit, size in (("d", 86400), ("h", 3600), ("m", 60), ("s", 1)):
+    for unit, size in (("h", 3600), ("m", 60), ("s", 1)):
         count, rest = divmod(rest, size)
         if count:
             parts.append(f"{count}{unit}")
@@ -49,7 +54,7 @@ def parse_decimal(text: str, field: str = "number") -> float:
     Raises:
         InvalidInput: `text` is no plain non-negative decimal.
     """
-    if not re.match(DECIMAL_PATTERN, text):
+    if not re.fullmatch(DECIMAL_PATTERN, text):
         raise InvalidInput(field, f"{text!r} is not a decimal number", 'Write it like "1.25"')
     return float(text)
 

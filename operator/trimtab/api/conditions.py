@@ -2,13 +2,15 @@
 
 from collections.abc import Iterable
 from enum import StrEnum
+from typing import Annotated
 
 from pydantic import Field
 
-from trimtab.api.base import ApiModel
+from trimtab.api.base import ApiEnum, ApiModel, Generation
+from trimtab.api.lists import Keyed
 
 
-class ConditionStatus(StrEnum):
+class ConditionStatus(ApiEnum):
     """Truth of a condition."""
 
     TRUE = "True"
@@ -115,18 +117,33 @@ class Reason(StrEnum):
 class Condition(ApiModel):
     """A Kubernetes condition."""
 
-    type: str = Field(max_length=64)
+    type: str = Field(min_length=1, max_length=64)
     """What it speaks of."""
     status: ConditionStatus
     """True, False or Unknown."""
-    reason: str = Field(max_length=64)
+    reason: str = Field(min_length=1, max_length=64)
     """Why, in one word that never changes its meaning."""
     message: str = Field(default="", max_length=1024)
     """Why, in a sentence for a person."""
-    last_transition_time: str = Field(max_length=32)
-    """When status last changed."""
-    observed_generation: int = -1
+    last_transition_time: str = Field(max_length=32, json_schema_extra={"format": "date-time"})
+    """When status last changed, in RFC 3339."""
+    observed_generation: Generation = -1
     """The generation of the spec that it speaks of."""
+
+
+Conditions = Annotated[list[Condition], Field(max_length=16), Keyed("type")]
+
+NEVER = "1970-01-01T00:00:00Z"
+"""The transition time of a condition that nobody has set yet."""
+
+WAITING = Condition(
+    type=ConditionType.READY,
+    status=ConditionStatus.UNKNOWN,
+    reason=Reason.PENDING,
+    message="Waiting for controller",
+    last_transition_time=NEVER,
+)
+"""What the API server says of an object that no controller has looked at."""
 
 
 def merge(old: Iterable[Condition], new: Iterable[Condition]) -> list[Condition]:

@@ -1,27 +1,69 @@
 """LLMDeployment: one model to serve, its latency and cost policy, its bounds, and the answer."""
 
-from enum import StrEnum
+import re
 from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from trimtab.api.base import (
-    ApiModel,
-    DecimalString,
-    Duration,
-    ObjectName,
-    Resource,
+from trimtab.api.base import ApiEnum, ApiModel, DecimalString, ObjectName, Resource
+from trimtab.api.columns import AGE, MESSAGE, READY, Column
+from trimtab.api.engine import (
+    Adapter,
+    CacheVolume,
+    EngineSpec,
+    EngineType,
+    EnvVar,
+    SecretKey,
 )
-from trimtab.api.conditions import Condition
+from trimtab.api.lists import Keyed
+from trimtab.api.llmdeploymentstatus import (
+    CostStatus,
+    DecisionStatus,
+    HistoryEntry,
+    LLMDeploymentStatus,
+    ObservedStatus,
+    RejectedCandidate,
+    SummaryStatus,
+    VariantStatus,
+)
+from trimtab.api.model import KVCacheDtype, ModelArchitecture, ModelName, ModelSpec, Quantization
+from trimtab.api.naming import MAX_DEPLOYMENT_NAME
 from trimtab.api.policy import CostPolicy, LatencyPolicy, ScalingPolicy
+from trimtab.api.rules import Rule, at_most
 
-ModelName = Annotated[
-    str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/@-]*$", min_length=1, max_length=255)
+# Everything that stands in an LLMDeployment can be imported from here.
+__all__ = [
+    "Adapter",
+    "CacheVolume",
+    "CostStatus",
+    "DecisionStatus",
+    "EngineSpec",
+    "EngineType",
+    "EnvVar",
+    "HistoryEntry",
+    "KVCacheDtype",
+    "LLMDeployment",
+    "LLMDeploymentSpec",
+    "LLMDeploymentStatus",
+    "Mode",
+    "ModelArchitecture",
+    "ModelName",
+    "ModelSpec",
+    "ObservedStatus",
+    "PlacementSpec",
+    "Quantization",
+    "RejectedCandidate",
+    "SecretKey",
+    "SummaryStatus",
+    "VariantStatus",
+    "WorkloadSpec",
 ]
-EnvName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", min_length=1, max_length=128)]
+
+_DEPLOYMENT_NAME = "^[a-z]([-a-z0-9]*[a-z0-9])?$"
+Names = Annotated[list[ObjectName], Field(min_length=1, max_length=32), Keyed()]
 
 
-class Mode(StrEnum):
+class Mode(ApiEnum):
     """How far Trimtab may go with this deployment."""
 
     RECOMMEND = "Recommend"
@@ -29,179 +71,33 @@ class Mode(StrEnum):
     AUTO = "Auto"
 
 
-class Quantization(StrEnum):
-    """How the weights are stored."""
-
-    NONE = "none"
-    FP8 = "fp8"
-    INT8 = "int8"
-    INT4 = "int4"
-    AWQ = "awq"
-    GPTQ = "gptq"
-    MXFP4 = "mxfp4"
-    NVFP4 = "nvfp4"
-
-
-class KVCacheDtype(StrEnum):
-    """How keys and values are stored."""
-
-    AUTO = "auto"
-    FP8 = "fp8"
-
-
-class EngineType(StrEnum):
-    """Which serving engine the pods run."""
-
-    VLLM = "vllm"
-
-
-class ModelArchitecture(ApiModel):
-    """Geometry of a model that the catalogue does not know, as its `config.json` has it."""
-
-    layers: int = Field(ge=1, le=1000)
-    """Number of transformer layers (`num_hidden_layers`)."""
-    hidden_size: int = Field(ge=64, le=131072)
-    """Width of the residual stream (`hidden_size`)."""
-    attention_heads: int = Field(ge=1, le=1024)
-    """Query heads (`num_attention_heads`)."""
-    key_value_heads: int | None = Field(default=None, ge=1, le=1024)
-    """Key/value heads (`num_key_value_heads`). Default: as many as query heads."""
-    head_dim: int | None = Field(default=None, ge=8, le=1024)
-    """Width of one head (`head_dim`). Default: hiddenSize / attentionHeads."""
-    intermediate_size: int = Field(ge=64, le=1048576)
-    """Width of the feed-forward layer (`intermediate_size`)."""
-    vocab_size: int = Field(ge=256, le=4194304)
-    """Size of the vocabulary (`vocab_size`)."""
-    tied_embeddings: bool | None = None
-    """Whether both embeddings are one matrix (`tie_word_embeddings`). Default: false."""
-    experts: int | None = Field(default=None, ge=1, le=4096)
-    """Routed experts of a mixture-of-experts model (`num_experts`). Default: a dense model."""
-    active_experts: int | None = Field(default=None, ge=1, le=512)
-    """Routed experts used for one token (`num_experts_per_tok`)."""
-    expert_intermediate_size: int | None = Field(default=None, ge=16, le=1048576)
-    """Feed-forward width of one expert (`moe_intermediate_size`). Default: intermediateSize."""
-    shared_experts: int | None = Field(default=None, ge=0, le=64)
-    """Experts that every token uses (`n_shared_experts`). Default: 0."""
-    dense_layers: int | None = Field(default=None, ge=0, le=1000)
-    """Leading layers without experts (`first_k_dense_replace`). Default: 0."""
-    kv_lora_rank: int | None = Field(default=None, ge=1, le=16384)
-    """Latent width of multi-head latent attention (`kv_lora_rank`). Default: none."""
-    query_lora_rank: int | None = Field(default=None, ge=1, le=16384)
-    """Latent width of the queries (`q_lora_rank`)."""
-    rope_head_dim: int | None = Field(default=None, ge=1, le=1024)
-    """Width of the rotary part of a head (`qk_rope_head_dim`)."""
-    sliding_window: int | None = Field(default=None, ge=1, le=10485760)
-    """Tokens that a windowed layer sees (`sliding_window`). Default: no window."""
-    windowed_layers: int | None = Field(default=None, ge=0, le=1000)
-    """How many layers are windowed. Default: all when slidingWindow is set."""
-
-
-class ModelSpec(ApiModel):
-    """The model to serve."""
-
-    name: ModelName
-    """Name of the model, as on the Hugging Face hub. Known names need no architecture."""
-    served_name: ModelName | None = None
-    """Name under which clients ask for the model. Default: the value of name."""
-    revision: str | None = Field(default=None, max_length=128)
-    """Revision of the weights: a branch, tag or commit. Default: the engine's own default."""
-    quantization: Quantization | None = None
-    """How the weights are stored. Default: none, which means 16-bit weights."""
-    kv_cache_dtype: KVCacheDtype | None = None
-    """How keys and values are stored. Default: auto, which means the model's own type."""
-    max_model_len: int | None = Field(default=None, ge=128, le=10485760)
-    """Longest prompt plus answer, in tokens. Default: 8192."""
-    architecture: ModelArchitecture | None = None
-    """Geometry of the model, where the built-in catalogue does not know its name."""
-
-
-class SecretKey(ApiModel):
-    """One key of a Secret in the namespace of this object."""
-
-    name: ObjectName
-    """Name of the Secret."""
-    key: str = Field(pattern=r"^[-._a-zA-Z0-9]+$", min_length=1, max_length=253)
-    """Key in the Secret."""
-
-
-class EnvVar(ApiModel):
-    """An environment variable of the engine."""
-
-    name: EnvName
-    """Name of the variable."""
-    value: str | None = Field(default=None, max_length=4096)
-    """Its value. Exactly one of value and secret is set."""
-    secret: SecretKey | None = None
-    """Where its value comes from. Exactly one of value and secret is set."""
-
-
-class CacheVolume(ApiModel):
-    """Where the engine keeps downloaded weights and compiled kernels."""
-
-    claim_name: ObjectName | None = None
-    """PersistentVolumeClaim to mount, which all replicas share. Default: a volume of the pod."""
-    size_limit: str | None = Field(default=None, pattern=r"^[0-9]{1,12}(Mi|Gi|Ti)$", max_length=16)
-    """Size limit of the pod's own volume, such as 200Gi. Default: none."""
-
-
-class Adapter(ApiModel):
-    """A LoRA adapter that every replica loads at start."""
-
-    name: ObjectName
-    """Name under which clients ask for it."""
-    source: ModelName
-    """Hub name or path of the adapter."""
-
-
-class EngineSpec(ApiModel):
-    """The engine that serves the model, and how its pods are run."""
-
-    type: EngineType | None = None
-    """The serving engine. Default: vllm."""
-    image: str | None = Field(
-        default=None, pattern=r"^[a-z0-9][a-zA-Z0-9._:/@-]*$", min_length=1, max_length=512
-    )
-    """Container image. Default: the release of the engine that this version was tested with."""
-    args: list[Annotated[str, Field(max_length=1024)]] | None = Field(default=None, max_length=64)
-    """More arguments of the engine, after those that Trimtab sets itself."""
-    env: list[EnvVar] | None = Field(default=None, max_length=64)
-    """Environment variables of the engine."""
-    hugging_face_token: SecretKey | None = None
-    """Secret with the token that may download the weights."""
-    image_pull_secret: ObjectName | None = None
-    """Secret with which the image is pulled."""
-    cache: CacheVolume | None = None
-    """Where weights are kept. Default: a volume of each pod."""
-    adapters: list[Adapter] | None = Field(default=None, max_length=32)
-    """LoRA adapters that every replica loads."""
-    max_num_seqs: int | None = Field(default=None, ge=1, le=8192)
-    """Most requests in one batch. Default: 256, on every accelerator, so that replicas compare."""
-    max_num_batched_tokens: int | None = Field(default=None, ge=64, le=1048576)
-    """Most tokens in one step of the engine. Default: 8192."""
-    gpu_memory_utilization: DecimalString | None = None
-    """Share of device memory that the engine takes, above 0 and at most 1. Default: 0.9."""
-    cpu: str | None = Field(default=None, pattern=r"^[0-9]{1,4}(m|\.[0-9]{1,3})?$", max_length=16)
-    """CPU request of one replica. Default: 4 for each device."""
-    memory: str | None = Field(default=None, pattern=r"^[0-9]{1,8}(Mi|Gi|Ti)$", max_length=16)
-    """Memory request of one replica. Default: 16Gi for each device."""
-    startup_timeout: Duration | None = None
-    """Time a replica has to load the weights and answer. Default: 30m."""
-    shutdown_timeout: Duration | None = None
-    """Time a stopping replica has to finish its requests. Default: 60s."""
-
-
 class PlacementSpec(ApiModel):
-    """Where replicas may land. Default: on every pool that fits."""
+    """Where replicas may land."""
 
-    pools: list[ObjectName] | None = Field(default=None, max_length=32)
-    """Only these AcceleratorPools."""
-    exclude_pools: list[ObjectName] | None = Field(default=None, max_length=32)
-    """Never these AcceleratorPools."""
-    accelerators: list[ObjectName] | None = Field(default=None, max_length=32)
-    """Only accelerators of these names, such as nvidia-h100-sxm."""
-    tensor_parallel: list[Annotated[int, Field(ge=1, le=64)]] | None = Field(
-        default=None, max_length=8
+    RULES: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            field="excludePools",
+            cel=(
+                "!has(self.pools) || !has(self.excludePools)"
+                " || !self.pools.exists(pool, pool in self.excludePools)"
+            ),
+            holds=lambda self: not set(self.pools or ()) & set(self.exclude_pools or ()),
+            message="must not name a pool that stands in pools",
+        ),
     )
+
+    pools: Names | None = None
+    """Only these AcceleratorPools. Default: all."""
+    exclude_pools: Names | None = None
+    """Never these AcceleratorPools. Default: none."""
+    accelerators: Names | None = None
+    """Only accelerators of these names, such as nvidia-h100-sxm. Default: all."""
+    tensor_parallel: (
+        Annotated[
+            list[Annotated[int, Field(ge=1, le=64)]], Field(min_length=1, max_length=8), Keyed()
+        ]
+        | None
+    ) = None
     """Only these numbers of devices for one replica. Default: 1, 2, 4 and 8 where they fit."""
 
 
@@ -212,21 +108,86 @@ class WorkloadSpec(ApiModel):
     """Mean length of a prompt, in tokens."""
     output_tokens: int = Field(ge=1, le=1048576)
     """Mean length of an answer, in tokens."""
-    requests_per_second: DecimalString | None = None
-    """Requests per second that are expected. Default: none, so minReplicas counts."""
-    prefix_hit_ratio: DecimalString | None = None
-    """Share of prompt tokens found in the prefix cache, 0 to 1. Default: 0."""
+    requests_per_second: Annotated[DecimalString, at_most(1000000)] | None = None
+    """Requests per second that are expected, such as "4". Default: none, so minReplicas counts."""
+    prefix_hit_ratio: Annotated[DecimalString, at_most(1)] | None = None
+    """Share of prompt tokens found in the prefix cache, 0 to 1. Default: "0"."""
 
 
 class LLMDeploymentSpec(ApiModel):
     """What the user wants. A model and a latency target are enough."""
+
+    RULES: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            field="latency",
+            cel=(
+                "has(self.policyRef) || !has(self.latency)"
+                " || has(self.latency.timeToFirstToken) || has(self.latency.interTokenLatency)"
+                " || has(self.latency.endToEnd)"
+            ),
+            holds=lambda self: (
+                self.policy_ref is not None or self.latency is None or self.latency.has_target
+            ),
+            message=(
+                "at least one of timeToFirstToken, interTokenLatency and endToEnd must be set"
+                " where no policyRef gives one"
+            ),
+        ),
+        Rule(
+            field="scaling.scaleToZeroAfter",
+            cel=(
+                "has(self.policyRef) || !has(self.scaling) || !has(self.scaling.scaleToZeroAfter)"
+                " || has(self.scaling.minReplicas)"
+            ),
+            holds=lambda self: (
+                self.policy_ref is not None
+                or self.scaling is None
+                or self.scaling.scale_to_zero_after is None
+                or self.scaling.min_replicas is not None
+            ),
+            message="can never happen while minReplicas is 1, its default: set minReplicas to 0",
+        ),
+        Rule(
+            field="workload.inputTokens",
+            cel=(
+                "!has(self.workload) || self.workload.inputTokens + self.workload.outputTokens"
+                " <= (has(self.model.maxModelLen) ? self.model.maxModelLen : 8192)"
+            ),
+            holds=lambda self: (
+                self.workload is None
+                or self.workload.input_tokens + self.workload.output_tokens
+                <= (self.model.max_model_len or 8192)
+            ),
+            message=(
+                "with workload.outputTokens must not be more than model.maxModelLen"
+                " (8192 where that is not set)"
+            ),
+        ),
+        Rule(
+            field="engine.adapters",
+            cel=(
+                "!has(self.engine) || !has(self.engine.adapters) || self.engine.adapters.all(it,"
+                " it.name != self.model.name"
+                " && (!has(self.model.servedName) || it.name != self.model.servedName))"
+            ),
+            holds=lambda self: (
+                self.engine is None
+                or not {self.model.name, self.model.served_name}
+                & {adapter.name for adapter in self.engine.adapters or ()}
+            ),
+            message="no adapter may have the name of the model",
+        ),
+    )
 
     model: ModelSpec
     """The model to serve."""
     engine: EngineSpec | None = None
     """The engine that serves it. Default: vLLM with its defaults."""
     policy_ref: ObjectName | None = None
-    """ServingPolicy in this namespace; what stands here wins over what stands there."""
+    """ServingPolicy in this namespace; what stands here wins over what stands there.
+
+    Default: none.
+    """
     latency: LatencyPolicy | None = None
     """Latency targets. Default: those of the policy, else none."""
     cost: CostPolicy | None = None
@@ -246,136 +207,6 @@ class LLMDeploymentSpec(ApiModel):
     """
 
 
-class VariantStatus(ApiModel):
-    """One variant: the replicas of this model on one pool with one parallelism."""
-
-    name: str = Field(max_length=63)
-    """Name of the Deployment."""
-    pool: str = Field(max_length=63)
-    """The AcceleratorPool."""
-    accelerator: str = Field(max_length=63)
-    """The accelerator of the pool."""
-    tensor_parallel: int
-    """Devices of one replica."""
-    desired: int
-    """Replicas that the last decision asks for."""
-    ready: int
-    """Replicas that serve."""
-    cost_per_hour: str = Field(max_length=16)
-    """Price of the desired replicas, in $/h."""
-
-
-class ObservedStatus(ApiModel):
-    """What was seen, rounded so that it moves only when a person would act on it."""
-
-    requests_per_second: str | None = Field(default=None, max_length=16)
-    """Arrival rate; absent when unknown."""
-    input_tokens: int | None = None
-    """Mean prompt length; absent when unknown."""
-    output_tokens: int | None = None
-    """Mean answer length; absent when unknown."""
-    source: str = Field(max_length=32)
-    """Where the demand comes from: Prometheus, Workload, or Unknown."""
-    time_to_first_token: str | None = Field(default=None, max_length=16)
-    """Measured TTFT at the policy's percentile."""
-    inter_token_latency: str | None = Field(default=None, max_length=16)
-    """Measured inter-token latency at the policy's percentile."""
-    end_to_end: str | None = Field(default=None, max_length=16)
-    """Measured end-to-end latency at the policy's percentile."""
-    slo: str | None = Field(default=None, max_length=8)
-    """Share of requests within the targets; absent when unknown."""
-
-
-class CostStatus(ApiModel):
-    """What it costs, and against what that is cheap."""
-
-    per_hour: str = Field(max_length=16)
-    """Price of the desired replicas, in $/h."""
-    per_million_tokens: str | None = Field(default=None, max_length=16)
-    """Price of a million answered tokens at the seen demand, in $."""
-    baseline: str | None = Field(default=None, max_length=128)
-    """The fleet that the saving is measured against."""
-    baseline_per_hour: str | None = Field(default=None, max_length=16)
-    """Its price, in $/h."""
-    saved: str | None = Field(default=None, max_length=8)
-    """Saving against the baseline, such as 38%."""
-    price_source: str | None = Field(default=None, max_length=64)
-    """Where the prices come from."""
-    price_as_of: str | None = Field(default=None, max_length=32)
-    """Date of the oldest price used."""
-
-
-class RejectedCandidate(ApiModel):
-    """A candidate that lost, and why."""
-
-    pool: str = Field(max_length=63)
-    """The AcceleratorPool."""
-    tensor_parallel: int
-    """Devices of one replica."""
-    reason: str = Field(max_length=64)
-    """Why it lost, in one word."""
-    message: str = Field(max_length=256)
-    """Why it lost, in one sentence with the figures."""
-
-
-class DecisionStatus(ApiModel):
-    """The last decision and its reasons."""
-
-    time: str = Field(max_length=32)
-    """When it was taken."""
-    reason: str = Field(max_length=64)
-    """What moved it, in one word."""
-    message: str = Field(max_length=512)
-    """What was decided and why, in one or two sentences."""
-    rejected: list[RejectedCandidate] = Field(default_factory=list, max_length=24)
-    """The candidates that lost, cheapest first."""
-
-
-class HistoryEntry(ApiModel):
-    """One earlier decision that changed something."""
-
-    time: str = Field(max_length=32)
-    """When it was taken."""
-    reason: str = Field(max_length=64)
-    """What moved it, in one word."""
-    variants: str = Field(max_length=256)
-    """The fleet after it."""
-
-
-class SummaryStatus(ApiModel):
-    """What `kubectl get` prints."""
-
-    model: str = Field(max_length=255)
-    """Model name without its organisation."""
-    replicas: str = Field(max_length=16)
-    """Ready and desired replicas, such as 4/5."""
-    variants: str = Field(max_length=256)
-    """The fleet, such as h200:3,l40s:2."""
-
-
-class LLMDeploymentStatus(ApiModel):
-    """What Trimtab found, decided and did."""
-
-    observed_generation: int = -1
-    """The generation of the spec that this status answers."""
-    conditions: list[Condition] = Field(default_factory=list, max_length=16)
-    """Ready, MetricsAvailable, CapacityAvailable, SLOMet, Optimized, Reconciling, Stalled."""
-    summary: SummaryStatus | None = None
-    """What `kubectl get` prints."""
-    variants: list[VariantStatus] = Field(default_factory=list, max_length=32)
-    """The variants, one Deployment each."""
-    observed: ObservedStatus | None = None
-    """What was seen."""
-    cost: CostStatus | None = None
-    """What it costs."""
-    decision: DecisionStatus | None = None
-    """The last decision."""
-    history: list[HistoryEntry] = Field(default_factory=list, max_length=10)
-    """Earlier decisions that changed something, newest first."""
-    service: str | None = Field(default=None, max_length=63)
-    """The Service over all variants."""
-
-
 class LLMDeployment(Resource):
     """A model to serve at its latency targets for the least money."""
 
@@ -384,6 +215,47 @@ class LLMDeployment(Resource):
     SINGULAR: ClassVar[str] = "llmdeployment"
     SHORT_NAMES: ClassVar[tuple[str, ...]] = ("llmd",)
     NAMESPACED: ClassVar[bool] = True
+    SELECTABLE: ClassVar[tuple[str, ...]] = (".spec.model.name", ".spec.policyRef")
+    COLUMNS: ClassVar[tuple[Column, ...]] = (
+        Column(
+            name="Model",
+            path=".status.summary.model",
+            description="The model, without its organisation.",
+        ),
+        READY,
+        Column(
+            name="Replicas",
+            path=".status.summary.replicas",
+            description="Ready and desired replicas.",
+        ),
+        Column(name="Variants", path=".status.summary.variants", description="The fleet."),
+        Column(
+            name="SLO",
+            path=".status.observed.slo",
+            description="Share of requests within the targets.",
+        ),
+        Column(name="$/h", path=".status.cost.perHour", description="What it costs, in $/h."),
+        Column(name="Saved", path=".status.cost.saved", description="Saving against the baseline."),
+        AGE,
+        Column(name="Mode", path=".spec.mode", description="How far Trimtab may go.", wide=True),
+        MESSAGE,
+    )
+    RULES: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            cel=(
+                f"size(self.metadata.name) <= {MAX_DEPLOYMENT_NAME}"
+                f" && self.metadata.name.matches('{_DEPLOYMENT_NAME}')"
+            ),
+            holds=lambda self: (
+                len(self.metadata.name) <= MAX_DEPLOYMENT_NAME
+                and re.fullmatch(_DEPLOYMENT_NAME, self.metadata.name) is not None
+            ),
+            message=(
+                f"metadata.name must have at most {MAX_DEPLOYMENT_NAME} characters, start with a"
+                " letter and have no dots, for the Service is named after it"
+            ),
+        ),
+    )
 
     spec: LLMDeploymentSpec
     """What the user wants."""

@@ -4,22 +4,25 @@ No field here has a schema default: the API server would write it into the deplo
 then win over the policy that the deployment refers to. `models/policy.py` fills the defaults in.
 """
 
-from enum import StrEnum
 from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from trimtab.api.base import ApiModel, Duration, Money, ObjectName, Resource
+from trimtab.api.base import ApiEnum, ApiModel, Duration, Money, ObjectName, Resource
+from trimtab.api.columns import AGE, Column
+from trimtab.api.lists import Keyed
+from trimtab.api.rules import Rule, lasting, ordered, positive
+from trimtab.units import parse_duration
 
 
-class Objective(StrEnum):
+class Objective(ApiEnum):
     """What is best when several fleets meet the targets."""
 
     MINIMIZE_COST = "MinimizeCost"
     MINIMIZE_LATENCY = "MinimizeLatency"
 
 
-class CapacityType(StrEnum):
+class CapacityType(ApiEnum):
     """How a node is bought."""
 
     ON_DEMAND = "OnDemand"
@@ -27,26 +30,57 @@ class CapacityType(StrEnum):
     RESERVED = "Reserved"
 
 
+def _not_longer(first: str | None, second: str | None) -> bool:
+    return first is None or second is None or parse_duration(first) <= parse_duration(second)
+
+
 class LatencyPolicy(ApiModel):
     """Latency targets, each at the percentile."""
 
+    RULES: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            field="endToEnd",
+            cel=(
+                "!has(self.endToEnd) || !has(self.timeToFirstToken)"
+                " || duration(self.timeToFirstToken) <= duration(self.endToEnd)"
+            ),
+            holds=lambda self: _not_longer(self.time_to_first_token, self.end_to_end),
+            message="must not be shorter than timeToFirstToken, which is a part of it",
+        ),
+        Rule(
+            field="endToEnd",
+            cel=(
+                "!has(self.endToEnd) || !has(self.interTokenLatency)"
+                " || duration(self.interTokenLatency) <= duration(self.endToEnd)"
+            ),
+            holds=lambda self: _not_longer(self.inter_token_latency, self.end_to_end),
+            message="must not be shorter than interTokenLatency, which is a part of it",
+        ),
+    )
+
     percentile: int | None = Field(default=None, ge=50, le=99)
     """Share of requests, in percent, that must meet each target. Default: 95."""
-    time_to_first_token: Duration | None = None
-    """Longest time from a request to its first token (TTFT)."""
-    inter_token_latency: Duration | None = None
-    """Longest gap between two tokens of an answer (ITL)."""
-    end_to_end: Duration | None = None
-    """Longest time from a request to its last token (E2E)."""
+    time_to_first_token: Annotated[Duration, lasting("1ms", "1h")] | None = None
+    """Longest time from a request to its first token (TTFT), such as 800ms. Default: no target."""
+    inter_token_latency: Annotated[Duration, lasting("1ms", "1m")] | None = None
+    """Longest gap between two tokens of an answer (ITL), such as 50ms. Default: no target."""
+    end_to_end: Annotated[Duration, lasting("1ms", "24h")] | None = None
+    """Longest time from a request to its last token (E2E), such as 20s. Default: no target."""
+
+    @property
+    def has_target(self) -> bool:
+        """Whether there is a target at all."""
+        targets = (self.time_to_first_token, self.inter_token_latency, self.end_to_end)
+        return any(target is not None for target in targets)
 
 
 class Baseline(ApiModel):
     """The fleet that savings are measured against."""
 
     pool: ObjectName
-    """The AcceleratorPool of the baseline."""
-    replicas: Annotated[int, Field(ge=1, le=10000)]
-    """Its replicas."""
+    """Name of the AcceleratorPool of the baseline."""
+    replicas: int = Field(ge=1, le=10000)
+    """Number of its replicas."""
 
 
 class CostPolicy(ApiModel):
@@ -54,10 +88,12 @@ class CostPolicy(ApiModel):
 
     objective: Objective | None = None
     """What is best when several fleets meet the targets. Default: MinimizeCost."""
-    capacity_types: list[CapacityType] | None = Field(default=None, min_length=1, max_length=3)
+    capacity_types: (
+        Annotated[list[CapacityType], Field(min_length=1, max_length=3), Keyed()] | None
+    ) = None
     """How nodes may be bought. Default: OnDemand and Reserved."""
-    max_per_hour: Money | None = None
-    """Most that this deployment may cost, in $/h. Default: no limit."""
+    max_per_hour: Annotated[Money, positive(most=1000000)] | None = None
+    """Most that this deployment may cost, in $/h, such as "150". Default: no limit."""
     baseline: Baseline | None = None
     """The fleet that savings are measured against. Default: the best fixed on-demand fleet."""
 
@@ -65,35 +101,93 @@ class CostPolicy(ApiModel):
 class ScalingPolicy(ApiModel):
     """Bounds and pace of scaling."""
 
+    RULES: ClassVar[tuple[Rule, ...]] = (
+        ordered("minReplicas", "maxReplicas"),
+        Rule(
+            field="scaleToZeroAfter",
+            cel="!has(self.scaleToZeroAfter) || !has(self.minReplicas) || self.minReplicas == 0",
+            holds=lambda self: self.scale_to_zero_after is None or not self.min_replicas,
+            message="can never happen while minReplicas is above 0: set minReplicas to 0",
+        ),
+    )
+
     min_replicas: int | None = Field(default=None, ge=0, le=10000)
     """Fewest replicas over all variants. Default: 1."""
     max_replicas: int | None = Field(default=None, ge=1, le=10000)
-    """Most replicas over all variants. Default: 10."""
-    scale_to_zero_after: Duration | None = None
-    """Idle time after which no replica is kept; needs minReplicas 0. Default: never."""
-    scale_down_window: Duration | None = None
-    """Time over which demand must have been low before replicas go. Default: 5m."""
+    """Most replicas over all variants. Default: 10, or minReplicas where that is more."""
+    scale_to_zero_after: Annotated[Duration, lasting("1s", "720h")] | None = None
+    """Idle time after which no replica is kept, such as 30m; needs minReplicas 0. Default: never.
+    """
+    scale_down_window: Annotated[Duration, lasting("0s", "24h")] | None = None
+    """Time over which demand must have been low before replicas go, such as 10m. Default: 5m."""
 
 
 class ServingPolicySpec(ApiModel):
     """The policy."""
 
     latency: LatencyPolicy | None = None
-    """Latency targets."""
+    """Latency targets. Default: none."""
     cost: CostPolicy | None = None
-    """Cost policy."""
+    """Cost policy. Default: the cheapest on-demand fleet, without a limit."""
     scaling: ScalingPolicy | None = None
-    """Bounds and pace of scaling."""
+    """Bounds and pace of scaling. Default: 1 to 10 replicas."""
 
 
 class ServingPolicy(Resource):
-    """A named latency, cost and scaling policy."""
+    """A named latency, cost and scaling policy that many deployments refer to."""
 
     KIND: ClassVar[str] = "ServingPolicy"
     PLURAL: ClassVar[str] = "servingpolicies"
     SINGULAR: ClassVar[str] = "servingpolicy"
     SHORT_NAMES: ClassVar[tuple[str, ...]] = ("spol",)
     NAMESPACED: ClassVar[bool] = True
+    COLUMNS: ClassVar[tuple[Column, ...]] = (
+        Column(
+            name="TTFT",
+            path=".spec.latency.timeToFirstToken",
+            description="Longest time to the first token.",
+        ),
+        Column(
+            name="ITL",
+            path=".spec.latency.interTokenLatency",
+            description="Longest gap between two tokens.",
+        ),
+        Column(
+            name="E2E",
+            path=".spec.latency.endToEnd",
+            description="Longest time to the last token.",
+        ),
+        Column(
+            name="Percentile",
+            path=".spec.latency.percentile",
+            description="Share of requests that must meet each target.",
+            kind="integer",
+        ),
+        Column(
+            name="Max-$/h",
+            path=".spec.cost.maxPerHour",
+            description="Most that a deployment may cost, in $/h.",
+        ),
+        Column(
+            name="Min",
+            path=".spec.scaling.minReplicas",
+            description="Fewest replicas.",
+            kind="integer",
+        ),
+        Column(
+            name="Max",
+            path=".spec.scaling.maxReplicas",
+            description="Most replicas.",
+            kind="integer",
+        ),
+        AGE,
+        Column(
+            name="Objective",
+            path=".spec.cost.objective",
+            description="What is best when several fleets meet the targets.",
+            wide=True,
+        ),
+    )
 
     spec: ServingPolicySpec
     """The policy."""

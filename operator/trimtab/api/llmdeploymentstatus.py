@@ -1,0 +1,141 @@
+"""The status of an LLMDeployment: what Trimtab found, decided and did."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from trimtab.api.base import ApiModel, Count, Generation
+from trimtab.api.conditions import Conditions
+from trimtab.api.lists import Keyed
+
+
+class VariantStatus(ApiModel):
+    """One variant: the replicas of this model on one pool with one parallelism."""
+
+    name: str = Field(max_length=63)
+    """Name of the Deployment."""
+    pool: str = Field(max_length=63)
+    """The AcceleratorPool."""
+    accelerator: str = Field(max_length=63)
+    """The accelerator of the pool."""
+    tensor_parallel: int = Field(ge=1, le=1024)
+    """Number of devices of one replica."""
+    desired: Count
+    """Number of replicas that the last decision asks for."""
+    ready: Count
+    """Number of replicas that serve."""
+    cost_per_hour: str = Field(max_length=16)
+    """Price of the desired replicas, in $/h."""
+
+
+class ObservedStatus(ApiModel):
+    """What was seen, rounded so that it moves only when a person would act on it."""
+
+    requests_per_second: str | None = Field(default=None, max_length=16)
+    """Arrival rate, in requests per second; absent when unknown."""
+    input_tokens: Count | None = None
+    """Mean prompt length, in tokens; absent when unknown."""
+    output_tokens: Count | None = None
+    """Mean answer length, in tokens; absent when unknown."""
+    source: str = Field(max_length=32)
+    """Where the demand comes from: Prometheus, Workload, or Unknown."""
+    time_to_first_token: str | None = Field(default=None, max_length=16)
+    """Measured TTFT at the policy's percentile; absent when unknown."""
+    inter_token_latency: str | None = Field(default=None, max_length=16)
+    """Measured inter-token latency at the policy's percentile; absent when unknown."""
+    end_to_end: str | None = Field(default=None, max_length=16)
+    """Measured end-to-end latency at the policy's percentile; absent when unknown."""
+    slo: str | None = Field(default=None, max_length=8)
+    """Share of requests within the targets, 0 to 1; absent when unknown."""
+
+
+class CostStatus(ApiModel):
+    """What it costs, and against what that is cheap."""
+
+    per_hour: str = Field(max_length=16)
+    """Price of the desired replicas, in $/h."""
+    per_million_tokens: str | None = Field(default=None, max_length=16)
+    """Price of a million answered tokens at the seen demand, in $."""
+    baseline: str | None = Field(default=None, max_length=128)
+    """The fleet that the saving is measured against."""
+    baseline_per_hour: str | None = Field(default=None, max_length=16)
+    """Its price, in $/h."""
+    saved: str | None = Field(default=None, max_length=8)
+    """Saving against the baseline, such as 38%."""
+    price_source: str | None = Field(default=None, max_length=64)
+    """Where the prices come from."""
+    price_as_of: str | None = Field(default=None, max_length=32)
+    """Date of the oldest price used, in ISO 8601."""
+
+
+class RejectedCandidate(ApiModel):
+    """A candidate that lost, and why."""
+
+    pool: str = Field(max_length=63)
+    """The AcceleratorPool."""
+    tensor_parallel: int = Field(ge=1, le=1024)
+    """Number of devices of one replica."""
+    reason: str = Field(max_length=64)
+    """Why it lost, in one word."""
+    message: str = Field(max_length=256)
+    """Why it lost, in one sentence with the figures."""
+
+
+class DecisionStatus(ApiModel):
+    """The last decision and its reasons."""
+
+    time: str = Field(max_length=32)
+    """When it was taken, in RFC 3339."""
+    reason: str = Field(max_length=64)
+    """What moved it, in one word."""
+    message: str = Field(max_length=512)
+    """What was decided and why, in one or two sentences."""
+    rejected: list[RejectedCandidate] = Field(default_factory=list, max_length=24)
+    """The candidates that lost, cheapest first."""
+
+
+class HistoryEntry(ApiModel):
+    """One earlier decision that changed something."""
+
+    time: str = Field(max_length=32)
+    """When it was taken, in RFC 3339."""
+    reason: str = Field(max_length=64)
+    """What moved it, in one word."""
+    variants: str = Field(max_length=256)
+    """The fleet after it."""
+
+
+class SummaryStatus(ApiModel):
+    """What `kubectl get` prints."""
+
+    model: str = Field(max_length=255)
+    """Model name without its organisation."""
+    replicas: str = Field(max_length=16)
+    """Ready and desired replicas, such as 4/5."""
+    variants: str = Field(max_length=256)
+    """The fleet, such as h200:3,l40s:2."""
+
+
+class LLMDeploymentStatus(ApiModel):
+    """What Trimtab found, decided and did."""
+
+    observed_generation: Generation = -1
+    """The generation of the spec that this status answers."""
+    conditions: Conditions = Field(default_factory=list)
+    """Ready, MetricsAvailable, CapacityAvailable, SLOMet, Optimized, Reconciling, Stalled."""
+    summary: SummaryStatus | None = None
+    """What `kubectl get` prints."""
+    variants: Annotated[list[VariantStatus], Field(max_length=32), Keyed("name")] = Field(
+        default_factory=list
+    )
+    """The variants, one Deployment each."""
+    observed: ObservedStatus | None = None
+    """What was seen."""
+    cost: CostStatus | None = None
+    """What it costs."""
+    decision: DecisionStatus | None = None
+    """The last decision."""
+    history: list[HistoryEntry] = Field(default_factory=list, max_length=10)
+    """Earlier decisions that changed something, newest first."""
+    service: str | None = Field(default=None, max_length=63)
+    """The Service over all variants."""
