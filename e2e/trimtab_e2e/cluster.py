@@ -21,6 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 from trimtab_e2e import registry
+from trimtab_e2e.binaries import print_progress
 from trimtab_e2e.errors import (
     BuildFailed,
     ClusterError,
@@ -30,7 +31,7 @@ from trimtab_e2e.errors import (
 )
 from trimtab_e2e.localcluster import LocalCluster
 from trimtab_e2e.registry import Options, State
-from trimtab_e2e.selection import attach, select_cluster
+from trimtab_e2e.selection import attach, choose_provider, select_cluster
 
 __all__ = [
     "BuildFailed",
@@ -93,8 +94,9 @@ def up(
 ) -> None:
     """Start a cluster and leave it running in the background.
 
-    The first time the programs are built from their Go modules (about 10 minutes); later it takes
-    seconds. A cluster of that name that runs already is left as it is.
+    Takes seconds, but minutes the first time: its programs are built from their Go modules.
+
+    A cluster of that name that runs already is left as it is.
     """
     state = _find(name)
     if state is not None:
@@ -112,6 +114,13 @@ def up(
     out.print(f"cluster [bold]{name}[/bold] is up; use it with", highlight=False)
     out.print(f"  export KUBECONFIG={cluster.kubeconfig}", highlight=False, soft_wrap=True)
     out.print(f"and end it with\n  {_command('down', name)}", highlight=False)
+
+
+@app.command(epilog=examples("python -m trimtab_e2e.cluster build"))
+def build() -> None:
+    """Build what a cluster needs and the cache lacks, without starting one."""
+    provider = choose_provider(None, print_progress)
+    err.print(f"the cluster's programs are ready ({provider.name} control plane)", highlight=False)
 
 
 @app.command(epilog=examples("python -m trimtab_e2e.cluster down --name bare"))
@@ -202,7 +211,7 @@ def _describe(cluster: LocalCluster) -> dict[str, Any]:
 
 
 def _table(clusters: list[dict[str, Any]]) -> Table:
-    table = Table("NAME", "RUNNING", "SERVER", "PROMETHEUS", "MEMORY", "KUBECONFIG", box=None)
+    table = Table("NAME", "RUNNING", "SERVER", "PROMETHEUS", "MEMORY", "FOLDER", box=None)
     for cluster in clusters:
         memory = sum(process["rssMiB"] for process in cluster["processes"])
         table.add_row(
@@ -211,7 +220,7 @@ def _table(clusters: list[dict[str, Any]]) -> Table:
             cluster["server"],
             cluster["prometheus"] or "-",
             f"{memory:.0f} MiB",
-            cluster["kubeconfig"],
+            Path(cluster["folder"]).name,
         )
     return table
 

@@ -144,8 +144,9 @@ class LocalCluster:
         if isinstance(what, Path):
             text = what.read_text()
         else:
-            manifests = [what] if isinstance(what, dict) else what
-            text = yaml.safe_dump_all(manifests)
+            items = [what] if isinstance(what, dict) else list(what)
+            # JSON, because Go reads some of what PyYAML writes as a plain string as a boolean.
+            text = json.dumps({"apiVersion": "v1", "kind": "List", "items": items})
         self.kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", input=text)
 
     def add_nodes(self, nodes: Iterable[Manifest]) -> None:

@@ -41,7 +41,7 @@ def select_cluster(
     """
     given = kubeconfig or _path_from(KUBECONFIG_VARIABLE)
     chosen = replace(options or Options(), kubeconfig=None if given is None else str(given))
-    provider = _choose(given, progress)
+    provider = choose_provider(given, progress)
     return LocalCluster(provider, name, chosen, detached=detached, keep=keep)
 
 
@@ -52,7 +52,9 @@ def attach(state: State) -> LocalCluster:
     return LocalCluster(_PROVIDERS[state.provider](programs), state=state, detached=True)
 
 
-def _choose(given: Path | None, progress: Progress) -> Provider:
+def choose_provider(given: Path | None, progress: Progress) -> Provider:
+    """Choose as `select_cluster` does, and build what that way needs."""
+    given = given or _path_from(KUBECONFIG_VARIABLE)
     if given is not None:
         return _given(given, progress)
     cached = binaries.cached()
