@@ -27,6 +27,7 @@ OWNED_ARGS = (
     "gpu-memory-utilization",
     "enable-lora",
     "lora-modules",
+    "max-loras",
     "download-dir",
     "hf-token",
     "shutdown-timeout",
@@ -115,8 +116,9 @@ class EnvVar(ApiModel):
             cel=f"!(self in [{', '.join(repr(name) for name in OWNED_ENV)}])",
             holds=lambda self: self not in OWNED_ENV,
             message=(
-                "is Trimtab's to set: use spec.engine.huggingFaceToken for the token and"
-                " spec.engine.cache for the cache; devices and administration are not settable"
+                "must not be a variable that Trimtab sets or guards: use spec.engine.huggingFaceToken"
+                " for the token and spec.engine.cache for the cache; devices and the engine's"
+                " administration cannot be set"
             ),
         ),
     ]

@@ -1,0 +1,57 @@
+"""`trimtab crds`: writes what is generated from the API models, and checks that it is current."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from trimtab.api.base import GROUP
+from trimtab.api.crd import KINDS, file_name, render
+from trimtab.api.reference import reference
+
+app = typer.Typer(
+    help="The CustomResourceDefinitions and the API reference, generated from the API models.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+
+Directory = Annotated[
+    Path, typer.Option("--dir", help="Directory of the CustomResourceDefinitions.")
+]
+Page = Annotated[Path, typer.Option("--docs", help="Page of the API reference.")]
+
+
+@app.command()
+def write(directory: Directory = Path("crds"), page: Page = Path("docs/api.md")) -> None:
+    """Write the definitions and the API reference; remove definitions of kinds that are gone."""
+    for path, text in _generated(directory, page).items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+        typer.echo(f"wrote {path}")
+    for path in _leftovers(directory):
+        path.unlink()
+        typer.echo(f"removed {path}")
+
+
+@app.command()
+def check(directory: Directory = Path("crds"), page: Page = Path("docs/api.md")) -> None:
+    """Exit with 1 where a file is not, byte for byte, what `write` would write."""
+    problems = [
+        f"{path}: {'differs from the API models' if path.exists() else 'is missing'}"
+        for path, text in _generated(directory, page).items()
+        if not path.exists() or path.read_bytes() != text.encode()
+    ]
+    problems += [f"{path}: no kind of the API models has it" for path in _leftovers(directory)]
+    for problem in problems:
+        typer.echo(f"{problem}. Run `trimtab crds write` and commit the result", err=True)
+    if problems:
+        raise typer.Exit(1)
+
+
+def _generated(directory: Path, page: Path) -> dict[Path, str]:
+    return {**{directory / file_name(kind): render(kind) for kind in KINDS}, page: reference()}
+
+
+def _leftovers(directory: Path) -> list[Path]:
+    known = {file_name(kind) for kind in KINDS}
+    return sorted(path for path in directory.glob(f"*.{GROUP}.yaml") if path.name not in known)
