@@ -7,7 +7,7 @@ arithmetic on floats or on numpy arrays that broadcast together.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from functools import lru_cache
 from typing import TypeAlias, overload
 
@@ -100,6 +100,15 @@ class StepModel:
             kv_tokens: Cached tokens of those sequences together.
         """
         return self._step_s(prefill_tokens, prefill_context, batch, kv_tokens)
+
+    def scaled(self, factor: float) -> "StepModel":
+        """Return the same replica with every time `factor` times as long."""
+        times = {
+            field.name: getattr(self, field.name) * factor
+            for field in fields(self)
+            if field.name.endswith("_s")
+        }
+        return replace(self, **times)
 
     def _step_s(
         self, prefill_tokens: Number, prefill_context: Number, batch: Number, kv_tokens: Number

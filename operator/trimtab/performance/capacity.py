@@ -1,0 +1,248 @@
+"""The request rate that one replica sustains within its latency targets, and what users wait at it.
+
+`replica_capacity` is the number that every decision rests on; `predict` is its inverse.
+"""
+
+import math
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+import numpy as np
+
+from trimtab.errors import Bug
+from trimtab.models.hardware import Accelerator, EngineSettings, ModelGeometry, Parallelism
+from trimtab.models.load import LatencyTargets, TokenShape
+from trimtab.models.performance import (
+    Infeasible,
+    LatencyPrediction,
+    Provenance,
+    ReplicaCapacity,
+)
+from trimtab.performance.fit import kv_budget_bytes, kv_bytes_per_sequence, kv_tokens
+from trimtab.performance.latency import Latencies, latencies
+from trimtab.performance.lengths import lengths_of
+from trimtab.performance.meanfield import Equilibrium, Replica, equilibrium
+from trimtab.performance.profiles import MeasuredPoint, interpolated_rate
+from trimtab.performance.steptime import Array, step_model
+
+SAFE_LOAD = 0.85
+"""Share of the saturation rate that a replica without targets is given."""
+
+_LIGHTEST = 1e-3
+"""Arrivals in one step, relative to the most, at which a replica counts as idle."""
+_GRID = 24
+_SCALE_STEPS = 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CapacityRequest:
+    """A replica, its requests and its targets. Hashable: answers are cached."""
+
+    geometry: ModelGeometry
+    accelerator: Accelerator
+    parallelism: Parallelism
+    engine: EngineSettings
+    shape: TokenShape
+    targets: LatencyTargets
+    points: tuple[MeasuredPoint, ...] = ()
+    """Measurements of this model on this accelerator with this parallelism."""
+
+
+@lru_cache(maxsize=65536)
+def replica_capacity(request: CapacityRequest) -> ReplicaCapacity | Infeasible:
+    """Return the largest request rate at which every target holds, or why there is none.
+
+    Without targets it is 85 % of the rate at which the replica saturates. Infeasible reasons:
+    DoesNotFit, MissesTTFT, MissesITL, MissesE2E; the message states the best figure.
+    """
+    replica = replica_of(request)
+    tokens = kv_tokens(request.geometry, request.accelerator, request.parallelism, request.engine)
+    if isinstance(replica, Infeasible):
+        return replica
+    if isinstance(tokens, Infeasible):
+        raise Bug("a replica that fits has no KV cache")
+    measured = interpolated_rate(request.points, request.shape, request.targets)
+    rate = measured
+    if rate is None:
+        modelled = _largest_rate(replica, request.targets)
+        if isinstance(modelled, Infeasible):
+            return modelled
+        rate = modelled
+    return ReplicaCapacity(
+        max_rps=rate,
+        at_max=_prediction(replica, rate, request.targets.percentile),
+        provenance=_provenance(request, measured),
+        uncertainty=_uncertainty(request, measured),
+        kv_tokens=tokens,
+    )
+
+
+@lru_cache(maxsize=16384)
+def predict(request: CapacityRequest, rps: float) -> LatencyPrediction | Infeasible:
+    """Return what users of one replica wait at `rps` requests per second.
+
+    At the percentile of the targets, which are not looked at otherwise. Beyond saturation TTFT and
+    E2E are infinite: the queue grows for as long as the load lasts.
+    """
+    replica = replica_of(request)
+    if isinstance(replica, Infeasible):
+        return replica
+    return _prediction(replica, rps, request.targets.percentile)
+
+
+@lru_cache(maxsize=16384)
+def replica_of(request: CapacityRequest) -> Replica | Infeasible:
+    """Return the replica with its load's lengths and its limits, or Infeasible(DoesNotFit).
+
+    Step times are scaled to the measured points, where there are any.
+    """
+    replica = _uncorrected(request)
+    if isinstance(replica, Infeasible) or not request.points:
+        return replica
+    return replace(replica, step=replica.step.scaled(_time_scale(request)))
+
+
+def _uncorrected(request: CapacityRequest) -> Replica | Infeasible:
+    engine = request.engine
+    budget = kv_budget_bytes(request.geometry, request.accelerator, request.parallelism, engine)
+    if isinstance(budget, Infeasible):
+        return budget
+    lengths = lengths_of(request.shape, engine.max_model_len)
+    held = kv_bytes_per_sequence(request.geometry, lengths.resident, engine.kv_dtype)
+    return Replica(
+        step=step_model(request.geometry, request.accelerator, request.parallelism, engine),
+        lengths=lengths,
+        token_budget=float(engine.max_num_batched_tokens),
+        slots=min(float(engine.max_num_seqs), budget / held),
+    )
+
+
+@lru_cache(maxsize=4096)
+def _time_scale(request: CapacityRequest) -> float:
+    """Median over the points of the factor on all times that explains the measured ITL."""
+    factors = []
+    for point in request.points:
+        shape = TokenShape(
+            input_tokens=point.input_tokens,
+            output_tokens=point.output_tokens,
+            input_cv=request.shape.input_cv,
+            output_cv=request.shape.output_cv,
+        )
+        replica = _uncorrected(replace(request, shape=shape, points=()))
+        if isinstance(replica, Infeasible):
+            raise Bug("the fit of a replica depends on the shape of its load")
+        low, high = math.log(0.25), math.log(4.0)
+        for _ in range(_SCALE_STEPS):
+            middle = 0.5 * (low + high)
+            slower = replace(replica, step=replica.step.scaled(math.exp(middle)))
+            if _prediction(slower, point.rps, point.percentile).itl_s > point.itl_s:
+                high = middle
+            else:
+                low = middle
+        factors.append(0.5 * (low + high))
+    return math.exp(float(np.median(factors)))
+
+
+def _largest_rate(replica: Replica, targets: LatencyTargets) -> float | Infeasible:
+    """Rate just below the first load at which a target is missed, by two grids of loads."""
+    most = replica.most_arrivals
+    if not targets.any:
+        return SAFE_LOAD * float(equilibrium(replica, np.array([most])).rate[0])
+    coarse = most * np.geomspace(_LIGHTEST, 1.0, _GRID)
+    state, waits = _evaluate(replica, coarse, targets.percentile)
+    first_bad = _first_bad(waits, targets)
+    if first_bad == 0:
+        return _miss(waits, targets)
+    if first_bad == len(coarse):
+        return float(state.rate[-1])
+    fine = np.linspace(coarse[first_bad - 1], coarse[first_bad], _GRID)
+    state, waits = _evaluate(replica, fine, targets.percentile)
+    return float(state.rate[max(_first_bad(waits, targets) - 1, 0)])
+
+
+def _first_bad(waits: Latencies, targets: LatencyTargets) -> int:
+    """Index of the first load at which a target is missed; the number of loads if none is."""
+    bad = np.zeros(len(waits.ttft_s), dtype=bool)
+    for target, values in (
+        (targets.ttft_s, waits.ttft_s),
+        (targets.itl_s, waits.itl_s),
+        (targets.e2e_s, waits.e2e_s),
+    ):
+        if target is not None:
+            bad |= values > target
+    return int(np.argmax(bad)) if bad.any() else len(bad)
+
+
+def _miss(waits: Latencies, targets: LatencyTargets) -> Infeasible:
+    """Say which target an idle replica misses, worst first."""
+    misses = [
+        (float(best[0]) / target, reason, name, float(best[0]), target)
+        for reason, name, target, best in (
+            ("MissesTTFT", "TTFT", targets.ttft_s, waits.ttft_s),
+            ("MissesITL", "ITL", targets.itl_s, waits.itl_s),
+            ("MissesE2E", "E2E", targets.e2e_s, waits.e2e_s),
+        )
+        if target is not None
+    ]
+    _, reason, name, best_s, target_s = max(misses)
+    return Infeasible(
+        reason=reason,
+        message=(
+            f"p{targets.percentile * 100:.0f} {name} is {best_s * 1e3:.0f} ms without load, "
+            f"the target is {target_s * 1e3:.0f} ms"
+        ),
+    )
+
+
+def _prediction(replica: Replica, rps: float, percentile: float) -> LatencyPrediction:
+    most = replica.most_arrivals
+    grid = most * np.geomspace(_LIGHTEST, 1.0, _GRID)
+    rates = equilibrium(replica, grid).rate
+    saturated = rps > rates[-1]
+    arrivals = float(np.interp(rps, np.concatenate(([0.0], rates)), np.concatenate(([0.0], grid))))
+    if not saturated:
+        arrivals = _refined(replica, rps, max(arrivals, most * 1e-9), grid)
+    waits = _evaluate(replica, np.array([arrivals]), percentile)[1]
+    held = min(float(waits.in_flight[0]) / replica.slots, 1.0)
+    return LatencyPrediction(
+        ttft_s=math.inf if saturated else float(waits.ttft_s[0]),
+        itl_s=float(waits.itl_s[0]),
+        e2e_s=math.inf if saturated else float(waits.e2e_s[0]),
+        kv_utilization=1.0 if saturated else held,
+        concurrency=replica.slots if saturated else float(waits.in_flight[0]),
+    )
+
+
+def _refined(replica: Replica, rps: float, guess: float, grid: Array) -> float:
+    """Arrivals in one step at `rps`, from the grid interval around `guess` seen finer."""
+    right = min(int(np.searchsorted(grid, guess)), len(grid) - 1)
+    left = grid[right - 1] if right else guess * 0.5
+    fine = np.linspace(left, grid[right], _GRID)
+    return float(np.interp(rps, equilibrium(replica, fine).rate, fine))
+
+
+def _evaluate(
+    replica: Replica, arrivals: Array, percentile: float
+) -> tuple[Equilibrium, Latencies]:
+    state = equilibrium(replica, arrivals)
+    return state, latencies(replica, state, percentile)
+
+
+def _provenance(request: CapacityRequest, measured: float | None) -> Provenance:
+    if measured is not None:
+        return Provenance.MEASURED
+    return Provenance.CALIBRATED if request.points else Provenance.ESTIMATED
+
+
+def _uncertainty(request: CapacityRequest, measured: float | None) -> float:
+    """Relative standard error of the rate, by what it rests on.
+
+    0.15 is the median error of the mean-field rate against the token-level simulation; a device
+    that is not fitted, and a mixture of experts near its knee, add to it (research/models.md 1.2).
+    """
+    if measured is not None:
+        return 0.05
+    if request.points:
+        return 0.10
+    unsure = 0.15 + 0.4 * (1.0 - request.accelerator.confidence)
+    return unsure + (0.05 if request.geometry.experts else 0.0)

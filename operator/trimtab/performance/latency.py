@@ -1,0 +1,154 @@
+"""From the equilibrium of a replica to what its users wait: TTFT, ITL and E2E at a percentile.
+
+TTFT is the rest of the running step, the wait for room in the token budget (Allen-Cunneen, one
+server), and the steps that carry the prompt; ITL is over all gaps between two tokens, as engines
+count them, so it sees the steps that carry prompts of others.
+"""
+
+from dataclasses import dataclass
+from statistics import NormalDist
+
+import numpy as np
+
+from trimtab.performance.meanfield import Equilibrium, Replica, prompt_s
+from trimtab.performance.steptime import Array
+
+REQUEST_S = 0.012
+"""Parsing, tokenising and the first answer of one request in the engine's front end."""
+
+_NORMAL = NormalDist()
+_BISECTIONS = 24
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Latencies:
+    """What users wait at each load, in seconds; arrays as in Equilibrium."""
+
+    ttft_mean_s: Array
+    ttft_s: Array
+    """At the percentile."""
+    tpot_mean_s: Array
+    itl_s: Array
+    """A gap between two tokens, at the percentile over all gaps."""
+    e2e_mean_s: Array
+    e2e_s: Array
+    """At the percentile."""
+    in_flight: Array
+    """Requests in the replica, prompts included."""
+
+
+def latencies(replica: Replica, state: Equilibrium, percentile: float) -> Latencies:
+    """Return what users wait at each load of `state`, at `percentile` (0 to 1)."""
+    own_s = _own_prompt_s(replica, state)
+    rest_s, wait_s, busy = _waits(replica, state, own_s.mean(axis=1))
+    ttft_mean = 0.5 * rest_s + wait_s + own_s.mean(axis=1) + REQUEST_S
+    ttft = _ttft_quantile(own_s, rest_s, wait_s, busy, percentile) + REQUEST_S
+    answers = replica.lengths.answers
+    steps = replica.lengths.answer - 1.0
+    e2e_mean = ttft_mean + steps * state.step_s
+    longer = float(np.quantile(answers, percentile)) - replica.lengths.answer
+    spread = np.hypot(np.maximum(ttft - ttft_mean, 0.0), longer * state.step_s)
+    return Latencies(
+        ttft_mean_s=ttft_mean,
+        ttft_s=ttft,
+        tpot_mean_s=state.step_s,
+        itl_s=_gap_quantile(replica, state, percentile),
+        e2e_mean_s=e2e_mean,
+        e2e_s=e2e_mean + spread,
+        in_flight=state.batch + state.rate * ttft_mean,
+    )
+
+
+def _own_prompt_s(replica: Replica, state: Equilibrium) -> Array:
+    """Seconds of the steps that carry a prompt, for each load and prompt length.
+
+    Prompts that arrive in the same step share it: on average `arrivals` others.
+    """
+    lengths = replica.lengths
+    others = (state.arrivals * lengths.prompt)[:, None]
+    tokens = lengths.prompts + others
+    own_context = lengths.cached + lengths.prompts / 2.0
+    context = (lengths.prompts * own_context + others * lengths.prompt_context) / tokens
+    batch = state.batch[:, None]
+    seconds, _ = prompt_s(
+        replica.step,
+        tokens,
+        context=context,
+        batch=batch,
+        cached=batch * lengths.resident,
+        chunk=state.chunk[:, None],
+    )
+    return seconds
+
+
+def _waits(replica: Replica, state: Equilibrium, own_s: Array) -> tuple[Array, Array, Array]:
+    """Longest rest of the running step, mean wait for the token budget, and its busy share."""
+    lengths = replica.lengths
+    steps = state.decode_s[:, None] + state.lump_s
+    loud = 1.0 - state.quiet
+    first = state.quiet * state.decode_s + loud * steps.mean(axis=1)
+    second = state.quiet * state.decode_s**2 + loud * (steps * steps).mean(axis=1)
+    occupied = -np.expm1(-(state.batch + state.rate * own_s))
+    rest_s = occupied * second / first
+    full_s = replica.step.mixed_s(
+        state.chunk, lengths.prompt_context, state.batch, state.batch * lengths.resident
+    )
+    occupancy = lengths.prompt / state.chunk * full_s
+    busy = np.minimum(state.rate * occupancy, 0.999)
+    variation = float(lengths.prompts.var()) / lengths.prompt**2
+    wait_s = (1.0 + variation) / 2.0 * busy / (1.0 - busy) * occupancy
+    return rest_s, wait_s, busy
+
+
+def _ttft_quantile(
+    own_s: Array, rest_s: Array, wait_s: Array, busy: Array, percentile: float
+) -> Array:
+    """Quantile of U(0, rest) + own + {0, or with chance `busy` an exponential of mean wait}.
+
+    `own_s` has equally likely values on its last axis. Bisection on the exact distribution.
+    """
+    rest = np.maximum(rest_s, 1e-9)[:, None]
+    mean = np.maximum(wait_s / np.maximum(busy, 1e-9), 1e-9)[:, None]
+    chance = busy[:, None]
+    low = own_s.min(axis=1)
+    high = own_s.max(axis=1) + rest_s + 12.0 * mean[:, 0]
+    for _ in range(_BISECTIONS):
+        middle = 0.5 * (low + high)
+        left = np.maximum(middle[:, None] - own_s, 0.0)
+        within = np.minimum(left, rest)
+        plain = within / rest
+        queued = (within - mean * (np.exp(-(left - within) / mean) - np.exp(-left / mean))) / rest
+        below = (plain + chance * (queued - plain)).mean(axis=1) >= percentile
+        high = np.where(below, middle, high)
+        low = np.where(below, low, middle)
+    middle: Array = 0.5 * (low + high)
+    return middle
+
+
+def _gap_quantile(replica: Replica, state: Equilibrium, percentile: float) -> Array:
+    """Quantile of the time between two tokens of a request, over all tokens."""
+    lengths = replica.lengths
+    z = _NORMAL.inv_cdf(percentile)
+    crowd = np.minimum(state.batch + z * np.sqrt(state.batch), max(replica.slots, 1.0))
+    crowd = np.maximum(crowd, state.batch)
+    crowded_s = replica.step.decode_s(crowd, crowd * lengths.resident) - state.decode_s
+    # Among steps with prompts, the quantile that leaves the right share of all steps above it.
+    share = np.clip((percentile - state.quiet) / np.maximum(1.0 - state.quiet, 1e-12), 0.0, 1.0)
+    tokens = np.minimum(_row_quantile(state.lump_tokens, share), state.chunk)
+    loud_s = replica.step.mixed_s(
+        tokens, lengths.prompt_context, state.batch, state.batch * lengths.resident
+    )
+    prompted_s = np.where(state.quiet < percentile, loud_s - state.decode_s, 0.0)
+    return state.decode_s + np.hypot(crowded_s, prompted_s)
+
+
+def _row_quantile(values: Array, share: Array) -> Array:
+    """Quantile of each row of equally likely ascending values, linear between their middles."""
+    count = values.shape[1]
+    position = np.clip(share * count - 0.5, 0.0, count - 1.0)
+    lower = np.floor(position).astype(np.int64)
+    upper = np.minimum(lower + 1, count - 1)
+    rows = np.arange(values.shape[0])
+    weight = position - lower
+    blend: Array = values[rows, lower] * (1.0 - weight) + values[rows, upper] * weight
+    return blend

@@ -1,0 +1,151 @@
+"""One replica in equilibrium: how arrivals, steps and the batch hold each other in balance.
+
+The free variable is the number of requests that arrive during one engine step. It fixes the batch
+(each request decodes for as many steps as it has tokens), the step time and so the request rate:
+no iteration is needed (research/models.md 1.2, mean-field fixed point, solved from the other side).
+Prompts arrive in lumps; the prompt tokens of a step are a compound Poisson variable, never a mean.
+"""
+
+import math
+from dataclasses import dataclass
+from statistics import NormalDist
+
+import numpy as np
+
+from trimtab.performance.lengths import Lengths
+from trimtab.performance.steptime import Array, Number, StepModel
+
+ADMISSION_SIGMAS = 1.65
+"""Batch fluctuation that must still be admitted; without it preemption ruins the tail."""
+BUDGET_SHARE = 0.9
+"""Of the token budget of a step that decodes may take."""
+
+_LUMPS = 12
+_LUMP_Z = np.array([NormalDist().inv_cdf((i + 0.5) / _LUMPS) for i in range(_LUMPS)])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Replica:
+    """One replica and the requests that it gets."""
+
+    step: StepModel
+    lengths: Lengths
+    token_budget: float
+    """Most new tokens of one step."""
+    slots: float
+    """Most requests that are served at the same time: batch limit or KV cache."""
+
+    @property
+    def decode_steps(self) -> float:
+        """Mean steps that a request decodes; its first token comes with its prompt."""
+        return max(self.lengths.answer - 1.0, 1e-3)
+
+    @property
+    def largest_batch(self) -> float:
+        """Largest mean batch whose fluctuation is still admitted: n + 1.65 sqrt(n) <= slots."""
+        limit = min(self.slots, BUDGET_SHARE * self.token_budget)
+        half = ADMISSION_SIGMAS / 2.0
+        return max(math.sqrt(limit + half * half) - half, 1e-3) ** 2
+
+    @property
+    def most_arrivals(self) -> float:
+        """Most arrivals in one step: the batch is full, or prompts fill the token budget.
+
+        With n decodes, n / steps prompts come in each step, beside which B - n tokens have room.
+        """
+        full = self.token_budget / (self.decode_steps + self.lengths.prompt)
+        return min(self.largest_batch / self.decode_steps, full)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Equilibrium:
+    """The replica at several loads; arrays of one length, ascending in load."""
+
+    arrivals: Array
+    """Requests that arrive in one step."""
+    rate: Array
+    """Requests per second."""
+    batch: Array
+    """Requests that decode."""
+    decode_s: Array
+    """A step without prompts."""
+    step_s: Array
+    """Mean time from one token of a request to its next."""
+    chunk: Array
+    """Most prompt tokens of one step beside the batch."""
+    quiet: Array
+    """Share of steps without a prompt."""
+    lump_tokens: Array
+    """Prompt tokens of the other steps: equally likely values, ascending, on the last axis."""
+    lump_s: Array
+    """What those prompts add to the steps of the batch, in seconds."""
+
+
+def equilibrium(replica: Replica, arrivals: Array) -> Equilibrium:
+    """Return the state of `replica` for each number of arrivals in one step."""
+    lengths = replica.lengths
+    batch = arrivals * replica.decode_steps
+    cached = batch * lengths.resident
+    decode_s = replica.step.decode_s(batch, cached)
+    chunk = np.maximum(replica.token_budget - batch, 1.0)
+    quiet = np.exp(-arrivals)
+    lumps = _lump_tokens(arrivals, quiet, lengths)
+    spent, steps = prompt_s(
+        replica.step,
+        lumps,
+        context=lengths.prompt_context,
+        batch=batch[:, None],
+        cached=cached[:, None],
+        chunk=chunk[:, None],
+    )
+    lump_s = spent - steps * decode_s[:, None]
+    step_s = decode_s + (1.0 - quiet) * lump_s.mean(axis=1)
+    return Equilibrium(
+        arrivals=arrivals,
+        rate=arrivals / step_s,
+        batch=batch,
+        decode_s=decode_s,
+        step_s=step_s,
+        chunk=chunk,
+        quiet=quiet,
+        lump_tokens=lumps,
+        lump_s=lump_s,
+    )
+
+
+def prompt_s(
+    step: StepModel,
+    tokens: Array,
+    *,
+    context: Number,
+    batch: Number,
+    cached: Number,
+    chunk: Number,
+) -> tuple[Array, Array]:
+    """Return seconds and number of the steps that work `tokens` prompt tokens off in chunks.
+
+    The arguments broadcast together; the batch decodes beside in every step.
+    """
+    full = np.floor(tokens / chunk)
+    rest = tokens - full * chunk
+    whole_s = step.mixed_s(np.minimum(tokens, chunk), context, batch, cached)
+    rest_s = step.mixed_s(rest, context, batch, cached)
+    some = rest > 0.0
+    return full * whole_s + np.where(some, rest_s, 0.0), full + some
+
+
+def _lump_tokens(arrivals: Array, quiet: Array, lengths: Lengths) -> Array:
+    """Prompt tokens of a step that has any: a gamma distribution with the right two moments.
+
+    Its quantiles follow Wilson and Hilferty's cube; they are scaled back to the exact mean.
+    """
+    prompts = lengths.prompts
+    some = -np.expm1(-arrivals)
+    mean = arrivals * lengths.prompt / some
+    square = arrivals * float((prompts * prompts).mean()) + (arrivals * lengths.prompt) ** 2
+    variance = np.maximum(square / some - mean * mean, 1e-6 * mean * mean)
+    shape = (mean * mean / variance)[:, None]
+    cube = 1.0 - 1.0 / (9.0 * shape) + _LUMP_Z / (3.0 * np.sqrt(shape))
+    values = np.maximum(cube, 0.02) ** 3
+    scaled: Array = values * (mean / values.mean(axis=1))[:, None]
+    return scaled
