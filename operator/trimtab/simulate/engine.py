@@ -336,6 +336,9 @@ class Engine:
                     growth_s=stretch.growth_s,
                     decoding=self._decoding,
                     prefill_tokens=sum(tokens for _, tokens in self._chunks),
+                    prompts_done=sum(
+                        job.cached + tokens == job.prompt for job, tokens in self._chunks
+                    ),
                 )
             )
             stretch.done = done

@@ -44,6 +44,8 @@ class Steps:
     """Requests that got a further token in each step."""
     prefill_tokens: int
     """Prompt tokens computed in each step."""
+    prompts_done: int
+    """Prompts whose last token was among them: each got the next token of its answer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
