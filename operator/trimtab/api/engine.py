@@ -116,9 +116,9 @@ class EnvVar(ApiModel):
             cel=f"!(self in [{', '.join(repr(name) for name in OWNED_ENV)}])",
             holds=lambda self: self not in OWNED_ENV,
             message=(
-                "must not be a variable that Trimtab sets or guards: use spec.engine.huggingFaceToken"
-                " for the token and spec.engine.cache for the cache; devices and the engine's"
-                " administration cannot be set"
+                "must not be a variable that Trimtab sets or guards: the token goes into"
+                " spec.engine.huggingFaceToken, the cache into spec.engine.cache; devices and the"
+                " engine's administration cannot be set"
             ),
         ),
     ]
