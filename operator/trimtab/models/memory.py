@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from trimtab.models.load import TokenShape
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WantedSample:
@@ -11,8 +13,8 @@ class WantedSample:
     """Unix seconds."""
     rps: float
     """Demand, requests/s, queue included."""
-    replicas: int
-    """Replicas that this demand needed on the fleet of that time."""
+    shape: TokenShape
+    """Requests of that time, so that their weight compares with that of later ones."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,11 +26,17 @@ class DeploymentMemory:
     uid: str
     """A recreated deployment is a new one."""
     samples: tuple[WantedSample, ...] = ()
-    """Fresh evidence without a gap, oldest first; a doubtful signal empties it."""
+    """Fresh evidence without a gap, oldest first, at most 64; a doubtful signal empties it."""
     fresh_since: float | None = None
     """Since when evidence has been fresh without a gap; None while it is not."""
     idle_since: float | None = None
     """Since when fresh evidence has shown no request at all."""
+    measured: bool = False
+    """Whether evidence has once been fresh for a whole window: the prior rate counts no more."""
+    shape: TokenShape | None = None
+    """Last shape that was measured, on the planner's grid; doubt does not change it."""
+    zero_refused: bool = False
+    """At zero replicas nothing reported whether requests wait: do not go there again."""
     last_down_at: float | None = None
     last_up_at: float | None = None
     move_since: float | None = None
