@@ -125,7 +125,7 @@ def _tools() -> tuple[_Tool, _Tool, _Tool]:
     control_plane = _Tool(
         key=f"kubernetes-{_content_hash(flags)}",
         title="etcd, kube-apiserver, kube-controller-manager, kube-scheduler and kubectl",
-        first_time="about 10 minutes the first time",
+        first_time="5 to 10 minutes the first time",
         arguments=("build", "-ldflags", flags, "-o", "localcluster", "."),
         working_dir=_MODULE,
         finish=_link_programs,
@@ -133,7 +133,7 @@ def _tools() -> tuple[_Tool, _Tool, _Tool]:
     kwok = _Tool(
         key=f"kwok-{KWOK_VERSION}",
         title="KWOK, which plays the nodes",
-        first_time="about 2 minutes the first time",
+        first_time="1 to 2 minutes the first time",
         arguments=("install", "-ldflags", "-s -w", f"sigs.k8s.io/kwok/cmd/kwok@v{KWOK_VERSION}"),
         working_dir=Path("/"),  # outside of any module
         finish=_copy_stage_crd,
@@ -141,7 +141,7 @@ def _tools() -> tuple[_Tool, _Tool, _Tool]:
     prometheus = _Tool(
         key=f"prometheus-{PROMETHEUS_VERSION}",
         title="Prometheus",
-        first_time="about 4 minutes the first time",
+        first_time="2 to 5 minutes the first time",
         arguments=(
             "install",
             "-tags",

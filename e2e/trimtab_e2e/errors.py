@@ -9,7 +9,7 @@ class ClusterUnavailable(ClusterError):
     """No cluster can be had by any of the ways that we know."""
 
 
-class BuildFailed(ClusterError):
+class BuildFailed(ClusterUnavailable):
     """A program could not be built from its Go module."""
 
 

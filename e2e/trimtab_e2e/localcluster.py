@@ -102,6 +102,8 @@ class LocalCluster:
 
     def stop(self) -> None:
         """End everything that was started, and remove the folder unless it is to be kept."""
+        if self.provider == "given":
+            self._remove_our_objects()
         self._crew.stop_all()
         self._control_plane.stop()
         if not self._keep:
@@ -209,6 +211,14 @@ class LocalCluster:
         self._state.save()
         self._write_prometheus_config()
         self._crew.signal("prometheus", signal.SIGHUP)
+
+    def _remove_our_objects(self) -> None:
+        """Leave a user's cluster as it was; other clusters go with all that is in them."""
+        crd = yaml.safe_load(kwok.crd(self._binaries).read_text())
+        text = json.dumps({"apiVersion": "v1", "kind": "List", "items": [crd, *prometheus.rbac()]})
+        self.kubectl(
+            *("delete", "--ignore-not-found", "--wait=false", "-f", "-"), input=text, check=False
+        )
 
     @property
     def _prometheus_config(self) -> Path:

@@ -81,7 +81,7 @@ class Given:
     name: str = "given"
 
     def control_plane(self, state: State, crew: Crew) -> ControlPlane:
-        """Use the cluster of the kubeconfig in the state's options."""
+        """Use the cluster whose kubeconfig the state's options name."""
         if state.options.kubeconfig is None:
             raise ClusterError("a given cluster needs its kubeconfig")
         return _Foreign(Path(state.options.kubeconfig))
@@ -144,6 +144,7 @@ class _KindControlPlane(_Foreign):
     def start(self) -> None:
         # kind mounts folders by absolute path, so its configuration is made for each cluster.
         config = _KIND_CONFIG.read_text().replace("${CLUSTER_DIR}", str(self._folder))
+        self._kubeconfig.parent.mkdir()
         (self._folder / "audit").mkdir()
         shutil.copy(_AUDIT_POLICY, self._folder / "audit" / "policy.yaml")
         (self._folder / "kind.yaml").write_text(config)

@@ -99,7 +99,7 @@ def test_a_pod_without_room_stays_pending_and_says_why(
 
     def is_unschedulable() -> bool:
         scheduled = condition(the_pod(cluster, namespace, "homeless"), "PodScheduled")
-        return scheduled["status"] == "False" and scheduled["reason"] == "Unschedulable"
+        return (scheduled["status"], scheduled.get("reason")) == ("False", "Unschedulable")
 
     eventually(is_unschedulable, "the scheduler reports the pod as unschedulable")
 
@@ -297,18 +297,20 @@ def gpu_deployment(namespace: str, name: str, *, on: str) -> dict[str, Any]:
 
 
 def the_pod(cluster: LocalCluster, namespace: str, app: str) -> dict[str, Any]:
-    pods: list[dict[str, Any]] = []
-    eventually(
-        lambda: bool(
-            pods.extend(cluster.get("pods", "-n", namespace, "-l", f"app={app}")["items"]) or pods
-        ),
-        f"a pod of {app} exists",
-    )
-    return pods[-1]
+    found: list[dict[str, Any]] = []
+
+    def exists() -> bool:
+        found[:] = cluster.get("pods", "-n", namespace, "-l", f"app={app}")["items"]
+        return found != []
+
+    eventually(exists, f"a pod of {app} exists")
+    return found[0]
 
 
-def condition(pod: dict[str, Any], kind: str) -> dict[str, Any]:
-    found = [c for c in pod["status"].get("conditions", []) if c["type"] == kind]
+def condition(pod: dict[str, Any], kind: str) -> dict[str, str]:
+    found: list[dict[str, str]] = [
+        c for c in pod["status"].get("conditions", []) if c["type"] == kind
+    ]
     return found[0] if found else {"status": "Unknown"}
 
 
