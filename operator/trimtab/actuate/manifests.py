@@ -1,0 +1,203 @@
+"""From a decision to the documents of its children. Pure: what is written is decided elsewhere."""
+
+import hashlib
+import json
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from trimtab.actuate import engine
+from trimtab.actuate.kinds import DEPLOYMENT, DISRUPTION_BUDGET, SERVICE, Document, Kind
+from trimtab.api.acceleratorpool import Toleration, TolerationOperator
+from trimtab.api.base import API_VERSION
+from trimtab.api.llmdeployment import EngineSpec, LLMDeployment
+from trimtab.api.naming import (
+    ACCELERATOR_LABEL,
+    COMPONENT,
+    COMPONENT_LABEL,
+    DEPLOYMENT_LABEL,
+    HASH_ANNOTATION,
+    MANAGED_BY_LABEL,
+    MANAGER,
+    NAME_LABEL,
+    PIPELINE_LABEL,
+    POOL_LABEL,
+    SERVING_PORT,
+    SERVING_PORT_NAME,
+    TENSOR_LABEL,
+    VARIANT_LABEL,
+    variant_name,
+)
+from trimtab.models.capacity import Pool
+from trimtab.models.plan import VariantTarget
+from trimtab.models.snapshot import DeploymentState
+
+PROGRESS_SLACK_S = 600
+"""Time for a node to appear and an image to be pulled, on top of the start of the engine."""
+MAX_UNAVAILABLE = "10%"
+"""Voluntary disruption at once; Kubernetes rounds up, so one replica at least."""
+_NVIDIA = "nvidia.com/"
+
+
+def children(
+    state: DeploymentState, targets: Iterable[VariantTarget], pools: Mapping[str, Pool]
+) -> list[Document]:
+    """Return every document that shall exist for the deployment, in the order of creation.
+
+    Args:
+        state: The LLMDeployment: its name, uid and spec.
+        targets: The variants that shall have a child Deployment, zero replicas included.
+        pools: By name; holds the pool of every target.
+    """
+    variants = [
+        (variant_name_of(state, target), target)
+        for target in sorted(targets, key=lambda target: (target.pool, target.parallelism.tensor))
+    ]
+    documents = [_service(state, state.key.name, {DEPLOYMENT_LABEL: state.key.name})]
+    documents += [_service(state, name, _selector(state, name)) for name, _ in variants]
+    documents.append(_disruption_budget(state))
+    documents += [_deployment(state, name, target, pools[target.pool]) for name, target in variants]
+    return [_stamped(document) for document in documents]
+
+
+def variant_name_of(state: DeploymentState, target: VariantTarget) -> str:
+    """Return the name of the child Deployment of `target`."""
+    shape = target.parallelism
+    return variant_name(state.key.name, target.pool, tensor=shape.tensor, pipeline=shape.pipeline)
+
+
+def digest(document: Document) -> str:
+    """Return a short digest of `document`, the same for equal documents."""
+    text = json.dumps(document, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _deployment(state: DeploymentState, name: str, target: VariantTarget, pool: Pool) -> Document:
+    settings = state.spec.engine or EngineSpec()
+    labels = _labels(state) | {
+        VARIANT_LABEL: name,
+        POOL_LABEL: pool.name,
+        ACCELERATOR_LABEL: pool.accelerator_name,
+        TENSOR_LABEL: str(target.parallelism.tensor),
+        PIPELINE_LABEL: str(target.parallelism.pipeline),
+    }
+    pod: dict[str, Any] = {
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,  # a Service called vllm would set VLLM_PORT and stop vLLM
+        "terminationGracePeriodSeconds": engine.grace_seconds(settings),
+        "nodeSelector": dict(pool.node_selector),
+        "securityContext": _pod_security(pool),
+        "containers": [engine.container(state.spec, target.parallelism, pool.resource_name)],
+        "volumes": engine.volumes(settings, target.parallelism.devices),
+    }
+    if pool.tolerations:
+        pod["tolerations"] = [_toleration(toleration) for toleration in pool.tolerations]
+    if settings.image_pull_secret:
+        pod["imagePullSecrets"] = [{"name": settings.image_pull_secret}]
+    spec = {
+        "replicas": target.replicas,
+        "revisionHistoryLimit": 2,
+        "progressDeadlineSeconds": math.ceil(engine.startup_seconds(settings)) + PROGRESS_SLACK_S,
+        "strategy": {
+            "type": "RollingUpdate",
+            "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0},
+        },
+        "selector": {"matchLabels": _selector(state, name)},
+        "template": {"metadata": {"labels": labels}, "spec": pod},
+    }
+    return _document(state, DEPLOYMENT, name, labels) | {"spec": spec}
+
+
+def _service(state: DeploymentState, name: str, selector: dict[str, str]) -> Document:
+    spec = {
+        "type": "ClusterIP",
+        "selector": selector,
+        "ports": [
+            {
+                "name": SERVING_PORT_NAME,
+                "port": SERVING_PORT,
+                "targetPort": SERVING_PORT_NAME,
+                "protocol": "TCP",
+            }
+        ],
+    }
+    labels = _labels(state)
+    if VARIANT_LABEL in selector:
+        labels[VARIANT_LABEL] = name
+    return _document(state, SERVICE, name, labels) | {"spec": spec}
+
+
+def _disruption_budget(state: DeploymentState) -> Document:
+    spec = {
+        "maxUnavailable": MAX_UNAVAILABLE,
+        "unhealthyPodEvictionPolicy": "AlwaysAllow",
+        "selector": {"matchLabels": {DEPLOYMENT_LABEL: state.key.name}},
+    }
+    return _document(state, DISRUPTION_BUDGET, state.key.name, _labels(state)) | {"spec": spec}
+
+
+def _document(state: DeploymentState, kind: Kind, name: str, labels: dict[str, str]) -> Document:
+    owner = {
+        "apiVersion": API_VERSION,
+        "kind": LLMDeployment.KIND,
+        "name": state.key.name,
+        "uid": state.uid,
+        "controller": True,
+        "blockOwnerDeletion": True,
+    }
+    return {
+        "apiVersion": kind.api_version,
+        "kind": kind.kind,
+        "metadata": {
+            "name": name,
+            "namespace": state.key.namespace,
+            "labels": labels,
+            "ownerReferences": [owner],
+        },
+    }
+
+
+def _stamped(document: Document) -> Document:
+    annotations = {HASH_ANNOTATION: digest(document)}
+    return document | {"metadata": document["metadata"] | {"annotations": annotations}}
+
+
+def _labels(state: DeploymentState) -> dict[str, str]:
+    return {
+        NAME_LABEL: state.key.name,
+        COMPONENT_LABEL: COMPONENT,
+        MANAGED_BY_LABEL: MANAGER,
+        DEPLOYMENT_LABEL: state.key.name,
+    }
+
+
+def _selector(state: DeploymentState, name: str) -> dict[str, str]:
+    return {DEPLOYMENT_LABEL: state.key.name, VARIANT_LABEL: name}
+
+
+def _toleration(toleration: Toleration) -> dict[str, str]:
+    result = {"key": toleration.key}
+    if toleration.operator is not None:
+        result["operator"] = toleration.operator.value
+    else:
+        exists = toleration.value is None
+        result["operator"] = TolerationOperator.EXISTS if exists else TolerationOperator.EQUAL
+    if toleration.value is not None:
+        result["value"] = toleration.value
+    if toleration.effect is not None:
+        result["effect"] = toleration.effect.value
+    return result
+
+
+def _pod_security(pool: Pool) -> dict[str, Any]:
+    """Return what `restricted` asks for, as far as the vendor's image can run with it."""
+    context: dict[str, Any] = {"seccompProfile": {"type": "RuntimeDefault"}}
+    if pool.resource_name.startswith(_NVIDIA):
+        context |= {
+            "runAsNonRoot": True,
+            "runAsUser": engine.NVIDIA_USER,
+            "runAsGroup": 0,
+            "fsGroup": engine.NVIDIA_USER,
+            "fsGroupChangePolicy": "OnRootMismatch",
+        }
+    return context
