@@ -121,8 +121,8 @@ def _ttft_quantile(
         below = (plain + chance * (queued - plain)).mean(axis=1) >= percentile
         high = np.where(below, middle, high)
         low = np.where(below, low, middle)
-    middle: Array = 0.5 * (low + high)
-    return middle
+    quantile: Array = 0.5 * (low + high)
+    return quantile
 
 
 def _gap_quantile(replica: Replica, state: Equilibrium, percentile: float) -> Array:

@@ -1,0 +1,60 @@
+"""Accelerators are found by their names, and their figures are complete and plausible."""
+
+from importlib import resources
+from typing import Any
+
+import pytest
+import yaml
+
+from trimtab.api.acceleratorpool import Hardware
+from trimtab.catalog import accelerators
+
+ENTRIES: dict[str, dict[str, Any]] = yaml.safe_load(
+    resources.files("trimtab.catalog").joinpath("data/accelerators.yaml").read_text("utf-8")
+)
+SOURCES = {"aic", "ix", "aws", "tpu", "nrn", "hab", "amd", "bst", "nv", "mem"}
+
+
+@pytest.mark.parametrize("name", accelerators.names())
+def test_every_figure_has_a_source_and_is_plausible(name: str) -> None:
+    figures = {key: value for key, value in ENTRIES[name].items() if isinstance(value, list)}
+    assert {source for _, source in figures.values()} <= SOURCES
+    accelerator = accelerators.get(name)
+    assert accelerator is not None
+    assert accelerator.name == name
+    assert 10e9 < accelerator.memory_bytes < 400e9
+    assert 200e9 < accelerator.bandwidth < 10e12
+    assert 50e12 < accelerator.bf16_flops < 3e15
+    for faster in (accelerator.fp8_flops, accelerator.int8_ops, accelerator.fp4_flops):
+        assert faster is None or faster >= accelerator.bf16_flops
+    assert accelerator.link_bandwidth < accelerator.bandwidth
+
+
+def test_short_names_are_unique_and_lead_to_the_same_device() -> None:
+    shorts = [entry["short"] for entry in ENTRIES.values()]
+    assert len(set(shorts)) == len(shorts)
+    assert accelerators.get("h100") is accelerators.get("nvidia-h100-sxm")
+    assert accelerators.get("tpu-v5e") is accelerators.get("google-tpu-v5e")
+
+
+def test_an_unknown_name_is_none_not_a_guess() -> None:
+    assert accelerators.get("nvidia-h1000") is None
+
+
+def test_a_pool_may_bring_its_own_figures_at_lower_confidence() -> None:
+    hardware = Hardware(memory_gib=48, bandwidth_gbs=1000, bf16_tflops=200, fp8_tflops=400)
+    accelerator = accelerators.from_hardware("acme-x1", hardware, "acme.com/npu")
+    assert accelerator.memory_bytes == 48 * 2**30
+    assert accelerator.bandwidth == 1e12
+    assert accelerator.fp8_flops == 400e12
+    assert accelerator.link_bandwidth == 32e9
+    assert accelerator.family == "generic"
+    assert accelerator.resource_name == "acme.com/npu"
+    assert accelerator.confidence < accelerators.get("nvidia-h100-sxm").confidence  # type: ignore[union-attr]
+
+
+def test_confidence_falls_with_unverified_figures_and_unfitted_families() -> None:
+    confidence = {name: accelerators.get(name).confidence for name in accelerators.names()}  # type: ignore[union-attr]
+    assert confidence["nvidia-h100-sxm"] == 1.0
+    assert confidence["nvidia-h100-nvl"] < 1.0
+    assert confidence["google-tpu-v5e"] < confidence["nvidia-h100-nvl"]

@@ -1,0 +1,101 @@
+"""Step times move the right way, and land near measured kernels."""
+
+import numpy as np
+import pytest
+
+from trimtab.models.hardware import EngineSettings, Parallelism
+from trimtab.performance.steptime import StepModel, step_model
+from unit.performance.builders import accelerator, geometry
+
+
+def model(
+    name: str = "Llama-3.1-8B", device: str = "h100", tensor: int = 1, dtype: str = "none"
+) -> StepModel:
+    return step_model(
+        geometry(name),
+        accelerator(device),
+        Parallelism(tensor=tensor),
+        EngineSettings(weight_dtype=dtype),
+    )
+
+
+def test_one_decode_is_bound_by_reading_the_weights() -> None:
+    seconds = model().decode_s(1.0, 1024.0)
+    assert seconds > 15.0e9 / 3350e9
+    assert seconds < 3 * 15.0e9 / 3350e9
+
+
+def test_a_long_prompt_is_bound_by_computing() -> None:
+    seconds = model().mixed_s(8192.0, 4096.0, 0.0, 0.0)
+    least = 2 * 7.5e9 * 8192 / 989e12
+    assert least < seconds < 2.5 * least
+
+
+def test_arrays_give_what_floats_give() -> None:
+    step = model("gpt-oss-20b")
+    batch = np.array([1.0, 8.0, 64.0])
+    whole = step.mixed_s(np.array([0.0, 512.0, 2048.0]), 700.0, batch, batch * 900.0)
+    for i, (prompt, rows) in enumerate(((0.0, 1.0), (512.0, 8.0), (2048.0, 64.0))):
+        assert whole[i] == pytest.approx(step.mixed_s(prompt, 700.0, rows, rows * 900.0))
+
+
+def test_decode_is_a_mixed_step_without_prompt() -> None:
+    step = model()
+    assert step.decode_s(32.0, 32000.0) == step.mixed_s(0.0, 0.0, 32.0, 32000.0)
+
+
+def test_quantized_weights_decode_faster_and_fp8_also_prefills_faster() -> None:
+    assert model(dtype="awq").decode_s(1.0, 100.0) < model(dtype="fp8").decode_s(1.0, 100.0)
+    assert model(dtype="fp8").decode_s(1.0, 100.0) < model().decode_s(1.0, 100.0)
+    wide = model().mixed_s(8192.0, 4096.0, 0.0, 0.0)
+    assert model(dtype="fp8").mixed_s(8192.0, 4096.0, 0.0, 0.0) < 0.75 * wide
+    assert model(dtype="awq").mixed_s(8192.0, 4096.0, 0.0, 0.0) == pytest.approx(wide, rel=0.05)
+
+
+def test_experts_are_read_as_the_batch_touches_them() -> None:
+    step = model("Qwen3-30B-A3B")
+    one = step.decode_s(1.0, 0.0)
+    many = step.decode_s(64.0, 0.0)
+    dense = model("Qwen3-32B")
+    assert many / one > 3
+    assert dense.decode_s(64.0, 0.0) / dense.decode_s(1.0, 0.0) < 1.3
+
+
+def test_windows_and_sparse_attention_bound_what_long_contexts_cost() -> None:
+    def growth(name: str) -> float:
+        step = model(name, device="h200", tensor=8)
+        short, long = step.decode_s(32.0, 32 * 4096.0), step.decode_s(32.0, 32 * 65536.0)
+        return long / short
+
+    assert growth("DeepSeek-V3.2") < growth("DeepSeek-V3")
+    assert growth("Gemma-3-27B") < growth("Llama-3.1-70B")
+
+
+def test_tensor_parallelism_helps_on_nvlink_and_hardly_on_pcie() -> None:
+    def gain(device: str) -> float:
+        whole = model(device=device).mixed_s(4096.0, 2048.0, 0.0, 0.0)
+        return whole / model(device=device, tensor=4).mixed_s(4096.0, 2048.0, 0.0, 0.0)
+
+    assert gain("h100") > 2.0
+    assert gain("l40s") < 1.5
+
+
+def test_pipeline_stages_split_the_batch_and_not_the_step() -> None:
+    two = step_model(
+        geometry("Llama-3.1-70B"),
+        accelerator(),
+        Parallelism(tensor=4, pipeline=2),
+        EngineSettings(),
+    )
+    one = step_model(
+        geometry("Llama-3.1-70B"), accelerator(), Parallelism(tensor=4), EngineSettings()
+    )
+    assert two.decode_s(64.0, 64000.0) == pytest.approx(one.decode_s(32.0, 32000.0), rel=0.01)
+
+
+def test_scaling_stretches_every_time_and_nothing_else() -> None:
+    step = model("gpt-oss-120b")
+    slow = step.scaled(1.5)
+    assert slow.decode_s(17.0, 9000.0) == pytest.approx(1.5 * step.decode_s(17.0, 9000.0))
+    assert slow.expert_miss == step.expert_miss
+    assert slow.window == step.window
