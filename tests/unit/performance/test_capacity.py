@@ -2,6 +2,7 @@
 
 import math
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -116,8 +117,8 @@ def test_heavier_requests_and_tighter_engines_sustain_less(
     less: RequestFields, more: RequestFields
 ) -> None:
     targets = LatencyTargets(ttft_s=2.0, itl_s=0.15)
-    heavy = capacity(request(targets=targets, **less)).max_rps
-    light = capacity(request(targets=targets, **more)).max_rps
+    heavy = capacity(replace(request(**less), targets=targets)).max_rps
+    light = capacity(replace(request(**more), targets=targets)).max_rps
     assert heavy < light
 
 
