@@ -53,6 +53,9 @@ class LocalCluster:
         # Free until the engine stand-in takes it; Prometheus scrapes serving pods there.
         self.fleet_port = self._state.ports["fleet"]
         self.prometheus_url = f"http://127.0.0.1:{self._state.ports['prometheus']}"
+        # Free for an operator that runs outside the cluster.
+        self.operator_health_port = self._state.ports["operator-health"]
+        self.operator_metrics_port = self._state.ports["operator-metrics"]
 
     def __enter__(self) -> Self:
         self.start()

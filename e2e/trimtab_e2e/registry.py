@@ -14,7 +14,15 @@ from pathlib import Path
 from trimtab_e2e.binaries import cache_dir
 from trimtab_e2e.errors import StartFailed
 
-PORT_NAMES = ("etcd", "etcd-peer", "apiserver", "prometheus", "fleet")
+PORT_NAMES = (
+    "etcd",
+    "etcd-peer",
+    "apiserver",
+    "prometheus",
+    "fleet",
+    "operator-health",
+    "operator-metrics",
+)
 
 # Below the range that kernels take for outgoing connections, so that no passing connection
 # sits on a port between our choosing it and a program's binding it.

@@ -1,0 +1,194 @@
+"""The whole system on a local cluster: CRDs, the operator as its ServiceAccount, engine stand-ins."""
+
+import json
+import sys
+import urllib.request
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import yaml
+
+from trimtab_e2e import probes
+from trimtab_e2e.audit import Write, writes
+from trimtab_e2e.errors import ClusterError
+from trimtab_e2e.localcluster import LocalCluster, Manifest
+from trimtab_e2e.processes import Child
+from trimtab_e2e.waiting import eventually
+
+REPOSITORY = Path(__file__).parents[2]
+NAMESPACE = "trimtab-system"
+SERVICE_ACCOUNT = "trimtab"
+USER = f"system:serviceaccount:{NAMESPACE}:{SERVICE_ACCOUNT}"
+OPERATOR = "operator"
+FLEET = "fleet"
+
+# Shorter than in production, so that a run shows in minutes what takes an hour elsewhere. The
+# scrape interval is the local Prometheus' own; the rest keeps the production ratios to it.
+QUICK: Mapping[str, str] = {
+    "--scrape-interval": "5s",
+    "--rate-window": "30s",
+    "--period": "5s",
+    "--lease-duration": "6s",
+    "--lease-renew-deadline": "4s",
+    "--lease-retry": "1s",
+}
+
+
+class Stack:
+    """A running local cluster with Trimtab on it. Ends with the cluster."""
+
+    def __init__(self, cluster: LocalCluster) -> None:
+        self.cluster = cluster
+        self._operator: Child | None = None
+
+    def __enter__(self) -> Self:
+        self.cluster.start()
+        self.install()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.cluster.stop()
+
+    def install(self) -> None:
+        """Apply the CRDs and the operator's rights, as the chart does."""
+        for path in sorted((REPOSITORY / "crds").glob("*.yaml")):
+            self.cluster.apply(path)
+        self.cluster.apply(REPOSITORY / "deploy" / "rbac.yaml")
+        self.cluster.kubectl(
+            "wait", "--for=condition=Established", "crd", "-l", "app.kubernetes.io/part-of=trimtab"
+        )
+
+    # The operator.
+
+    @property
+    def operator_kubeconfig(self) -> Path:
+        """A kubeconfig of the operator's ServiceAccount."""
+        return self.cluster.kubeconfig_for_service_account(NAMESPACE, SERVICE_ACCOUNT)
+
+    def start_operator(
+        self,
+        flags: Mapping[str, str] | None = None,
+        *,
+        kubeconfig: Path | None = None,
+        wait: bool = True,
+    ) -> Child:
+        """Start `trimtab run` as its ServiceAccount; through another kubeconfig where given."""
+        settings = {
+            "--prometheus": self.cluster.prometheus_url,
+            "--health-port": str(self.cluster.operator_health_port),
+            "--metrics-port": str(self.cluster.operator_metrics_port),
+            "--bind-address": "127.0.0.1",
+            **QUICK,
+            **(flags or {}),
+        }
+        command = [sys.executable, "-m", "trimtab", "run"]
+        for flag, value in settings.items():
+            command += [flag, value]
+        env = {"KUBECONFIG": str(kubeconfig or self.operator_kubeconfig)}
+        self._operator = self.cluster.run(OPERATOR, command, env)
+        if wait:
+            self.wait_operator_ready()
+        return self._operator
+
+    def wait_operator_ready(self, timeout_s: float = 40) -> None:
+        """Wait until the operator leads and has planned once."""
+        url = f"http://127.0.0.1:{self.cluster.operator_health_port}/readyz"
+        operator = self.operator
+
+        def ready() -> bool:
+            if not operator.alive():
+                raise AssertionError(f"the operator died:\n{operator.tail(30)}")
+            return probes.answers(url)
+
+        eventually(ready, "the operator is ready", timeout_s)
+
+    @property
+    def operator(self) -> Child:
+        """The operator that was started last."""
+        if self._operator is None:
+            raise ClusterError("no operator was started: call start_operator first")
+        return self._operator
+
+    def stop_operator(self) -> None:
+        """End the operator politely."""
+        self.cluster.end(OPERATOR)
+
+    def kill_operator(self) -> None:
+        """End the operator as a crash would."""
+        self.cluster.kill(OPERATOR)
+
+    def operator_writes(self, since: Any = None) -> list[Write]:
+        """Give what the operator has written, its Lease left out."""
+        return [
+            write
+            for write in writes(self.cluster.audit_log, since=since, user=USER)
+            if write.resource != "leases"
+        ]
+
+    # Traffic.
+
+    def start_fleet(self, load: Mapping[str, Any]) -> Child:
+        """Start the engine stand-in with a load for each `namespace/name` (see fleet.py)."""
+        path = self.cluster.dir / "load.yaml"
+        path.write_text(yaml.safe_dump(dict(load)))
+        child = self.cluster.run(
+            FLEET,
+            [
+                sys.executable,
+                "-m",
+                "trimtab_e2e.fleet",
+                "--kubeconfig",
+                str(self.cluster.kubeconfig),
+                "--port",
+                str(self.cluster.fleet_port),
+                "--load",
+                str(path),
+            ],
+            {"PYTHONPATH": str(REPOSITORY / "e2e")},
+        )
+        eventually(lambda: probes.answers(self._fleet_url), "the engine stand-in answers")
+        return child
+
+    def stop_fleet(self) -> None:
+        """End the engine stand-in."""
+        self.cluster.end(FLEET)
+
+    @property
+    def _fleet_url(self) -> str:
+        return f"http://127.0.0.1:{self.cluster.fleet_port}/summary"
+
+    def traffic(self) -> dict[str, Any]:
+        """What the engine stand-in counted so far, for each `namespace/name`."""
+        with urllib.request.urlopen(self._fleet_url, timeout=5) as answer:
+            document: dict[str, Any] = json.load(answer)
+        return document
+
+    # What is there.
+
+    def llmd(self, namespace: str, name: str) -> Manifest:
+        """Give an LLMDeployment."""
+        return self.cluster.get("llmd", name, "-n", namespace)
+
+    def condition(self, namespace: str, name: str, kind: str) -> Manifest:
+        """Give one condition of an LLMDeployment, or an empty document."""
+        conditions: Iterable[Manifest] = (
+            self.llmd(namespace, name).get("status", {}).get("conditions", [])
+        )
+        return next((c for c in conditions if c["type"] == kind), {})
+
+    def replicas(self, namespace: str, name: str) -> dict[str, int]:
+        """Give the replicas asked of each child Deployment, by its pool."""
+        children = self.cluster.get(
+            "deployments", "-n", namespace, "-l", f"trimtab.dev/deployment={name}"
+        )
+        return {
+            child["metadata"]["labels"]["trimtab.dev/pool"]: child["spec"]["replicas"]
+            for child in children["items"]
+        }
