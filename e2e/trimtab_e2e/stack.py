@@ -1,4 +1,4 @@
-"""The whole system on a local cluster: CRDs, the operator as its ServiceAccount, engine stand-ins."""
+"""The whole system on a local cluster: CRDs, the operator as its ServiceAccount, engines."""
 
 import json
 import sys
@@ -58,12 +58,12 @@ class Stack:
 
     def install(self) -> None:
         """Apply the CRDs and the operator's rights, as the chart does."""
-        for path in sorted((REPOSITORY / "crds").glob("*.yaml")):
+        crds = sorted((REPOSITORY / "crds").glob("*.yaml"))
+        for path in crds:
             self.cluster.apply(path)
         self.cluster.apply(REPOSITORY / "deploy" / "rbac.yaml")
-        self.cluster.kubectl(
-            "wait", "--for=condition=Established", "crd", "-l", "app.kubernetes.io/part-of=trimtab"
-        )
+        names = [f"crd/{path.stem}" for path in crds]
+        self.cluster.kubectl("wait", "--for=condition=Established", *names)
 
     # The operator.
 
