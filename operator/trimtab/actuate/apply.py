@@ -18,6 +18,8 @@ from trimtab.models.plan import Decision, VariantTarget
 from trimtab.models.snapshot import DeploymentState
 
 THREADS = 8
+_ABSENT = "absent"
+"""Stands for the digest of a child that shall not exist."""
 
 _log = structlog.get_logger(__name__)
 
@@ -159,7 +161,8 @@ class Applier:
         live: Document | None,
         write: Callable[[Document, Document | None], Document | None],
     ) -> None:
-        target, wanted = reference(document), digest_of(document)
+        target = reference(document)
+        wanted = _ABSENT if document is live else digest_of(document)
         if self.attempts.blocked(target, wanted, live):
             known = self.attempts.failure(target)
             if known is not None:

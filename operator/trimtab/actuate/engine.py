@@ -10,7 +10,10 @@ from trimtab.models.hardware import EngineSettings, Parallelism
 from trimtab.units import parse_duration
 
 DEFAULT_IMAGE = "vllm/vllm-openai:v0.33.0"
-"""The vLLM release that this version was tested with; the only place that names it."""
+"""The vLLM release that this version was tested with; these two are the only places that name it.
+"""
+VENDOR_IMAGES = {"amd.com/gpu": "vllm/vllm-openai-rocm:v0.23.0"}
+"""vLLM's own images for devices that the default one does not run on."""
 
 CONTAINER = "main"
 CACHE_PATH = "/cache"
@@ -40,11 +43,12 @@ def container(spec: LLMDeploymentSpec, parallelism: Parallelism, resource: str) 
     """Return the serving container of a replica that holds `parallelism.devices` of `resource`."""
     engine = spec.engine or EngineSpec()
     devices = parallelism.devices
+    image = engine.image or VENDOR_IMAGES.get(resource, DEFAULT_IMAGE)
     return {
         "name": CONTAINER,
-        "image": engine.image or DEFAULT_IMAGE,
+        "image": image,
         "command": ["vllm", "serve"],
-        "args": arguments(spec, parallelism),
+        "args": arguments(spec, parallelism, engine_version(image)),
         "ports": [
             {"name": SERVING_PORT_NAME, "containerPort": SERVING_PORT, "protocol": "TCP"},
         ],
@@ -76,11 +80,18 @@ def container(spec: LLMDeploymentSpec, parallelism: Parallelism, resource: str) 
     }
 
 
-def arguments(spec: LLMDeploymentSpec, parallelism: Parallelism) -> list[str]:
+def arguments(
+    spec: LLMDeploymentSpec, parallelism: Parallelism, version: tuple[int, int] | None
+) -> list[str]:
     """Return the arguments of `vllm serve`; whatever decides capacity is pinned.
 
     vLLM's own defaults of batch size depend on the device, so two variants of one model would
     silently differ, and an upgrade of the engine would change what a replica can do.
+
+    Args:
+        spec: What the user wants.
+        parallelism: How the replica spreads over devices.
+        version: The vLLM release; None is taken for a recent one.
     """
     model, engine = spec.model, spec.engine or EngineSpec()
     default = EngineSettings()
@@ -107,7 +118,6 @@ def arguments(spec: LLMDeploymentSpec, parallelism: Parallelism) -> list[str]:
         flags["--quantization"] = "fp8"
     if model.kv_cache_dtype is KVCacheDtype.FP8:
         flags["--kv-cache-dtype"] = "fp8"
-    version = engine_version(engine.image or DEFAULT_IMAGE)
     for flag, since in _MANAGED_FLAGS:
         if version is not None and version < since:
             del flags[flag]

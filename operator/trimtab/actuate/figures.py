@@ -3,7 +3,8 @@
 import math
 from decimal import Decimal
 
-from trimtab.units import format_duration, format_money
+from trimtab.errors import InvalidInput
+from trimtab.units import format_duration, format_money, parse_duration
 
 MATERIAL_SHARE = 0.10
 """A number in status moves only when it changes by more than this share."""
@@ -25,7 +26,7 @@ def duration(seconds: float | None) -> str | None:
     """Return a latency such as `184ms` or `1.24s`; None when not finite or negative."""
     if seconds is None or not math.isfinite(seconds) or seconds < 0:
         return None
-    if seconds < 1:
+    if seconds < 0.9995:
         return format_duration(seconds)
     return f"{number(seconds)}s" if seconds < 60 else format_duration(seconds)
 
@@ -61,10 +62,11 @@ def moved(old: float | str | None, new: float | str | None) -> bool:
 def _value(text: float | str | None) -> float | None:
     if text is None or isinstance(text, int | float):
         return text
-    for suffix, scale in (("ms", 0.001), ("s", 1.0), ("%", 0.01), ("", 1.0)):
-        if text.endswith(suffix):
-            try:
-                return float(text.removesuffix(suffix)) * scale
-            except ValueError:
-                continue
-    return None
+    try:
+        return float(text.removesuffix("%"))
+    except ValueError:
+        pass
+    try:
+        return parse_duration(text)
+    except InvalidInput:
+        return None

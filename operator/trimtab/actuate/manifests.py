@@ -176,12 +176,11 @@ def _selector(state: DeploymentState, name: str) -> dict[str, str]:
 
 
 def _toleration(toleration: Toleration) -> dict[str, str]:
-    result = {"key": toleration.key}
-    if toleration.operator is not None:
-        result["operator"] = toleration.operator.value
-    else:
+    operator = toleration.operator
+    if operator is None:
         exists = toleration.value is None
-        result["operator"] = TolerationOperator.EXISTS if exists else TolerationOperator.EQUAL
+        operator = TolerationOperator.EXISTS if exists else TolerationOperator.EQUAL
+    result = {"key": toleration.key, "operator": operator.value}
     if toleration.value is not None:
         result["value"] = toleration.value
     if toleration.effect is not None:

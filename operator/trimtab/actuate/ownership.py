@@ -61,4 +61,4 @@ def _without(value: object, owned: list[Mapping[str, Any]]) -> Any:
         kept = _without(item, [fields[f"f:{key}"] for fields in owned if f"f:{key}" in fields])
         if kept is not None:
             result[key] = kept
-    return result
+    return result or None

@@ -1,0 +1,214 @@
+"""The children of a deployment, held against golden documents and against what must hold always."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+import builders
+from trimtab.actuate import engine
+from trimtab.actuate.manifests import children
+from trimtab.api.acceleratorpool import TaintEffect, Toleration
+from trimtab.api.llmdeployment import EngineSpec
+from trimtab.api.naming import HASH_ANNOTATION
+from trimtab.models.hardware import Parallelism
+from trimtab.models.snapshot import Key
+
+GOLDEN = Path(__file__).parents[2] / "golden" / "manifests"
+
+MINIMAL = builders.deployment_state()
+RICH = builders.deployment_state(
+    key=Key(namespace="assistants", name="support"),
+    spec=builders.spec(
+        model={
+            "name": "meta-llama/Llama-3.1-70B-Instruct",
+            "servedName": "support",
+            "revision": "main",
+            "quantization": "fp8",
+            "kvCacheDtype": "fp8",
+            "maxModelLen": 16384,
+        },
+        engine={
+            "image": "registry.example/vllm-openai:v0.17.2",
+            "args": ["--enable-prefix-caching"],
+            "env": [
+                {"name": "VLLM_LOGGING_LEVEL", "value": "INFO"},
+                {"name": "HOME", "value": "/cache/home"},
+                {"name": "PROXY", "secret": {"name": "proxy", "key": "url"}},
+            ],
+            "huggingFaceToken": {"name": "hf-token-secret", "key": "token"},
+            "imagePullSecret": "registry",
+            "cache": {"claimName": "weights"},
+            "adapters": [{"name": "sql", "source": "acme/sql-lora"}],
+            "cpu": "12",
+            "memory": "96Gi",
+            "maxNumSeqs": 128,
+            "gpuMemoryUtilization": "0.95",
+            "startupTimeout": "45m",
+            "shutdownTimeout": "2m",
+        },
+    ),
+)
+H100 = builders.pool()
+MI300X = builders.pool(
+    name="mi300x.spot",
+    accelerator_name="amd-mi300x",
+    resource_name="amd.com/gpu",
+    node_selector=(("amd.com/gpu.family", "AI"),),
+    tolerations=(
+        Toleration(key="amd.com/gpu", effect=TaintEffect.NO_SCHEDULE),
+        Toleration(key="team", value="ml"),
+    ),
+)
+POOLS = {pool.name: pool for pool in (H100, MI300X)}
+CASES = {
+    "minimal": (MINIMAL, [builders.target()]),
+    "rich": (
+        RICH,
+        [
+            builders.target(pool="mi300x.spot", parallelism=Parallelism(tensor=4), replicas=1),
+            builders.target(parallelism=Parallelism(tensor=2, pipeline=2), replicas=0),
+        ],
+    ),
+    "scaled-to-zero": (MINIMAL, []),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_children_are_the_golden_documents(name: str) -> None:
+    state, targets = CASES[name]
+    path = GOLDEN / f"{name}.yaml"
+    got = children(state, targets, POOLS)
+    assert got == list(yaml.safe_load_all(path.read_text())), (
+        "if the change is meant: PYTHONPATH=tests python tests/unit/actuate/test_manifests.py"
+    )
+
+
+def test_the_order_of_targets_does_not_matter() -> None:
+    state, targets = CASES["rich"]
+    assert children(state, targets, POOLS) == children(state, targets[::-1], POOLS)
+
+
+def test_every_child_is_owned_and_stamped() -> None:
+    for document in children(RICH, CASES["rich"][1], POOLS):
+        (owner,) = document["metadata"]["ownerReferences"]
+        assert owner["uid"] == RICH.uid
+        assert owner["controller"] is True
+        assert document["metadata"]["namespace"] == RICH.key.namespace
+        assert len(document["metadata"]["annotations"][HASH_ANNOTATION]) == 16
+
+
+def test_the_digest_moves_with_the_content_and_not_with_the_replicas_of_others() -> None:
+    def digests(replicas: int) -> dict[str, str]:
+        documents = children(MINIMAL, [builders.target(replicas=replicas)], POOLS)
+        return {
+            f"{document['kind']}/{document['metadata']['name']}": document["metadata"][
+                "annotations"
+            ][HASH_ANNOTATION]
+            for document in documents
+        }
+
+    two, three = digests(2), digests(3)
+    changed = {name for name in two if two[name] != three[name]}
+    assert changed == {"Deployment/chat-h100-tp1"}
+
+
+def test_the_selector_is_only_ours_and_every_service_selects_its_pods() -> None:
+    documents = children(MINIMAL, [builders.target()], POOLS)
+    deployment = documents[-1]
+    labels = deployment["spec"]["template"]["metadata"]["labels"]
+    selectors = [deployment["spec"]["selector"]["matchLabels"]]
+    selectors += [item["spec"]["selector"] for item in documents if item["kind"] == "Service"]
+    assert len(selectors) == 3
+    assert all(selector.items() <= labels.items() for selector in selectors)
+    assert all(key.startswith("trimtab.dev/") for selector in selectors for key in selector)
+
+
+def test_the_pod_outlives_everything_that_happens_before_sigkill() -> None:
+    for state in (MINIMAL, RICH):
+        deployment = children(state, [builders.target()], POOLS)[-1]
+        pod = deployment["spec"]["template"]["spec"]
+        (container,) = pod["containers"]
+        sleep = container["lifecycle"]["preStop"]["sleep"]["seconds"]
+        drain = engine.shutdown_seconds(state.spec.engine or EngineSpec())
+        assert pod["terminationGracePeriodSeconds"] >= sleep + drain + 10
+        probe = container["startupProbe"]
+        startup = probe["periodSeconds"] * probe["failureThreshold"]
+        assert deployment["spec"]["progressDeadlineSeconds"] > startup
+
+
+@pytest.mark.parametrize(
+    ("image", "expected"),
+    [
+        ("vllm/vllm-openai:v0.33.0", (0, 33)),
+        ("localhost:5000/vllm:0.9", (0, 9)),
+        ("vllm/vllm-openai-rocm:v0.23.0-x", (0, 23)),
+        ("vllm/vllm-openai@sha256:0123", None),
+        ("localhost:5000/vllm", None),
+        ("vllm/vllm-openai:nightly", None),
+    ],
+)
+def test_the_engine_version_is_what_the_tag_says(
+    image: str, expected: tuple[int, int] | None
+) -> None:
+    assert engine.engine_version(image) == expected
+
+
+def test_flags_that_an_old_engine_does_not_know_are_left_out() -> None:
+    def flags(version: tuple[int, int] | None) -> set[str]:
+        arguments = engine.arguments(builders.spec(), Parallelism(), version)
+        return {argument.partition("=")[0] for argument in arguments}
+
+    new, old = flags((0, 33)), flags((0, 15))
+    assert new - old == {"--shutdown-timeout", "--disable-access-log-for-endpoints"}
+    assert flags(None) == new
+
+
+def test_an_image_of_the_user_wins_over_that_of_the_vendor() -> None:
+    def image(spec: dict[str, Any], resource: str) -> str:
+        container = engine.container(builders.spec(**spec), Parallelism(), resource)
+        return str(container["image"])
+
+    assert image({}, "nvidia.com/gpu") == engine.DEFAULT_IMAGE
+    assert "rocm" in image({}, "amd.com/gpu")
+    assert image({"engine": {"image": "mine:v1.0"}}, "amd.com/gpu") == "mine:v1.0"
+
+
+def test_a_pool_of_another_vendor_runs_as_the_user_of_its_image() -> None:
+    def security(name: str) -> dict[str, Any]:
+        targets = [builders.target(pool=name)]
+        pod = children(MINIMAL, targets, POOLS)[-1]["spec"]["template"]["spec"]
+        context: dict[str, Any] = pod["securityContext"]
+        return context
+
+    assert security("h100")["runAsNonRoot"] is True
+    assert security("mi300x.spot") == {"seccompProfile": {"type": "RuntimeDefault"}}
+
+
+def test_names_of_children_are_bounded_and_distinct() -> None:
+    state = dataclasses.replace(MINIMAL, key=Key(namespace="a", name="n" * 40))
+    pools = {f"{'p' * 50}-{i}": builders.pool(name=f"{'p' * 50}-{i}") for i in range(2)}
+    targets = [builders.target(pool=name) for name in pools]
+    names = [item["metadata"]["name"] for item in children(state, targets, pools)]
+    assert all(len(name) <= 63 for name in names)
+    assert len(set(names)) == 3
+
+
+class _NoAliases(yaml.SafeDumper):
+    def ignore_aliases(self, data: object) -> bool:
+        return True
+
+
+def write_golden_documents() -> None:
+    """Write them anew: read the diff before you commit it."""
+    GOLDEN.mkdir(parents=True, exist_ok=True)
+    for name, (state, targets) in CASES.items():
+        documents = children(state, targets, POOLS)
+        text = yaml.dump_all(documents, Dumper=_NoAliases, sort_keys=False, width=100)
+        (GOLDEN / f"{name}.yaml").write_text(text)
+
+
+if __name__ == "__main__":
+    write_golden_documents()
