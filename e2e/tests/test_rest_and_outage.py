@@ -34,7 +34,7 @@ def namespace(stack: Stack) -> None:
 
 
 def _load(rps: float, name: str) -> dict[str, Any]:
-    return {f"{NAMESPACE}/{name}": {"trace": "azure-conv", "scale": [[0, rps]], "seed": 7}}
+    return {f"{NAMESPACE}/{name}": {"profile": [[0, rps], [3600, rps]], "seed": 7}}
 
 
 def _metrics(stack: Stack, name: str) -> tuple[str, str]:
