@@ -37,7 +37,13 @@ class Connection:
             namespaced=kind.namespaced,
             name=kind.plural,
             client=self.dynamic,
-            subresources={"status": {"name": f"{kind.plural}/status"}},
+            subresources={
+                "status": {
+                    "kind": kind.kind,
+                    "name": f"{kind.plural}/status",
+                    "namespaced": kind.namespaced,
+                }
+            },
         )
 
 
