@@ -122,7 +122,7 @@ def test_apply_is_a_server_side_apply_by_one_manager(bench: Bench) -> None:
         "/apis/apps/v1/namespaces/assistants/deployments/chat?fieldManager=trimtab&force=true"
     )
     assert headers["Content-Type"] == "application/apply-patch+yaml"
-    assert headers["Authorization"] == "Bearer secret"
+    assert headers["authorization"] == "Bearer secret"
     assert headers["User-Agent"].startswith("trimtab/")
     assert body == DOCUMENT
     assert bench.reports == [("Deployment", "apply", "ok")]
