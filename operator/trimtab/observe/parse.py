@@ -223,12 +223,14 @@ def _variant(body: Body, labels: Mapping[str, str]) -> str | None:
 
 
 def _condition_since(body: Body, kind: str, status: str, reason: str | None = None) -> float | None:
-    """Return since when the condition holds; 0 when it holds and does not say since when."""
+    """Return since when the condition holds: since the pod's creation when it does not say."""
     for condition in items(body, "status", "conditions"):
         if condition.get("type") == kind and condition.get("status") == status:
             if reason is not None and condition.get("reason") != reason:
                 return None
-            return unix_seconds(condition.get("lastTransitionTime")) or 0.0
+            created = mapping(body, "metadata").get("creationTimestamp")
+            since = unix_seconds(condition.get("lastTransitionTime"))
+            return since or unix_seconds(created) or 0.0
     return None
 
 

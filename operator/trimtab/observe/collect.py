@@ -1,0 +1,204 @@
+"""The mirror and the metrics of one moment, as the Snapshot that a plan sees."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from trimtab.api.base import Resource
+from trimtab.api.llmdeployment import LLMDeployment
+from trimtab.api.naming import PAUSE_ANNOTATION
+from trimtab.api.policy import ServingPolicySpec
+from trimtab.config import OperatorConfig
+from trimtab.errors import InvalidInput
+from trimtab.models.load import LatencyTargets
+from trimtab.models.memory import PlannerMemory
+from trimtab.models.policy import EffectivePolicy, resolve
+from trimtab.models.snapshot import (
+    Budget,
+    DeploymentState,
+    Key,
+    Profile,
+    Snapshot,
+    VariantState,
+)
+from trimtab.observe.kinds import Kind
+from trimtab.observe.parse import unix_seconds
+from trimtab.observe.pools import pool_facts
+from trimtab.observe.prometheus import MetricsSource
+from trimtab.observe.signals import Subject, read
+from trimtab.observe.world import ChildFacts, ObjectKey, PodFacts, ReplicaShape, WorldView
+
+
+def collect(
+    view: WorldView,
+    metrics: MetricsSource | None,
+    *,
+    now: float,
+    memory: PlannerMemory,
+    config: OperatorConfig,
+) -> Snapshot:
+    """Return everything that one plan may see. Nothing that the world does makes this raise.
+
+    A deployment that is being deleted is not in it, and neither is an object that cannot be
+    understood (`view.broken`): nothing may be changed on account of those.
+
+    Args:
+        view: The mirror.
+        metrics: Where signals come from; None when there is no source.
+        now: Unix seconds.
+        memory: What the last plan left.
+        config: Windows and intervals.
+    """
+    policies = {_key(each): each.spec for each in view.policies}
+    found = [_Found.of(view, each, policies) for each in view.deployments if not _deleting(each)]
+    replicas = _Replicas(view)
+    subjects = [
+        Subject(
+            key=each.key,
+            targets=each.policy.targets if each.policy else LatencyTargets(),
+            pods=replicas.pods(each.key),
+            stems=replicas.departed(each.key),
+        )
+        for each in found
+    ]
+    loads = read(metrics, subjects, now=now, config=config)
+    states = (
+        DeploymentState(
+            key=each.key,
+            uid=each.resource.metadata.uid,
+            generation=each.resource.metadata.generation,
+            created=unix_seconds(each.resource.metadata.creation_timestamp) or 0.0,
+            spec=each.resource.spec,
+            policy=each.policy,
+            error=each.error,
+            paused=each.resource.metadata.annotations.get(PAUSE_ANNOTATION, "").lower() == "true",
+            namespace_labels=tuple(sorted(view.namespaces.get(each.key.namespace, {}).items())),
+            variants=replicas.variants(each.key, each.resource.metadata.uid, now),
+            load=loads[each.key],
+        )
+        for each in found
+    )
+    return Snapshot(
+        now=now,
+        deployments=tuple(states),
+        pools=tuple(facts.pool for facts in pool_facts(view) if facts.pool is not None),
+        profiles=tuple(Profile(name=each.metadata.name, spec=each.spec) for each in view.profiles),
+        budgets=tuple(Budget(name=each.metadata.name, spec=each.spec) for each in view.budgets),
+        memory=memory,
+    )
+
+
+def _key(resource: Resource) -> Key:
+    return Key(namespace=resource.metadata.namespace, name=resource.metadata.name)
+
+
+def _deleting(resource: Resource) -> bool:
+    return resource.metadata.deletion_timestamp is not None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Found:
+    """One LLMDeployment with the policy in force."""
+
+    key: Key
+    resource: LLMDeployment
+    policy: EffectivePolicy | None
+    error: str | None
+
+    @classmethod
+    def of(
+        cls,
+        view: WorldView,
+        resource: LLMDeployment,
+        policies: Mapping[Key, ServingPolicySpec],
+    ) -> "_Found":
+        policy, error = None, None
+        try:
+            policy = resolve(resource.spec, _named_policy(view, resource, policies))
+        except InvalidInput as problem:
+            error = str(problem)
+        return cls(key=_key(resource), resource=resource, policy=policy, error=error)
+
+
+def _named_policy(
+    view: WorldView, resource: LLMDeployment, policies: Mapping[Key, ServingPolicySpec]
+) -> ServingPolicySpec | None:
+    name = resource.spec.policy_ref
+    if name is None:
+        return None
+    namespace = resource.metadata.namespace
+    found = policies.get(Key(namespace=namespace, name=name))
+    if found is not None:
+        return found
+    key = ObjectKey(kind=Kind.SERVING_POLICY, namespace=namespace, name=name)
+    broken = next((each.message for each in view.broken if each.key == key), None)
+    if broken is not None:
+        raise InvalidInput("spec.policyRef", f"{key} cannot be used ({broken})", "Correct it")
+    raise InvalidInput("spec.policyRef", f"there is no {key}", "Create it, or remove policyRef")
+
+
+class _Replicas:
+    """Child Deployments and pods, by the LLMDeployment that they serve."""
+
+    def __init__(self, view: WorldView) -> None:
+        self._children: dict[Key, list[ChildFacts]] = defaultdict(list)
+        self._pods: dict[Key, list[PodFacts]] = defaultdict(list)
+        self._departed: dict[Key, set[str]] = defaultdict(set)
+        for child in view.children:
+            self._children[Key(namespace=child.namespace, name=child.deployment)].append(child)
+        for pod in view.pods:
+            if pod.deployment is not None:
+                self._pods[Key(namespace=pod.namespace, name=pod.deployment)].append(pod)
+        for (namespace, stem), name in view.departed.items():
+            self._departed[Key(namespace=namespace, name=name)].add(stem)
+
+    def pods(self, key: Key) -> tuple[PodFacts, ...]:
+        return tuple(self._pods.get(key, ()))
+
+    def departed(self, key: Key) -> frozenset[str]:
+        return frozenset(self._departed.get(key, ()))
+
+    def variants(self, key: Key, uid: str, now: float) -> tuple[VariantState, ...]:
+        """Return the variants of one deployment, sorted by pool and parallelism.
+
+        Where a child is gone, or is another deployment's, but its pods live, they are the
+        variant: replicas that run must not look like none.
+        """
+        children = {
+            child.shape: child
+            for child in self._children.get(key, ())
+            if not child.deleting and child.owner_uid in (None, uid)
+        }
+        pods: dict[ReplicaShape, list[PodFacts]] = defaultdict(list)
+        for pod in self._pods.get(key, ()):
+            if pod.shape is not None and not pod.finished:
+                pods[pod.shape].append(pod)
+        shapes = sorted(
+            children.keys() | pods.keys(),
+            key=lambda shape: (
+                shape.pool,
+                shape.parallelism.tensor,
+                shape.parallelism.pipeline,
+            ),
+        )
+        return tuple(
+            _variant(shape, children.get(shape), pods.get(shape, []), now) for shape in shapes
+        )
+
+
+def _variant(
+    shape: ReplicaShape, child: ChildFacts | None, pods: Sequence[PodFacts], now: float
+) -> VariantState:
+    staying = [pod for pod in pods if not pod.terminating]
+    ready = [pod.ready_since for pod in staying if pod.ready_since is not None]
+    waiting = [pod.unschedulable_since for pod in staying if pod.unschedulable_since is not None]
+    return VariantState(
+        pool=shape.pool,
+        parallelism=shape.parallelism,
+        replicas=len(staying) if child is None else child.replicas,
+        ready=len(ready),
+        pods=len(pods),
+        unschedulable=len(waiting),
+        unschedulable_s=max((max(0.0, now - since) for since in waiting), default=0.0),
+        youngest_ready_s=max(0.0, now - max(ready)) if ready else None,
+    )

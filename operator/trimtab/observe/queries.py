@@ -1,0 +1,97 @@
+"""The PromQL of one pass: a fixed number of queries, whatever the size of the fleet.
+
+Every query first makes one value per pod: ranks and models of a replica add up, and of a pod that
+is scraped twice (two jobs, a pair of Prometheus servers) the larger value counts, once. Gauges
+stay by pod. Rates and histograms are then added up by namespace and stem, the name of the pod
+without its random end: so their number is that of the variants, and a pod that is already gone
+counts for the part of the window in which it served.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+
+from trimtab.observe.engines import Engine, Gauge
+from trimtab.observe.promql import series
+
+STEM_LABEL = "trimtab_stem"
+MAX_NAMESPACES = 50
+"""Beyond so many, a query asks for all namespaces instead of growing."""
+
+_STEM_PATTERN = "(.*)....."  # see world.pod_stem
+
+
+def build(engine: Engine, window_s: float, namespaces: Iterable[str]) -> Mapping[str, str]:
+    """Return the queries of one pass by name.
+
+    Args:
+        engine: The metric names.
+        window_s: Window of rates, in seconds.
+        namespaces: Where replicas are; only their series are asked for.
+    """
+    return _Builder(engine, window_s, tuple(namespaces)).queries()
+
+
+class _Builder:
+    def __init__(self, engine: Engine, window_s: float, namespaces: tuple[str, ...]) -> None:
+        self._engine = engine
+        self._range = f"[{round(window_s * 1000)}ms]"
+        self._namespaces = namespaces if len(namespaces) <= MAX_NAMESPACES else ()
+        self._split = ", ".join(engine.labels)
+
+    def queries(self) -> Mapping[str, str]:
+        engine = self._engine
+        return {
+            "seen": f"max by (namespace, pod) (timestamp({self._any(engine.running.names)}))",
+            "running": self._gauge(engine.running),
+            "waiting": self._gauge(engine.waiting),
+            "kv_utilization": self._gauge(engine.kv_utilization),
+            "growth": self._by_stem(self._growth()),
+            "rejected": self._by_stem(self._rate(engine.rejected)),
+            "cache_found": self._by_stem(self._cache(lambda pair: (pair.found, pair.sought))),
+            "cache_sought": self._by_stem(self._cache(lambda pair: (pair.sought, pair.found))),
+            "input_tokens_sum": self._by_stem(self._rate(engine.input_tokens, "_sum")),
+            "input_tokens_count": self._by_stem(self._rate(engine.input_tokens, "_count")),
+            "output_tokens_sum": self._by_stem(self._rate(engine.output_tokens, "_sum")),
+            "output_tokens_count": self._by_stem(self._rate(engine.output_tokens, "_count")),
+            "ttft": self._by_stem(self._rate(engine.ttft, "_bucket"), "le"),
+            "itl": self._by_stem(self._rate(engine.itl, "_bucket"), "le"),
+            "e2e": self._by_stem(self._rate(engine.e2e, "_bucket"), "le"),
+        }
+
+    def _any(self, names: Iterable[str]) -> str:
+        return " or ".join(series(name, self._namespaces) for name in names)
+
+    def _gauge(self, gauge: Gauge) -> str:
+        if gauge.over_ranks == "max":
+            return f"max by (namespace, pod) ({self._any(gauge.names)})"
+        return f"max by (namespace, pod) (sum without ({self._split}) ({self._any(gauge.names)}))"
+
+    def _over(self, function: str, name: str) -> str:
+        return f"{function}({series(name, self._namespaces)}{self._range})"
+
+    def _rate(self, names: Iterable[str], suffix: str = "") -> str:
+        return " or ".join(self._over("rate", name + suffix) for name in names)
+
+    def _growth(self) -> str:
+        """Return by how much each queue grew over the window; 0 where the engine restarted.
+
+        A restart empties the queue, and those requests did not leave it served.
+        """
+        growth = " or ".join(self._over("delta", name) for name in self._engine.waiting.names)
+        resets = " or ".join(self._over("resets", f"{name}_count") for name in self._engine.ttft)
+        restarted = f"(({resets}) > 0)"
+        return f"((({growth}) unless {restarted}) or 0 * {restarted})"
+
+    def _cache(self, order: Callable[..., tuple[str, str]]) -> str:
+        pairs = (order(pair) for pair in self._engine.prefix_cache)
+        return " or ".join(
+            f"({self._over('rate', wanted)} and {self._over('rate', other)})"
+            for wanted, other in pairs
+        )
+
+    def _by_stem(self, expr: str, *more: str) -> str:
+        kept = "".join(f", {label}" for label in more)
+        by_pod = f"max by (namespace, pod{kept}) (sum without ({self._split}) ({expr}))"
+        return (
+            f"sum by (namespace, {STEM_LABEL}{kept}) (label_replace("
+            f'{by_pod}, "{STEM_LABEL}", "$1", "pod", "{_STEM_PATTERN}"))'
+        )

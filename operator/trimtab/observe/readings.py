@@ -1,0 +1,86 @@
+"""One pass of queries, indexed by the pods and stems that our replicas have."""
+
+import math
+import time
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from trimtab.errors import Unavailable
+from trimtab.observe.prometheus import MetricsSource, Refused, Sample
+from trimtab.observe.queries import STEM_LABEL
+
+Place = tuple[str, str]
+"""Namespace, and a pod's name or stem."""
+
+_BY_POD = frozenset({"seen", "running", "waiting", "kv_utilization"})
+_BY_BUCKET = frozenset({"ttft", "itl", "e2e"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Readings:
+    """What the source said. A query that was refused has its reason instead of values."""
+
+    values: Mapping[str, Mapping[Place, float]]
+    """By query, then by pod (gauges, `seen`) or by stem (rates)."""
+    buckets: Mapping[str, Mapping[Place, Mapping[float, float]]]
+    """By query, then by stem: rate by upper bound."""
+    refused: Mapping[str, str] = field(default_factory=dict)
+
+
+def take(metrics: MetricsSource, queries: Mapping[str, str], budget_s: float) -> Readings:
+    """Ask all `queries`, one after the other, and return the answers.
+
+    A source that fails once is not asked again in this pass, so that a silent one costs one
+    deadline and not fifteen.
+
+    Raises:
+        Unavailable: The source does not answer, or all together took longer than `budget_s`.
+    """
+    started = time.monotonic()
+    values: dict[str, Mapping[Place, float]] = {}
+    buckets: dict[str, Mapping[Place, Mapping[float, float]]] = {}
+    refused = {}
+    for name, expr in queries.items():
+        if time.monotonic() - started > budget_s:
+            raise Unavailable(f"the metrics source took more than {budget_s:g} s for one pass")
+        try:
+            samples = metrics.query(expr)
+        except Refused as error:
+            refused[name] = str(error)
+            continue
+        if name in _BY_BUCKET:
+            buckets[name] = _by_bucket(samples)
+        else:
+            values[name] = _by_place(samples, "pod" if name in _BY_POD else STEM_LABEL)
+    return Readings(values=values, buckets=buckets, refused=refused)
+
+
+def _by_place(samples: tuple[Sample, ...], label: str) -> dict[Place, float]:
+    place = _placed(label)
+    return {at: sample.value for sample in samples if (at := place(sample)) is not None}
+
+
+def _by_bucket(samples: tuple[Sample, ...]) -> dict[Place, dict[float, float]]:
+    place = _placed(STEM_LABEL)
+    result: dict[Place, dict[float, float]] = defaultdict(dict)
+    for sample in samples:
+        at, bound = place(sample), _bound(sample.labels.get("le", ""))
+        if at is not None and not math.isnan(bound):
+            result[at][bound] = sample.value
+    return dict(result)
+
+
+def _placed(label: str) -> Callable[[Sample], Place | None]:
+    def place(sample: Sample) -> Place | None:
+        namespace, name = sample.labels.get("namespace"), sample.labels.get(label)
+        return (namespace, name) if namespace and name else None
+
+    return place
+
+
+def _bound(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
