@@ -211,7 +211,7 @@ def _describe(cluster: LocalCluster) -> dict[str, Any]:
 
 
 def _table(clusters: list[dict[str, Any]]) -> Table:
-    table = Table("NAME", "RUNNING", "SERVER", "PROMETHEUS", "MEMORY", "FOLDER", box=None)
+    table = Table("NAME", "RUNNING", "SERVER", "PROMETHEUS", "MEMORY", box=None)
     for cluster in clusters:
         memory = sum(process["rssMiB"] for process in cluster["processes"])
         table.add_row(
@@ -220,7 +220,6 @@ def _table(clusters: list[dict[str, Any]]) -> Table:
             cluster["server"],
             cluster["prometheus"] or "-",
             f"{memory:.0f} MiB",
-            Path(cluster["folder"]).name,
         )
     return table
 

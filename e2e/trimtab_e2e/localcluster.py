@@ -43,7 +43,9 @@ class LocalCluster:
         self._detached = detached
         self._keep = keep
         self._binaries = provider.binaries
-        self._state = state or registry.create(name, provider.name, options or Options())
+        self._state = state or registry.create(
+            name, provider.name, options or Options(), provider.binaries
+        )
         self._crew = Crew(self._state)
         self._control_plane = provider.control_plane(self._state, self._crew)
         self.name = self._state.name
@@ -215,18 +217,6 @@ class LocalCluster:
         self._write_prometheus_config()
         self._crew.signal("prometheus", signal.SIGHUP)
 
-    def _remove_our_objects(self) -> None:
-        """Leave a user's cluster as it was; other clusters go with all that is in them."""
-        crd = yaml.safe_load(kwok.crd(self._binaries).read_text())
-        text = json.dumps({"apiVersion": "v1", "kind": "List", "items": [crd, *prometheus.rbac()]})
-        self.kubectl(
-            *("delete", "--ignore-not-found", "--wait=false", "-f", "-"), input=text, check=False
-        )
-
-    @property
-    def _prometheus_config(self) -> Path:
-        return self.dir / "prometheus" / "prometheus.yaml"
-
     # Programs of others that live and die with it.
 
     def run(self, name: str, command: Sequence[str], env: Mapping[str, str] | None = None) -> Child:
@@ -240,6 +230,18 @@ class LocalCluster:
     def kill(self, name: str) -> None:
         """End a program that `run` started as a crash would."""
         self._crew.kill(name)
+
+    def _remove_our_objects(self) -> None:
+        """Leave a user's cluster as it was; other clusters go with all that is in them."""
+        crd = yaml.safe_load(kwok.crd(self._binaries).read_text())
+        text = json.dumps({"apiVersion": "v1", "kind": "List", "items": [crd, *prometheus.rbac()]})
+        self.kubectl(
+            *("delete", "--ignore-not-found", "--wait=false", "-f", "-"), input=text, check=False
+        )
+
+    @property
+    def _prometheus_config(self) -> Path:
+        return self.dir / "prometheus" / "prometheus.yaml"
 
     def _write_prometheus_config(self) -> None:
         prometheus.write_config(

@@ -32,9 +32,7 @@ class Child:
         """Tell whether the program runs; a stranger that inherited its pid does not count."""
         if self._popen is not None:
             return self._popen.poll() is None
-        # Everything that we start writes its log into the cluster's folder and names that
-        # folder in its arguments, so the folder is the proof of identity.
-        return str(self.log.parent.parent) in _command_line(self.pid)
+        return _belongs_to(self.log.parent.parent, self.pid)
 
     def send(self, signum: signal.Signals) -> None:
         """Send a signal if the program still runs."""
@@ -148,12 +146,13 @@ class Guardian:
         self._popen.communicate(b"q")
 
 
-def _command_line(pid: int) -> str:
+def _belongs_to(folder: Path, pid: int) -> bool:
+    """Tell whether a process is of a cluster: each of them works in the cluster's folder."""
     if _PROC.is_dir():
-        with contextlib.suppress(OSError):
-            return (_PROC / str(pid) / "cmdline").read_bytes().replace(b"\0", b" ").decode()
-        return ""
-    return _ps("args=", pid)
+        with contextlib.suppress(OSError):  # it is gone, or a zombie
+            return os.readlink(_PROC / str(pid) / "cwd").startswith(str(folder))
+        return False
+    return str(folder) in _ps("args=", pid)  # all but a few name the folder in their arguments
 
 
 def _rss_kib(pid: int) -> int:

@@ -4,6 +4,7 @@ import contextlib
 import fcntl
 import json
 import random
+import re
 import secrets
 import shutil
 import socket
@@ -11,8 +12,8 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from trimtab_e2e.binaries import cache_dir
-from trimtab_e2e.errors import StartFailed
+from trimtab_e2e.binaries import Binaries, cache_dir
+from trimtab_e2e.errors import ClusterError, StartFailed
 
 PORT_NAMES = (
     "etcd",
@@ -50,24 +51,26 @@ class State:
     folder: Path
     ports: dict[str, int]
     options: Options
+    binaries: Binaries
     pids: dict[str, int] = field(default_factory=dict)
 
     def save(self) -> None:
         """Write the state, atomically, because other processes read it at any time."""
-        document = asdict(self) | {"folder": str(self.folder)}
         temporary = self.folder / f".{_STATE}"
-        temporary.write_text(json.dumps(document, indent=1))
+        temporary.write_text(json.dumps(asdict(self), indent=1, default=str))
         temporary.rename(self.folder / _STATE)
 
 
-def create(name: str, provider: str, options: Options) -> State:
+def create(name: str, provider: str, options: Options, binaries: Binaries) -> State:
     """Make a new cluster's folder and reserve its ports."""
+    if not re.fullmatch(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?", name):
+        raise ClusterError(f"{name!r} cannot name a cluster: use a-z, 0-9 and -")
     root = _root()
     root.mkdir(parents=True, exist_ok=True)
     with _lock(root):
         folder = root / f"{name}-{secrets.token_hex(3)}"
         folder.mkdir(mode=0o700)  # it holds credentials
-        state = State(name, provider, folder, _free_ports(), options)
+        state = State(name, provider, folder, _free_ports(), options, binaries)
         state.save()
     return state
 
@@ -91,7 +94,16 @@ def _load(path: Path) -> State | None:
     try:
         document = json.loads(path.read_text())
         document["folder"] = Path(document["folder"])
+        # A cluster of an older version of this code lacks some; it must still be stoppable.
+        document["ports"] = dict.fromkeys(PORT_NAMES, 0) | document["ports"]
         document["options"] = Options(**document["options"])
+        programs = document["binaries"]
+        control_plane = programs["control_plane"]
+        document["binaries"] = Binaries(
+            control_plane=None if control_plane is None else Path(control_plane),
+            kwok=Path(programs["kwok"]),
+            prometheus=Path(programs["prometheus"]),
+        )
         return State(**document)
     except (OSError, ValueError, TypeError, KeyError):
         return None  # just being removed, or written by another version of this code

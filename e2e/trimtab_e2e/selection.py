@@ -47,9 +47,7 @@ def select_cluster(
 
 def attach(state: State) -> LocalCluster:
     """Take hold of a cluster that another process started."""
-    cached = binaries.cached()
-    programs = cached or binaries.build(control_plane=state.provider == "own")
-    return LocalCluster(_PROVIDERS[state.provider](programs), state=state, detached=True)
+    return LocalCluster(_PROVIDERS[state.provider](state.binaries), state=state, detached=True)
 
 
 def choose_provider(given: Path | None, progress: Progress) -> Provider:
