@@ -5,7 +5,7 @@ Every method takes the time; nothing here waits, asks or looks at a clock.
 
 import logging
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -102,12 +102,18 @@ class StandIn:
             self.pod_changed(document, now)
 
     def pod_changed(self, document: Document, now: float) -> None:
-        """Take the present state of one pod."""
+        """Take the present state of one pod.
+
+        The first deletion sets the grace period: a node ends it before it is over, with a second
+        deletion that allows none, when the pod has ended, and a fake node does that at once.
+        """
         self.advance(now)
         state = state_of(document)
         if state is None:
             return
         pod = self._pods.setdefault(state.uid, _Pod(state, document))
+        if pod.state.stop_at is not None:
+            state = replace(state, stop_at=pod.state.stop_at)
         pod.state, pod.document = state, document
         if state.over:
             self._drop(pod, now)
@@ -117,14 +123,11 @@ class StandIn:
     def pod_deleted(self, document: Document, now: float) -> None:
         """Take notice that the API server has forgotten a pod.
 
-        A real pod is forgotten when it has ended. A fake node's pod is forgotten at once, so its
-        engine goes on until it is idle or its grace period is over.
+        The engine goes on until it is idle or the grace period is over.
         """
         self.advance(now)
-        state = state_of(document)
-        if state is not None and state.uid in self._pods:
-            pod = self._pods[state.uid]
-            pod.state = state
+        pod = self._pods.get(document["metadata"]["uid"])
+        if pod is not None:
             self._forget(pod, now)
 
     def without_engine(self) -> list[Document]:
