@@ -76,6 +76,11 @@ OWNED_ENV = (
 )
 """Environment variables that `env` may not carry."""
 
+_PATH = "[a-z0-9]([a-z0-9._-]*[a-z0-9])?"
+_IMAGE = (
+    rf"^{_PATH}(:[0-9]{{1,5}}/{_PATH})?(/{_PATH})*"  # registry:port/repository
+    r"(:[A-Za-z0-9_][A-Za-z0-9._-]{0,127})?(@sha256:[a-f0-9]{64})?$"
+)
 _OWNED_ARG = (
     rf"^(--({'|'.join(OWNED_ARGS).replace('-', '[-_]')})|-({'|'.join(OWNED_SHORT_ARGS)}))([=\s]|$)"
     "|^-[qnr]"
@@ -173,10 +178,7 @@ class EngineSpec(ApiModel):
 
     type: EngineType | None = None
     """The serving engine. Default: vllm."""
-    image: (
-        Annotated[str, Field(pattern=r"^[a-z0-9][a-zA-Z0-9._:/@-]*$", min_length=1, max_length=512)]
-        | None
-    ) = None
+    image: Annotated[str, Field(pattern=_IMAGE, min_length=1, max_length=512)] | None = None
     """Container image. Default: the release of the engine that this version was tested with."""
     args: (
         Annotated[

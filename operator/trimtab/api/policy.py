@@ -116,8 +116,7 @@ class ScalingPolicy(ApiModel):
     max_replicas: int | None = Field(default=None, ge=1, le=10000)
     """Most replicas over all variants. Default: 10, or minReplicas where that is more."""
     scale_to_zero_after: Annotated[Duration, lasting("1s", "720h")] | None = None
-    """Idle time after which no replica is kept, such as 30m; needs minReplicas 0. Default: never.
-    """
+    """Idle time after which no replica is kept; needs minReplicas 0. Default: never."""
     scale_down_window: Annotated[Duration, lasting("0s", "24h")] | None = None
     """Time over which demand must have been low before replicas go, such as 10m. Default: 5m."""
 
