@@ -61,19 +61,14 @@ def resolve(spec: LLMDeploymentSpec, policy: ServingPolicySpec | None) -> Effect
     Raises:
         InvalidInput: The fields contradict each other once they are merged.
     """
-    latency = _merge(LatencyPolicy, spec.latency, policy.latency if policy else None)
-    cost = _merge(CostPolicy, spec.cost, policy.cost if policy else None)
-    scaling = _merge(ScalingPolicy, spec.scaling, policy.scaling if policy else None)
+    named = policy or ServingPolicySpec()
+    latency = _merge("spec.latency", spec.latency or LatencyPolicy(), named.latency)
+    cost = _merge("spec.cost", spec.cost or CostPolicy(), named.cost)
+    scaling = _merge("spec.scaling", spec.scaling or ScalingPolicy(), named.scaling)
     minimum = DEFAULT_MIN_REPLICAS if scaling.min_replicas is None else scaling.min_replicas
     maximum = scaling.max_replicas
     if maximum is None:
         maximum = max(DEFAULT_MAX_REPLICAS, minimum)
-    if minimum > maximum:
-        raise InvalidInput(
-            "spec.scaling.minReplicas",
-            f"{minimum} is more than maxReplicas, which is {maximum}",
-            "Lower minReplicas or raise maxReplicas, here or in the ServingPolicy",
-        )
     if scaling.scale_to_zero_after is not None and minimum > 0:
         raise InvalidInput(
             "spec.scaling.scaleToZeroAfter",
@@ -122,9 +117,19 @@ def resolve(spec: LLMDeploymentSpec, policy: ServingPolicySpec | None) -> Effect
     )
 
 
-def _merge(kind: type[_Policy], inline: _Policy | None, named: _Policy | None) -> _Policy:
-    base = named or kind()
-    return base if inline is None else base.model_copy(update=inline.model_dump(exclude_none=True))
+def _merge(field: str, inline: _Policy, named: _Policy | None) -> _Policy:
+    """Return `named` with the fields of `inline` over it, which must still obey the API's rules."""
+    if named is None:
+        return inline
+    merged = named.model_copy(update={name: value for name, value in inline if value is not None})
+    for rule in merged.RULES:
+        if not rule.holds(merged):
+            raise InvalidInput(
+                f"{field}.{rule.field}",
+                f"together with the ServingPolicy it breaks a rule: it {rule.message}",
+                "Change it here or in the ServingPolicy",
+            )
+    return merged
 
 
 def _seconds(text: str | None, field: str) -> float | None:
