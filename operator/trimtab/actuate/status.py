@@ -14,7 +14,7 @@ from trimtab.actuate.conditions import conditions_of, replicas, settle, turned
 from trimtab.actuate.kinds import Document
 from trimtab.actuate.manifests import variant_name_of
 from trimtab.api.base import API_VERSION
-from trimtab.api.conditions import ConditionType
+from trimtab.api.conditions import Condition, ConditionStatus, ConditionType, Reason
 from trimtab.api.llmdeployment import (
     CostStatus,
     DecisionStatus,
@@ -124,13 +124,43 @@ def publish(subject: Subject, pools: Mapping[str, Pool]) -> Published:
     return Published(status=_fitted(status), refreshed=refresh)
 
 
-def document(state: DeploymentState, status: Mapping[str, Any]) -> Document:
-    """Return what is applied to the status subresource."""
-    metadata = {"name": state.key.name, "namespace": state.key.namespace, "uid": state.uid}
+def invalid(old: Document, message: str, generation: int, now: float) -> dict[str, Any]:
+    """Return the status of an object that cannot be understood: nothing is changed for it.
+
+    Args:
+        old: The status as published; what it says of the fleet stays.
+        message: What is wrong, and the remedy.
+        generation: The generation that was looked at.
+        now: Unix seconds.
+    """
+    before = _parsed(old)
+    conditions = [
+        Condition(
+            type=kind,
+            status=status,
+            reason=Reason.INVALID_SPEC,
+            message=message[:1024],
+            last_transition_time=timestamp(now),
+            observed_generation=generation,
+        )
+        for kind, status in (
+            (ConditionType.READY, ConditionStatus.FALSE),
+            (ConditionType.STALLED, ConditionStatus.TRUE),
+        )
+    ]
+    update = {
+        "observed_generation": generation,
+        "conditions": settle(before.conditions, conditions, refresh=True),
+    }
+    return _fitted(before.model_copy(update=update))
+
+
+def document(metadata: Mapping[str, Any], status: Mapping[str, Any]) -> Document:
+    """Return what is applied to the status subresource of the object with this metadata."""
     return {
         "apiVersion": API_VERSION,
         "kind": LLMDeployment.KIND,
-        "metadata": metadata,
+        "metadata": {key: metadata[key] for key in ("name", "namespace", "uid")},
         "status": dict(status),
     }
 
@@ -273,6 +303,7 @@ def _moved(old: LLMDeploymentStatus, new: LLMDeploymentStatus) -> bool:
     )
 
 
+_SHORTENED = ("history", "variants", "conditions")
 _TEXTS = {"source", "baseline", "price_source", "price_as_of"}
 
 
@@ -298,7 +329,7 @@ def _price(target: VariantTarget) -> str:
 def _fitted(status: LLMDeploymentStatus) -> dict[str, Any]:
     """Return `status` as it is published, without its oldest details where it grew too large."""
     raw = status.model_dump(mode="json", by_alias=True, exclude_none=True)
-    lists = [raw["decision"]["rejected"], raw["history"], raw["variants"], raw["conditions"]]
+    lists = [raw.get("decision", {}).get("rejected", []), *(raw[name] for name in _SHORTENED)]
     while len(_canonical(raw).encode()) > MAX_BYTES:
         next(items for items in lists if items).pop()
     return raw

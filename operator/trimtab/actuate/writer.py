@@ -28,6 +28,10 @@ _TRANSIENT = {
 }
 
 
+REQUEST_ERRORS = (ApiException, urllib3.exceptions.HTTPError, OSError)
+"""What a request raises when the server refuses, fails, or is not there."""
+
+
 class WriteFailed(Unavailable):
     """The API server did not do it.
 
@@ -78,7 +82,7 @@ class Pace:
     """Writes per second."""
     burst: float = 100.0
     clock: Callable[[], float] = time.monotonic
-    sleep: Callable[[float], None] = time.sleep
+    sleep: Callable[[float], object] = time.sleep
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _tokens: float = field(init=False)
     _at: float = field(init=False)
@@ -134,7 +138,7 @@ class KubernetesWriter:
                 namespace=document["metadata"].get("namespace"),
                 field_manager=MANAGER,
                 force_conflicts=force,
-                serializer=_plain,
+                serializer=plain,
                 _request_timeout=self.timeout_s,
             )
             return answer
@@ -151,7 +155,7 @@ class KubernetesWriter:
                 body=document,
                 namespace=document["metadata"].get("namespace"),
                 field_manager=MANAGER,
-                serializer=_plain,
+                serializer=plain,
                 _request_timeout=self.timeout_s,
             )
 
@@ -181,7 +185,7 @@ class KubernetesWriter:
                 name=metadata["name"],
                 namespace=metadata.get("namespace"),
                 body=options,
-                serializer=_plain,
+                serializer=plain,
                 _request_timeout=self.timeout_s,
             )
 
@@ -199,11 +203,11 @@ class KubernetesWriter:
                 resource,
                 name=name,
                 namespace=namespace or None,
-                serializer=_plain,
+                serializer=plain,
                 _request_timeout=self.timeout_s,
             )
-        except (ApiException, urllib3.exceptions.HTTPError, OSError) as error:
-            failure = _failure(error)
+        except REQUEST_ERRORS as error:
+            failure = failure_of(error)
             if failure.status == HTTPStatus.NOT_FOUND:
                 return None
             raise failure from error
@@ -214,8 +218,8 @@ class KubernetesWriter:
         self.gate()
         try:
             answer = send()
-        except (ApiException, urllib3.exceptions.HTTPError, OSError) as error:
-            failure = _failure(error)
+        except REQUEST_ERRORS as error:
+            failure = failure_of(error)
             if failure.status == HTTPStatus.TOO_MANY_REQUESTS:
                 self.pace.pause(_retry_after(error))
             self.report(kind, verb, "refused" if failure.refused else "failed")
@@ -224,12 +228,13 @@ class KubernetesWriter:
         return answer
 
 
-def _plain(_client: object, document: Document) -> Document:
+def plain(_client: object, document: Document) -> Document:
     """Keep the answer a plain document, instead of the dynamic client's attribute wrapper."""
     return document
 
 
-def _failure(error: Exception) -> WriteFailed:
+def failure_of(error: Exception) -> WriteFailed:
+    """Return one of REQUEST_ERRORS as what it means to the caller."""
     if not isinstance(error, ApiException):
         return WriteFailed(f"no answer: {error}", refused=False)
     status = int(error.status or 0)

@@ -1,0 +1,184 @@
+"""`trimtab explain`: why a deployment has the fleet that it has, from its own status."""
+
+import json
+from collections.abc import Iterable
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+import yaml
+from pydantic import ValidationError
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from trimtab.api.llmdeployment import LLMDeployment, LLMDeploymentStatus
+from trimtab.controller.reading import read_deployment
+from trimtab.errors import InvalidInput
+
+EPILOG = """[bold]Examples[/]
+
+  trimtab explain chat -n assistants
+
+  kubectl get llmd chat -o yaml | trimtab explain chat -f -
+"""
+
+
+class Output(StrEnum):
+    """How the answer looks."""
+
+    TABLE = "table"
+    JSON = "json"
+    YAML = "yaml"
+
+
+def explain(
+    name: Annotated[str, typer.Argument(help="Name of the LLMDeployment.")],
+    namespace: Annotated[str, typer.Option("--namespace", "-n", help="Its namespace.")] = "default",
+    output: Annotated[Output, typer.Option("--output", "-o", help="Format.")] = Output.TABLE,
+    file: Annotated[
+        str | None,
+        typer.Option("--file", "-f", help="Read it from a file, or - for standard input."),
+    ] = None,
+    kubeconfig: Annotated[
+        str | None, typer.Option(help="Cluster to ask. Default: KUBECONFIG.")
+    ] = None,
+) -> None:
+    """Say why a deployment has the fleet that it has: demand, cost, and every candidate that lost.
+
+    The answer is the decision record in the status of the object, so it needs no access to the
+    operator and can be read from a file.
+    """
+    document = _from_file(file, name) if file else read_deployment(kubeconfig, namespace, name)
+    status = document.get("status") or {}
+    if output is Output.JSON:
+        typer.echo(json.dumps(status, indent=2))
+    elif output is Output.YAML:
+        typer.echo(yaml.safe_dump(status, sort_keys=False), nl=False)
+    else:
+        render(name, _parsed(status, name), Console())
+
+
+def render(name: str, status: LLMDeploymentStatus, console: Console) -> None:
+    """Print `status` for a person."""
+    for part in (_headline(name, status), _facts(status), _variants(status), _rejected(status)):
+        if part is not None:
+            console.print(part)
+    for table in (_conditions(status), _history(status)):
+        if table is not None:
+            console.print(table)
+
+
+def _headline(name: str, status: LLMDeploymentStatus) -> Text:
+    decision = status.decision
+    if decision is None:
+        return Text(f"{name}: no decision has been published yet", style="bold yellow")
+    text = Text(f"{name}: {decision.message}\n", style="bold")
+    return text.append(f"{decision.reason}, {decision.time}", style="dim")
+
+
+def _facts(status: LLMDeploymentStatus) -> Table | None:
+    rows: list[tuple[str, str]] = []
+    seen, cost = status.observed, status.cost
+    if seen is not None:
+        demand = f"{seen.requests_per_second or 'unknown'} requests/s ({seen.source})"
+        rows.append(("demand", demand))
+        rows.append(
+            (
+                "tokens",
+                f"{_or_unknown(seen.input_tokens)} in, {_or_unknown(seen.output_tokens)} out",
+            )
+        )
+        latencies = (
+            ("TTFT", seen.time_to_first_token),
+            ("ITL", seen.inter_token_latency),
+            ("E2E", seen.end_to_end),
+        )
+        measured = ", ".join(f"{label} {value}" for label, value in latencies if value)
+        rows.append(("latency", measured or "unknown"))
+        rows.append(("within targets", seen.slo or "unknown"))
+    if cost is not None:
+        rows.append(("cost", f"${cost.per_hour}/h ({cost.price_source or 'price unknown'})"))
+        if cost.per_million_tokens:
+            rows.append(("", f"${cost.per_million_tokens} per million answered tokens"))
+        if cost.baseline:
+            saving = f"{cost.saved} less than {cost.baseline} at ${cost.baseline_per_hour}/h"
+            rows.append(("saved", saving))
+    return _table((), rows)
+
+
+def _variants(status: LLMDeploymentStatus) -> Table | None:
+    return _table(
+        ("CHOSEN", "ACCELERATOR", "TP", "READY", "$/H"),
+        (
+            (
+                variant.pool,
+                variant.accelerator,
+                str(variant.tensor_parallel),
+                f"{variant.ready}/{variant.desired}",
+                variant.cost_per_hour,
+            )
+            for variant in status.variants
+        ),
+    )
+
+
+def _rejected(status: LLMDeploymentStatus) -> Table | None:
+    lost = status.decision.rejected if status.decision else []
+    return _table(
+        ("LOST", "TP", "BECAUSE", "FIGURES"),
+        ((item.pool, str(item.tensor_parallel), item.reason, item.message) for item in lost),
+    )
+
+
+def _conditions(status: LLMDeploymentStatus) -> Table | None:
+    return _table(
+        ("CONDITION", "STATUS", "REASON", "MESSAGE"),
+        ((item.type, item.status, item.reason, item.message) for item in status.conditions),
+    )
+
+
+def _history(status: LLMDeploymentStatus) -> Table | None:
+    return _table(
+        ("CHANGED", "BECAUSE", "TO"),
+        ((entry.time, entry.reason, entry.variants or "nothing") for entry in status.history),
+    )
+
+
+def _table(titles: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> Table | None:
+    table = Table(box=None, show_header=bool(titles), header_style="bold", pad_edge=False)
+    for title in titles:
+        table.add_column(title)
+    for row in rows:
+        # Text, not markup: what a server or a user wrote is never a style.
+        table.add_row(*(Text(cell) for cell in row))
+    return table if table.row_count else None
+
+
+def _or_unknown(value: int | None) -> str:
+    return "unknown" if value is None else str(value)
+
+
+def _from_file(path: str, name: str) -> dict[str, object]:
+    try:
+        text = typer.get_text_stream("stdin").read() if path == "-" else Path(path).read_text()
+        documents = [item for item in yaml.safe_load_all(text) if isinstance(item, dict)]
+    except (OSError, yaml.YAMLError) as error:
+        raise InvalidInput("--file", f"{path}: {error}", "Give a YAML or JSON manifest") from error
+    for document in documents:
+        for item in document.get("items") or [document]:
+            metadata = item.get("metadata") or {}
+            if item.get("kind") == LLMDeployment.KIND and metadata.get("name") == name:
+                found: dict[str, object] = item
+                return found
+    raise InvalidInput("--file", f"{path} has no LLMDeployment {name}", "Give its live manifest")
+
+
+def _parsed(status: object, name: str) -> LLMDeploymentStatus:
+    try:
+        return LLMDeploymentStatus.model_validate(status)
+    except ValidationError as error:
+        raise InvalidInput(
+            f"status of {name}", f"it is none that Trimtab writes ({error})", "Let Trimtab run"
+        ) from error

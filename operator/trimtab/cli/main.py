@@ -1,0 +1,48 @@
+"""The `trimtab` command: one word per job, an example in every help, errors with their remedy."""
+
+import sys
+from typing import Any
+
+import typer
+from rich.console import Console
+from typer.core import TyperGroup
+
+from trimtab.cli import crds
+from trimtab.cli import explain as explaining
+from trimtab.cli import run as running
+from trimtab.errors import InvalidInput, TrimtabError
+from trimtab.version import VERSION
+
+_err = Console(stderr=True, markup=False, highlight=False, soft_wrap=True)
+
+
+class _Group(TyperGroup):
+    """Turns an error of ours into lines on standard error and exit code 1, without a traceback."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except InvalidInput as error:
+            _err.print(f"error: {error.field}: {error.problem}\n{error.remedy}")
+        except TrimtabError as error:
+            _err.print(f"error: {error}")
+        sys.exit(1)
+
+
+app = typer.Typer(
+    name="trimtab",
+    cls=_Group,
+    help="Keeps LLM serving on Kubernetes at its latency targets for the least money.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+)
+app.command(epilog=running.EPILOG)(running.run)
+app.command(epilog=explaining.EPILOG)(explaining.explain)
+app.add_typer(crds.app, name="crds")
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    typer.echo(VERSION)
