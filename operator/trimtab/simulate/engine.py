@@ -18,52 +18,15 @@ from trimtab.performance.fit import BLOCK_TOKENS
 from trimtab.simulate.blocks import Blocks, blocks_of
 from trimtab.simulate.events import (
     Event,
-    Finished,
     FinishReason,
-    FirstToken,
     Preempted,
     Request,
     Resumed,
     Steps,
 )
+from trimtab.simulate.job import Job
 from trimtab.simulate.pace import Pace
 from trimtab.simulate.stretch import Stretch
-
-
-class _Job:
-    """A request inside the engine."""
-
-    __slots__ = (
-        "cached",
-        "first_token_at",
-        "generated",
-        "joined_step",
-        "last_token_at",
-        "output",
-        "preemptions",
-        "prompt",
-        "reached_at",
-        "request",
-        "scheduled_at",
-    )
-
-    def __init__(self, request: Request, output: int, reached_at: float) -> None:
-        self.request = request
-        self.output = output
-        self.reached_at = reached_at
-        self.prompt = request.input_tokens
-        """Tokens to compute before the next one comes: after a preemption the answer's too."""
-        self.cached = 0
-        """Tokens in the cache while the prompt is computed."""
-        self.generated = 0
-        """Tokens of the answer when decoding last began."""
-        self.joined_step: int | None = None
-        """The step at whose end decoding last began; None while the prompt is computed."""
-        self.scheduled_at: float | None = None
-        self.first_token_at: float | None = None
-        self.last_token_at = 0.0
-        """When the token before the latest preemption came."""
-        self.preemptions = 0
 
 
 class Engine:
@@ -97,21 +60,21 @@ class Engine:
         """When the next step may begin."""
         self._step = 0
         """Steps before the current stretch."""
-        self._arriving: deque[_Job] = deque()
-        self._waiting: deque[_Job] = deque()
-        self._running: dict[int, _Job] = {}
+        self._arriving: deque[Job] = deque()
+        self._waiting: deque[Job] = deque()
+        self._running: dict[int, Job] = {}
         """By request id, in order of admission."""
-        self._partial: _Job | None = None
+        self._partial: Job | None = None
         """The running request whose prompt is partly computed: always the last admitted."""
-        self._leaving: list[_Job] = []
+        self._leaving: list[Job] = []
         """Running requests whose clients gave up; they leave before the next step."""
         self._decoding = 0
         self._context = 0
         """Tokens that the decoding requests had in the cache before the current stretch."""
-        self._ends: list[tuple[int, int, int, _Job]] = []
+        self._ends: list[tuple[int, int, int, Job]] = []
         """Heap of (last step, request id, step at which decoding began, job)."""
         self._stretch: Stretch | None = None
-        self._chunks: list[tuple[_Job, int]] = []
+        self._chunks: list[tuple[Job, int]] = []
         """Parts of prompts in the current stretch, which has one step when there are any."""
         self._events: list[Event] = []
 
@@ -159,7 +122,7 @@ class Engine:
         room = self._settings.max_model_len - request.input_tokens
         if min(room, request.input_tokens, request.output_tokens) < 1:
             return False
-        self._arriving.append(_Job(request, min(request.output_tokens, room), now))
+        self._arriving.append(Job(request, min(request.output_tokens, room), now))
         return True
 
     def cancel(self, request: Request, now: float) -> None:
@@ -177,7 +140,7 @@ class Engine:
             for job in queue:
                 if job.request.id == request.id:
                     queue.remove(job)
-                    self._events.append(_finished(job, now, FinishReason.ABORT, job.generated))
+                    self._events.append(job.finished(now, FinishReason.ABORT, job.generated))
                     return
 
     def advance(self, until: float) -> list[Event]:
@@ -216,9 +179,9 @@ class Engine:
         """Choose what the next step computes, and for how many steps that stays the same."""
         for job in self._leaving:
             if self._running.get(job.request.id) is job:
-                generated = self._generated(job)
+                generated = job.has_generated(self._step)
                 self._remove(job)
-                self._events.append(_finished(job, now, FinishReason.ABORT, generated))
+                self._events.append(job.finished(now, FinishReason.ABORT, generated))
         self._leaving.clear()
         while self._arriving and self._arriving[0].reached_at <= now:
             self._waiting.append(self._arriving.popleft())
@@ -271,7 +234,7 @@ class Engine:
         spent = self._decoding + sum(tokens for _, tokens in self._chunks)
         return self._settings.max_num_batched_tokens - spent
 
-    def _take(self, job: _Job, tokens: int, blocks: int) -> None:
+    def _take(self, job: Job, tokens: int, blocks: int) -> None:
         self._partial = job
         if tokens:
             self._blocks.free -= blocks
@@ -280,7 +243,7 @@ class Engine:
     def _preempt(self, now: float) -> None:
         """Send the request that was admitted last back to the head of the queue."""
         job = next(reversed(self._running.values()))
-        generated = self._generated(job)
+        generated = job.has_generated(self._step)
         if job.joined_step is not None:
             job.last_token_at = now
         self._remove(job)
@@ -292,7 +255,7 @@ class Engine:
         self._waiting.appendleft(job)
         self._events.append(Preempted(at=now, request=job.request))
 
-    def _remove(self, job: _Job) -> None:
+    def _remove(self, job: Job) -> None:
         """Take a job out of the batch, between two steps, and free its blocks."""
         del self._running[job.request.id]
         if job is self._partial:
@@ -304,10 +267,6 @@ class Engine:
             self._blocks.leave(tokens, self._step)
             self._decoding -= 1
             self._context -= tokens
-
-    def _generated(self, job: _Job) -> int:
-        since = 0 if job.joined_step is None else self._step - job.joined_step
-        return job.generated + since
 
     def _ends_in(self) -> int:
         """Return the number of steps until the next decoding request has its last token."""
@@ -361,7 +320,7 @@ class Engine:
             if self._running.get(request_id) is job and job.joined_step == joined:
                 self._finish(job, now)
 
-    def _begin_decoding(self, job: _Job, now: float) -> None:
+    def _begin_decoding(self, job: Job, now: float) -> None:
         if job is self._partial:
             self._partial = None
         job.joined_step = self._step
@@ -371,36 +330,15 @@ class Engine:
         self._blocks.join(job.prompt, self._step)
         if job.first_token_at is None:
             job.first_token_at = now
-            self._events.append(_first_token(job, now))
+            self._events.append(job.first_token(now))
         else:
             gap = now - job.last_token_at
             self._events.append(Resumed(at=now, request=job.request, gap_s=gap))
         last = self._step + job.output - job.generated
         heappush(self._ends, (last, job.request.id, self._step, job))
 
-    def _finish(self, job: _Job, now: float) -> None:
+    def _finish(self, job: Job, now: float) -> None:
         self._remove(job)
         cut_short = job.output < job.request.output_tokens
         reason = FinishReason.LENGTH if cut_short else FinishReason.STOP
-        self._events.append(_finished(job, now, reason, job.output))
-
-
-def _first_token(job: _Job, now: float) -> FirstToken:
-    if job.scheduled_at is None:
-        raise Bug("a request got a token before any step had it")
-    return FirstToken(
-        at=now, request=job.request, reached_at=job.reached_at, scheduled_at=job.scheduled_at
-    )
-
-
-def _finished(job: _Job, now: float, reason: FinishReason, generated: int) -> Finished:
-    return Finished(
-        at=now,
-        request=job.request,
-        reason=reason,
-        generated=generated,
-        reached_at=job.reached_at,
-        scheduled_at=job.scheduled_at,
-        first_token_at=job.first_token_at,
-        preemptions=job.preemptions,
-    )
+        self._events.append(job.finished(now, reason, job.output))
