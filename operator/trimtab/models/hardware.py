@@ -89,8 +89,10 @@ class Parallelism:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineSettings:
-    """The engine's settings that decide its speed and memory."""
+    """The engine and its settings that decide speed and memory."""
 
+    name: str = "vllm"
+    """vllm, sglang or trtllm: how much time it spends beside the device's."""
     weight_dtype: str = "none"
     """A value of api.llmdeployment.Quantization."""
     kv_dtype: str = "auto"

@@ -22,14 +22,13 @@ from trimtab.performance.fit import kv_budget_bytes, kv_bytes_per_sequence, kv_t
 from trimtab.performance.latency import Latencies, latencies
 from trimtab.performance.lengths import lengths_of
 from trimtab.performance.meanfield import Equilibrium, Replica, equilibrium
+from trimtab.performance.outlook import LIGHTEST, open_loop, saturation_rate
 from trimtab.performance.profiles import MeasuredPoint, interpolated_rate
 from trimtab.performance.steptime import Array, step_model
 
 SAFE_LOAD = 0.85
 """Share of the saturation rate that a replica without targets is given."""
 
-_LIGHTEST = 1e-3
-"""Arrivals in one step, relative to the most, at which a replica counts as idle."""
 _GRID = 24
 _SCALE_STEPS = 16
 
@@ -114,6 +113,7 @@ def _uncorrected(request: CapacityRequest) -> Replica | Infeasible:
         lengths=lengths,
         token_budget=float(engine.max_num_batched_tokens),
         slots=min(float(engine.max_num_seqs), budget / held),
+        kv_slots=budget / held,
     )
 
 
@@ -147,8 +147,8 @@ def _largest_rate(replica: Replica, targets: LatencyTargets) -> float | Infeasib
     """Rate just below the first load at which a target is missed, by two grids of loads."""
     most = replica.most_arrivals
     if not targets.any:
-        return SAFE_LOAD * float(equilibrium(replica, np.array([most])).rate[0])
-    coarse = most * np.geomspace(_LIGHTEST, 1.0, _GRID)
+        return SAFE_LOAD * saturation_rate(replica)
+    coarse = most * np.geomspace(LIGHTEST, 1.0, _GRID)
     state, waits = _evaluate(replica, coarse, targets.percentile)
     first_bad = _first_bad(waits, targets)
     if first_bad == 0:
@@ -195,30 +195,14 @@ def _miss(waits: Latencies, targets: LatencyTargets) -> Infeasible:
 
 
 def _prediction(replica: Replica, rps: float, percentile: float) -> LatencyPrediction:
-    most = replica.most_arrivals
-    grid = most * np.geomspace(_LIGHTEST, 1.0, _GRID)
-    rates = equilibrium(replica, grid).rate
-    saturated = rps > rates[-1]
-    arrivals = float(np.interp(rps, np.concatenate(([0.0], rates)), np.concatenate(([0.0], grid))))
-    if not saturated:
-        arrivals = _refined(replica, rps, max(arrivals, most * 1e-9), grid)
-    waits = _evaluate(replica, np.array([arrivals]), percentile)[1]
-    held = min(float(waits.in_flight[0]) / replica.slots, 1.0)
+    outlook = open_loop(replica, np.array([rps]), percentile)
     return LatencyPrediction(
-        ttft_s=math.inf if saturated else float(waits.ttft_s[0]),
-        itl_s=float(waits.itl_s[0]),
-        e2e_s=math.inf if saturated else float(waits.e2e_s[0]),
-        kv_utilization=1.0 if saturated else held,
-        concurrency=replica.slots if saturated else float(waits.in_flight[0]),
+        ttft_s=float(outlook.ttft_s[0]),
+        itl_s=float(outlook.itl_s[0]),
+        e2e_s=float(outlook.e2e_s[0]),
+        kv_utilization=float(outlook.kv_utilization[0]),
+        concurrency=float(outlook.concurrency[0]),
     )
-
-
-def _refined(replica: Replica, rps: float, guess: float, grid: Array) -> float:
-    """Arrivals in one step at `rps`, from the grid interval around `guess` seen finer."""
-    right = min(int(np.searchsorted(grid, guess)), len(grid) - 1)
-    left = grid[right - 1] if right else guess * 0.5
-    fine = np.linspace(left, grid[right], _GRID)
-    return float(np.interp(rps, equilibrium(replica, fine).rate, fine))
 
 
 def _evaluate(

@@ -1,10 +1,12 @@
 """From the equilibrium of a replica to what its users wait: TTFT, ITL and E2E at a percentile.
 
 TTFT is the rest of the running step, the wait for room in the token budget (Allen-Cunneen, one
-server), and the steps that carry the prompt; ITL is over all gaps between two tokens, as engines
-count them, so it sees the steps that carry prompts of others.
+server) and in the batch (Halfin-Whitt, many servers), the steps that carry the prompt, and what the
+engine adds. ITL is over all gaps between two tokens, as engines count them, so it sees the steps
+that carry prompts of others.
 """
 
+import math
 from dataclasses import dataclass
 from statistics import NormalDist
 
@@ -12,9 +14,6 @@ import numpy as np
 
 from trimtab.performance.meanfield import Equilibrium, Replica, prompt_s
 from trimtab.performance.steptime import Array
-
-REQUEST_S = 0.012
-"""Parsing, tokenising and the first answer of one request in the engine's front end."""
 
 _NORMAL = NormalDist()
 _BISECTIONS = 24
@@ -39,10 +38,13 @@ class Latencies:
 
 def latencies(replica: Replica, state: Equilibrium, percentile: float) -> Latencies:
     """Return what users wait at each load of `state`, at `percentile` (0 to 1)."""
-    own_s = _own_prompt_s(replica, state)
-    rest_s, wait_s, busy = _waits(replica, state, own_s.mean(axis=1))
-    ttft_mean = 0.5 * rest_s + wait_s + own_s.mean(axis=1) + REQUEST_S
-    ttft = _ttft_quantile(own_s, rest_s, wait_s, busy, percentile) + REQUEST_S
+    own_s = own_prompt_s(replica, state)
+    own_mean = own_s.mean(axis=1)
+    rest_s = _rest_s(state, own_mean)
+    chance, wait_s = _wait(replica, state, own_mean)
+    engine_s = replica.step.request_s + replica.step.first_token_steps * state.step_s
+    ttft_mean = 0.5 * rest_s + wait_s + own_mean + engine_s
+    ttft = _ttft_quantile(own_s, rest_s, wait_s, chance, percentile) + engine_s
     answers = replica.lengths.answers
     steps = replica.lengths.answer - 1.0
     e2e_mean = ttft_mean + steps * state.step_s
@@ -55,12 +57,12 @@ def latencies(replica: Replica, state: Equilibrium, percentile: float) -> Latenc
         itl_s=_gap_quantile(replica, state, percentile),
         e2e_mean_s=e2e_mean,
         e2e_s=e2e_mean + spread,
-        in_flight=state.batch + state.rate * ttft_mean,
+        in_flight=state.batch + state.rate * (own_mean + wait_s),
     )
 
 
-def _own_prompt_s(replica: Replica, state: Equilibrium) -> Array:
-    """Seconds of the steps that carry a prompt, for each load and prompt length.
+def own_prompt_s(replica: Replica, state: Equilibrium) -> Array:
+    """Return seconds of the steps that carry a prompt, for each load and prompt length.
 
     Prompts that arrive in the same step share it: on average `arrivals` others.
     """
@@ -81,35 +83,58 @@ def _own_prompt_s(replica: Replica, state: Equilibrium) -> Array:
     return seconds
 
 
-def _waits(replica: Replica, state: Equilibrium, own_s: Array) -> tuple[Array, Array, Array]:
-    """Longest rest of the running step, mean wait for the token budget, and its busy share."""
-    lengths = replica.lengths
+def _rest_s(state: Equilibrium, own_s: Array) -> Array:
+    """Longest rest of the step that runs when a request arrives; nothing when none does."""
     steps = state.decode_s[:, None] + state.lump_s
     loud = 1.0 - state.quiet
     first = state.quiet * state.decode_s + loud * steps.mean(axis=1)
     second = state.quiet * state.decode_s**2 + loud * (steps * steps).mean(axis=1)
     occupied = -np.expm1(-(state.batch + state.rate * own_s))
-    rest_s = occupied * second / first
+    rest: Array = occupied * second / first
+    return rest
+
+
+def _wait(replica: Replica, state: Equilibrium, own_s: Array) -> tuple[Array, Array]:
+    """Chance to wait for room, and the mean wait over all requests."""
+    lengths = replica.lengths
     full_s = replica.step.mixed_s(
         state.chunk, lengths.prompt_context, state.batch, state.batch * lengths.resident
     )
     occupancy = lengths.prompt / state.chunk * full_s
     busy = np.minimum(state.rate * occupancy, 0.999)
     variation = float(lengths.prompts.var()) / lengths.prompt**2
-    wait_s = (1.0 + variation) / 2.0 * busy / (1.0 - busy) * occupancy
-    return rest_s, wait_s, busy
+    budget_s = (1.0 + variation) / 2.0 * busy / (1.0 - busy) * occupancy
+
+    held = np.minimum((state.batch + state.rate * own_s) / replica.slots, 0.999)
+    spare = (1.0 - held) * np.sqrt(replica.slots)
+    crowded = 1.0 / (1.0 + spare * _normal_cdf(spare) / _normal_density(spare))
+    residence = own_s + replica.decode_steps * state.step_s
+    variation = float(lengths.answers.var()) / lengths.answer**2
+    place_s = crowded * (1.0 + variation) / 2.0 * residence / (replica.slots * (1.0 - held))
+    return 1.0 - (1.0 - busy) * (1.0 - crowded), budget_s + place_s
+
+
+def _normal_density(x: Array) -> Array:
+    density: Array = np.exp(-0.5 * x * x) / math.sqrt(2.0 * math.pi)
+    return np.maximum(density, 1e-300)
+
+
+def _normal_cdf(x: Array) -> Array:
+    """Within 0.0003 of the normal distribution (Page's approximation)."""
+    cdf: Array = 0.5 * (1.0 + np.tanh(math.sqrt(2.0 / math.pi) * (x + 0.044715 * x**3)))
+    return cdf
 
 
 def _ttft_quantile(
-    own_s: Array, rest_s: Array, wait_s: Array, busy: Array, percentile: float
+    own_s: Array, rest_s: Array, wait_s: Array, chance: Array, percentile: float
 ) -> Array:
-    """Quantile of U(0, rest) + own + {0, or with chance `busy` an exponential of mean wait}.
+    """Quantile of U(0, rest) + own + {0, or with `chance` an exponential of mean wait}.
 
     `own_s` has equally likely values on its last axis. Bisection on the exact distribution.
     """
     rest = np.maximum(rest_s, 1e-9)[:, None]
-    mean = np.maximum(wait_s / np.maximum(busy, 1e-9), 1e-9)[:, None]
-    chance = busy[:, None]
+    mean = np.maximum(wait_s / np.maximum(chance, 1e-9), 1e-9)[:, None]
+    odds = chance[:, None]
     low = own_s.min(axis=1)
     high = own_s.max(axis=1) + rest_s + 12.0 * mean[:, 0]
     for _ in range(_BISECTIONS):
@@ -118,7 +143,7 @@ def _ttft_quantile(
         within = np.minimum(left, rest)
         plain = within / rest
         queued = (within - mean * (np.exp(-(left - within) / mean) - np.exp(-left / mean))) / rest
-        below = (plain + chance * (queued - plain)).mean(axis=1) >= percentile
+        below = (plain + odds * (queued - plain)).mean(axis=1) >= percentile
         high = np.where(below, middle, high)
         low = np.where(below, low, middle)
     quantile: Array = 0.5 * (low + high)

@@ -6,7 +6,6 @@ no iteration is needed (research/models.md 1.2, mean-field fixed point, solved f
 Prompts arrive in lumps; the prompt tokens of a step are a compound Poisson variable, never a mean.
 """
 
-import math
 from dataclasses import dataclass
 from statistics import NormalDist
 
@@ -14,11 +13,6 @@ import numpy as np
 
 from trimtab.performance.lengths import Lengths
 from trimtab.performance.steptime import Array, Number, StepModel
-
-ADMISSION_SIGMAS = 1.65
-"""Batch fluctuation that must still be admitted; without it preemption ruins the tail."""
-BUDGET_SHARE = 0.9
-"""Of the token budget of a step that decodes may take."""
 
 _LUMPS = 12
 _LUMP_Z = np.array([NormalDist().inv_cdf((i + 0.5) / _LUMPS) for i in range(_LUMPS)])
@@ -34,6 +28,8 @@ class Replica:
     """Most new tokens of one step."""
     slots: float
     """Most requests that are served at the same time: batch limit or KV cache."""
+    kv_slots: float
+    """Requests that the KV cache holds."""
 
     @property
     def decode_steps(self) -> float:
@@ -41,20 +37,14 @@ class Replica:
         return max(self.lengths.answer - 1.0, 1e-3)
 
     @property
-    def largest_batch(self) -> float:
-        """Largest mean batch whose fluctuation is still admitted: n + 1.65 sqrt(n) <= slots."""
-        limit = min(self.slots, BUDGET_SHARE * self.token_budget)
-        half = ADMISSION_SIGMAS / 2.0
-        return max(math.sqrt(limit + half * half) - half, 1e-3) ** 2
-
-    @property
     def most_arrivals(self) -> float:
-        """Most arrivals in one step: the batch is full, or prompts fill the token budget.
+        """Most arrivals in one step: the batch is full, or the token budget of the step.
 
-        With n decodes, n / steps prompts come in each step, beside which B - n tokens have room.
+        A request holds a place while it decodes and in the step of its prompt; with n decodes,
+        n / steps prompts come in each step, beside which B - n tokens have room.
         """
         full = self.token_budget / (self.decode_steps + self.lengths.prompt)
-        return min(self.largest_batch / self.decode_steps, full)
+        return min(self.slots / (self.decode_steps + 1.0), full)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

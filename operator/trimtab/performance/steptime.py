@@ -1,9 +1,9 @@
 """Seconds of one engine step, as a function of what is in the batch.
 
-A step with T new tokens costs the larger of computing and of reading the weights (a smooth
-maximum), plus reading keys and values, prompt attention, communication and a constant. The
-coefficients are worked out once per (model, accelerator, parallelism, engine); the methods are
-arithmetic on floats or on numpy arrays that broadcast together.
+Dense layers, routed experts and the head each cost about the larger of computing and of reading
+their weights; attention, exchanges between devices, kernel launches and the engine come on top
+(research/models.md 1.2). The coefficients are worked out once per (model, accelerator, parallelism,
+engine); the methods are arithmetic on floats or on numpy arrays that broadcast together.
 """
 
 import math
@@ -15,15 +15,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trimtab.models.hardware import Accelerator, EngineSettings, ModelGeometry, Parallelism
-from trimtab.performance.efficiency import bus_efficiency, efficiency_of
-from trimtab.performance.fit import kv_shards, layer_kv_bytes
-from trimtab.performance.weights import (
-    WIDE_BYTES,
-    compute_peak,
-    parameters,
-    part_dtypes,
-    stored_weights,
+from trimtab.performance.coefficients import (
+    EXPERT_BLOCK,
+    FOUR_BIT_INTEGERS,
+    INTEGER_EXPERT_READ,
+    dense_rate,
+    exchange_s,
+    expert_rate,
+    kernels,
+    kv_layer_s,
 )
+from trimtab.performance.efficiency import NO_ENGINE, efficiency_of, engine_named
+from trimtab.performance.weights import parameters, part_dtypes, stored_weights
 
 Array: TypeAlias = NDArray[np.float64]
 Number: TypeAlias = float | Array
@@ -35,16 +38,20 @@ class StepModel:
 
     token_s: float
     """Computing one new token in dense layers."""
+    weights_s: float
+    """Reading the weights of dense layers."""
     expert_token_s: float
     """Computing one new token in routed experts."""
-    row_s: float
-    """Head, sampling and bookkeeping of one sequence that gets a token."""
-    weights_s: float
-    """Reading the weights that every step reads."""
+    expert_pad_s: float
+    """Computing the padding of all routed experts: each works in blocks of tokens."""
     experts_s: float
     """Reading all routed experts."""
     expert_miss: float
     """Chance that one token leaves a given expert unused; 1 without experts."""
+    head_token_s: float
+    """Computing the next-token scores of one sequence."""
+    head_s: float
+    """Reading the head."""
     kv_s: float
     """Attending to one cached token in the layers that see all of them."""
     window_kv_s: float
@@ -61,8 +68,16 @@ class StepModel:
     """The same in the windowed layers."""
     link_token_s: float
     """Exchanging the activations of one new token between devices."""
-    step_s: float
-    """What every step costs: launches, scheduling, latency of the exchanges."""
+    row_s: float
+    """What the engine does for one sequence."""
+    fixed_s: float
+    """What every step costs: launches, latency of the exchanges, the engine's scheduling."""
+    request_s: float
+    """What the engine adds to the first token of a request."""
+    first_token_steps: float
+    """Steps between a first token and its arrival at the client."""
+    wave: float
+    """See efficiency.Engine."""
     stages: int = 1
     """Pipeline stages; the batch is split over them."""
 
@@ -115,18 +130,23 @@ class StepModel:
     ) -> Number:
         rows = np.divide(batch, self.stages)
         tokens = prefill_tokens + rows
-        compute = tokens * (self.token_s + self.expert_token_s)
-        read: Number = self.weights_s
-        if self.experts_s:
-            read = read + self.experts_s * (1.0 - self.expert_miss**tokens)
-        return (
-            _smooth_max(compute, read)
+        scored = rows + np.minimum(prefill_tokens, 1.0)
+        seconds = (
+            _overlapped(tokens * self.token_s, self.weights_s)
+            + _overlapped(scored * self.head_token_s, self.head_s)
             + self._attention_s(rows, np.divide(kv_tokens, self.stages))
             + prefill_tokens * self._prompt_attention_s(prefill_context)
             + tokens * self.link_token_s
-            + rows * self.row_s
-            + self.step_s
+            + scored * self.row_s
+            + self.fixed_s
         )
+        if self.experts_s:
+            touched = 1.0 - self.expert_miss**tokens
+            seconds = seconds + _overlapped(
+                tokens * self.expert_token_s + touched * self.expert_pad_s,
+                touched * self.experts_s,
+            )
+        return seconds
 
     def _attention_s(self, rows: Number, kv_tokens: Number) -> Number:
         context = kv_tokens / np.maximum(rows, 1e-9)
@@ -151,92 +171,60 @@ def step_model(
 ) -> StepModel:
     """Return the step times of one replica (equations: research/models.md 1.2)."""
     share = efficiency_of(accelerator)
+    host = engine_named(engine.name)
     counts = parameters(geometry)
     stored = stored_weights(geometry, engine.weight_dtype)
     dtypes = part_dtypes(geometry, engine.weight_dtype)
     tensor = parallelism.tensor
-    weight_rate = tensor * accelerator.bandwidth * share.weight_read
+    bandwidth = tensor * accelerator.bandwidth
 
-    def compute_s(count: float, dtype: str, factor: float = 1.0) -> float:
-        peak = compute_peak(accelerator, dtype)
-        return 2.0 * count / (tensor * peak * share.compute * factor)
+    devices = tensor * (1.0 if engine.name == NO_ENGINE else share.sustained)
 
-    kv_layer_s = _kv_layer_s(geometry, accelerator, parallelism, engine)
+    def dense_s(count: float, dtype: str) -> float:
+        return 2.0 * count / (devices * dense_rate(accelerator, share, dtype))
+
+    expert_s = 2.0 / (devices * expert_rate(accelerator, share, dtypes.experts))
+    unpacked = INTEGER_EXPERT_READ if dtypes.experts in FOUR_BIT_INTEGERS else 1.0
+    one_kv_s = kv_layer_s(geometry, accelerator, parallelism, engine)
     pair_layer_s = (
         4.0
         * geometry.heads
         * geometry.head_dim
-        / (tensor * accelerator.bf16_flops * share.attention)
+        / (devices * accelerator.bf16_flops * share.attention)
     )
-    cached = geometry.layers - geometry.linear_layers
     windowed = geometry.windowed_layers
-    hop_s, link_token_s = _exchange_s(geometry, accelerator, parallelism)
+    full = geometry.layers - geometry.linear_layers - windowed
+    latency_s, link_token_s = exchange_s(geometry, accelerator, parallelism)
     return StepModel(
-        token_s=compute_s(counts.attention, dtypes.attention)
-        + compute_s(counts.feed_forward, dtypes.feed_forward),
-        expert_token_s=compute_s(counts.active_experts, dtypes.experts, share.expert_compute),
-        row_s=compute_s(counts.head, "none") + share.sequence_s,
-        weights_s=(stored.attention + stored.feed_forward + stored.head) / weight_rate,
-        experts_s=stored.experts / weight_rate,
+        token_s=dense_s(counts.attention, dtypes.attention)
+        + dense_s(counts.feed_forward, dtypes.feed_forward),
+        weights_s=(stored.attention + stored.feed_forward) / (bandwidth * share.weight_read),
+        expert_token_s=expert_s * counts.active_experts,
+        expert_pad_s=expert_s * counts.experts * EXPERT_BLOCK,
+        experts_s=stored.experts / (bandwidth * share.expert_read * unpacked),
         expert_miss=(1.0 - geometry.active_experts / geometry.experts) if geometry.experts else 1.0,
-        kv_s=(cached - windowed) * kv_layer_s,
-        window_kv_s=windowed * kv_layer_s,
+        head_token_s=dense_s(counts.head, "none"),
+        head_s=stored.head / (bandwidth * share.weight_read),
+        kv_s=full * one_kv_s,
+        window_kv_s=windowed * one_kv_s,
         window=float(geometry.sliding_window) if windowed else math.inf,
         kv_limit=float(geometry.sparse_topk) if geometry.sparse_topk else math.inf,
-        state_s=2.0 * geometry.state_bytes / (tensor * accelerator.bandwidth * share.kv_read),
-        pair_s=(cached - windowed) * pair_layer_s,
+        state_s=2.0 * geometry.state_bytes / (bandwidth * share.kv_read),
+        pair_s=full * pair_layer_s,
         window_pair_s=windowed * pair_layer_s,
         link_token_s=link_token_s,
-        step_s=share.step_s + hop_s,
+        row_s=host.row_s,
+        fixed_s=kernels(geometry) * share.kernel_s + latency_s + host.step_s,
+        request_s=host.request_s,
+        first_token_steps=host.first_token_steps,
+        wave=host.wave,
         stages=parallelism.pipeline,
     )
 
 
-def _kv_layer_s(
-    geometry: ModelGeometry,
-    accelerator: Accelerator,
-    parallelism: Parallelism,
-    engine: EngineSettings,
-) -> float:
-    """Seconds for one cached token in one layer: reading it, or with latent attention computing."""
-    share = efficiency_of(accelerator)
-    shards = kv_shards(geometry, parallelism.tensor)
-    read = layer_kv_bytes(geometry, engine.kv_dtype) / (
-        shards * accelerator.bandwidth * share.kv_read
-    )
-    if not geometry.kv_lora_rank:
-        return read
-    # Absorbed latent attention: scores over r + rope numbers, values over r, for each head.
-    width = 2 * geometry.kv_lora_rank + geometry.rope_head_dim
-    flops = 2.0 * geometry.heads * width / parallelism.tensor
-    return max(read, flops / (accelerator.bf16_flops * share.attention))
+def _overlapped(compute_s: Number, read_s: Number) -> Number:
+    """Return (compute^1.5 + read^1.5)^(2/3): kernels overlap both, the fuller the better.
 
-
-def _exchange_s(
-    geometry: ModelGeometry, accelerator: Accelerator, parallelism: Parallelism
-) -> tuple[float, float]:
-    """Latency of all exchanges of one step, and seconds per new token, between devices.
-
-    Two ring all-reduces a layer for tensor parallelism, one hop between pipeline stages.
+    The exponent is fitted to measured kernels; 4 would be a sharp knee, 1 no overlap at all.
     """
-    tensor = parallelism.tensor
-    share = efficiency_of(accelerator)
-    token_bytes = geometry.hidden * WIDE_BYTES
-    hops = parallelism.pipeline - 1
-    latency = hops * share.reduce_s
-    per_token = hops * token_bytes / accelerator.link_bandwidth
-    if tensor > 1:
-        reduces = 2 * geometry.layers
-        rate = accelerator.link_bandwidth * bus_efficiency(accelerator, tensor)
-        latency += reduces * share.reduce_s * (1.0 + 0.5 * math.log2(tensor / 2))
-        per_token += reduces * 2.0 * (tensor - 1) / tensor * token_bytes / rate
-    return latency, per_token
-
-
-def _smooth_max(left: Number, right: Number) -> Number:
-    """Return (left^4 + right^4)^(1/4), scaled so that nothing underflows."""
-    high = np.maximum(left, right)
-    low = np.minimum(left, right)
-    ratio = low / np.maximum(high, 1e-30)
-    squared = ratio * ratio
-    return high * np.sqrt(np.sqrt(1.0 + squared * squared))
+    return np.cbrt((compute_s * np.sqrt(compute_s) + read_s * np.sqrt(read_s)) ** 2)

@@ -65,7 +65,7 @@ def test_beyond_saturation_the_queue_grows_without_end() -> None:
     over = prediction(asked, safe / 0.85 * 1.05)
     assert over.ttft_s == math.inf
     assert over.e2e_s == math.inf
-    assert over.kv_utilization == 1.0
+    assert over.concurrency == EngineSettings().max_num_seqs
 
 
 def test_an_idle_replica_answers_with_one_prompt_step_and_one_decode_step() -> None:
