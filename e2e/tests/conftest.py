@@ -29,4 +29,4 @@ def operator_stopped(stack: Stack) -> Iterator[None]:
     """No operator and no traffic outlive their test."""
     yield
     stack.stop_operator()
-    stack.stop_fleet()
+    stack.fleet.stop()

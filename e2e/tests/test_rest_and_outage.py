@@ -45,7 +45,8 @@ def _metrics(stack: Stack, name: str) -> tuple[str, str]:
 @pytest.mark.timeout(600)
 def test_prometheus_outage_under_load_lowers_nothing(stack: Stack) -> None:
     stack.cluster.apply(deployment("busy"))
-    stack.start_fleet(_load(12.0, "busy"))
+    stack.fleet.start()
+    stack.fleet.load(_load(12.0, "busy"))
     stack.start_operator()
     eventually(lambda: sum(stack.replicas(NAMESPACE, "busy").values()) >= 2, "scaled up", 120)
     eventually(lambda: _metrics(stack, "busy")[0] == "True", "metrics are fresh", 60)
@@ -73,7 +74,8 @@ def test_prometheus_outage_under_load_lowers_nothing(stack: Stack) -> None:
 @pytest.mark.timeout(600)
 def test_at_rest_nothing_is_written_and_nothing_moves(stack: Stack) -> None:
     stack.cluster.apply([deployment("idle"), deployment("fixed", minReplicas=2)])
-    stack.start_fleet(_load(0.5, "fixed"))
+    stack.fleet.start()
+    stack.fleet.load(_load(0.5, "fixed"))
     stack.start_operator()
     for name, replicas in (("idle", 1), ("fixed", 2)):
         eventually(

@@ -126,7 +126,8 @@ class Demo:
         say("[bold]3.[/] Three models: [cyan]kubectl apply -f examples/demo/deployments.yaml[/]")
         say(stack.cluster.kubectl("apply", "-f", str(EXAMPLE / "deployments.yaml")).stdout.strip())
         say("[bold]4.[/] Traffic: the Azure conversation trace, rising and falling\n")
-        stack.start_fleet(yaml.safe_load((EXAMPLE / "load.yaml").read_text()))
+        stack.fleet.start()
+        stack.fleet.load(yaml.safe_load((EXAMPLE / "load.yaml").read_text()))
 
     def _look(self, now: float) -> None:
         cluster = self._stack.cluster
@@ -146,13 +147,13 @@ class Demo:
             self._shown = seen
             rates = ", ".join(
                 f"{name} {figures['last_minute']['arrived'] / min(60, figures['seconds'] or 1):.1f}"
-                for name, figures in self._stack.traffic()["deployments"].items()
+                for name, figures in self._stack.fleet.summary()["deployments"].items()
             )
             self._console.print(f"[dim]t={now:.0f}s  arrivals/s in the last minute: {rates}[/]")
             self._console.print(f"[cyan]$ kubectl get llmd -A[/]\n{table}", highlight=False)
 
     def _judge(self, end: float) -> bool:
-        traffic = self._stack.traffic()["deployments"]
+        traffic = self._stack.fleet.summary()["deployments"]
         self._console.print(_summary(self._courses, traffic, end))
         chat = self._courses["assistants/chat"]
         lost = sum(figures["lost"] for figures in traffic.values())

@@ -1,18 +1,15 @@
 """The whole system on a local cluster: CRDs, the operator as its ServiceAccount, engines."""
 
-import json
 import sys
-import urllib.request
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import yaml
-
 from trimtab_e2e import probes
 from trimtab_e2e.audit import Write, writes
 from trimtab_e2e.errors import ClusterError
+from trimtab_e2e.fleet_process import FleetProcess
 from trimtab_e2e.localcluster import LocalCluster, Manifest
 from trimtab_e2e.processes import Child
 from trimtab_e2e.waiting import eventually
@@ -22,7 +19,6 @@ NAMESPACE = "trimtab-system"
 SERVICE_ACCOUNT = "trimtab"
 USER = f"system:serviceaccount:{NAMESPACE}:{SERVICE_ACCOUNT}"
 OPERATOR = "operator"
-FLEET = "fleet"
 
 # Shorter than in production, so that a run shows in minutes what takes an hour elsewhere. The
 # scrape interval is the local Prometheus' own; the rest keeps the production ratios to it.
@@ -41,6 +37,7 @@ class Stack:
 
     def __init__(self, cluster: LocalCluster) -> None:
         self.cluster = cluster
+        self.fleet = FleetProcess(cluster)
         self._operator: Child | None = None
 
     def __enter__(self) -> Self:
@@ -131,44 +128,6 @@ class Stack:
             for write in writes(self.cluster.audit_log, since=since, user=USER)
             if write.resource != "leases"
         ]
-
-    # Traffic.
-
-    def start_fleet(self, load: Mapping[str, Any]) -> Child:
-        """Start the engine stand-in with a load for each `namespace/name` (see fleet.py)."""
-        path = self.cluster.dir / "load.yaml"
-        path.write_text(yaml.safe_dump(dict(load)))
-        child = self.cluster.run(
-            FLEET,
-            [
-                sys.executable,
-                "-m",
-                "trimtab_e2e.fleet",
-                "--kubeconfig",
-                str(self.cluster.kubeconfig),
-                "--port",
-                str(self.cluster.fleet_port),
-                "--load",
-                str(path),
-            ],
-            {"PYTHONPATH": str(REPOSITORY / "e2e")},
-        )
-        eventually(lambda: probes.answers(self._fleet_url), "the engine stand-in answers")
-        return child
-
-    def stop_fleet(self) -> None:
-        """End the engine stand-in."""
-        self.cluster.end(FLEET)
-
-    @property
-    def _fleet_url(self) -> str:
-        return f"http://127.0.0.1:{self.cluster.fleet_port}/summary"
-
-    def traffic(self) -> dict[str, Any]:
-        """What the engine stand-in counted so far, for each `namespace/name`."""
-        with urllib.request.urlopen(self._fleet_url, timeout=5) as answer:
-            document: dict[str, Any] = json.load(answer)
-        return document
 
     # What is there.
 
