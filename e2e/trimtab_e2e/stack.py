@@ -26,9 +26,9 @@ QUICK: Mapping[str, str] = {
     "--scrape-interval": "5s",
     "--rate-window": "30s",
     "--period": "5s",
-    "--lease-duration": "6s",
-    "--lease-renew-deadline": "4s",
-    "--lease-retry": "1s",
+    "--ready-stability": "5s",
+    # As a container that restarts in its pod: it takes its own lease back at once.
+    "--identity": "e2e",
 }
 
 
@@ -78,7 +78,7 @@ class Stack:
     ) -> Child:
         """Start `trimtab run` as its ServiceAccount; through another kubeconfig where given."""
         settings = {
-            "--prometheus": self.cluster.prometheus_url,
+            "--prometheus-url": self.cluster.prometheus_url,
             "--health-port": str(self.cluster.operator_health_port),
             "--metrics-port": str(self.cluster.operator_metrics_port),
             "--bind-address": "127.0.0.1",
