@@ -55,8 +55,8 @@ def children(
     ]
     documents = [_service(state, state.key.name, {DEPLOYMENT_LABEL: state.key.name})]
     documents += [_service(state, name, _selector(state, name)) for name, _ in variants]
-    documents.append(_disruption_budget(state))
     documents += [_deployment(state, name, target, pools[target.pool]) for name, target in variants]
+    documents.append(_disruption_budget(state))
     return [_stamped(document) for document in documents]
 
 

@@ -28,9 +28,9 @@ _OPERATOR = OperatorConfig()
 _PLANNER = PlannerConfig()
 
 
-def _seconds(text: str) -> float:
+def _seconds(text: str | float) -> float:
     try:
-        return parse_duration(text)
+        return text if isinstance(text, float) else parse_duration(text)  # the default is parsed
     except InvalidInput as error:
         raise typer.BadParameter(f"{error.problem}. {error.remedy}") from error
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 PLANNING = "planning loop"
 WATCHING = "watch loop"
 ELECTING = "elector"
+LEADING = "leader"
+"""Once, when the lease was taken: what has never beaten is as old as that."""
 LISTING = "listing"
 """The last complete LIST of every kind."""
 PLANNED = "planned"

@@ -23,7 +23,8 @@ def build_registry(context: Context, login: Login) -> kopf.OperatorRegistry:
         group, _, version = watched.api_version.rpartition("/")
         on = kopf.on.event(group, version, watched.plural, id=watched.kind, registry=registry)
         on(_observer(context, watched.kind))
-    kopf.on.login(registry=registry)(login_with(context, login))
+    fatal = kopf.ErrorsMode.PERMANENT  # a process that cannot log in ends, and says so
+    kopf.on.login(errors=fatal, registry=registry)(login_with(context, login))
     kopf.on.startup(registry=registry)(_heart(context))
     return registry
 

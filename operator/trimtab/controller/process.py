@@ -22,7 +22,7 @@ from trimtab.actuate.pools import PoolWriter
 from trimtab.actuate.publisher import Publisher
 from trimtab.actuate.writer import KubernetesWriter, Pace
 from trimtab.config import OperatorConfig
-from trimtab.controller.beats import ELECTING, PLANNING
+from trimtab.controller.beats import ELECTING, LEADING, PLANNING
 from trimtab.controller.context import Context
 from trimtab.controller.cycle import Clocks, Cycle, Hands
 from trimtab.controller.decisionlog import DecisionLog
@@ -77,7 +77,6 @@ class _Process:
     connection: Connection
     context: Context = field(init=False)
     elector: Elector = field(init=False)
-    leading: bool = False
     threads: dict[str, threading.Thread] = field(default_factory=dict)
     ends: "queue.SimpleQueue[Exit]" = field(default_factory=queue.SimpleQueue)
 
@@ -142,7 +141,7 @@ class _Process:
             serve(
                 self.context,
                 lambda: overdue(self.context.beats, limits(self.config)),
-                lambda: unready(self.context) if self.leading else (),
+                lambda: unready(self.context),
             )
         )
 
@@ -151,7 +150,7 @@ class _Process:
         self.elector.run(self.context.stop, self._lead, lambda: beats.beat(ELECTING))
 
     def _lead(self) -> None:
-        self.leading = True
+        self.context.beats.beat(LEADING)
         self.context.metrics.leader.set(1)
         self._spawn("leader", self._begin)
 

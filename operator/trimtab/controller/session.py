@@ -4,7 +4,7 @@ kopf tells its handlers neither. A silent watcher would go unnoticed without the
 was deleted while a watcher was away would live on in the mirror without the second.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from types import SimpleNamespace
 from typing import Any
 
@@ -20,7 +20,7 @@ from trimtab.observe.kinds import WATCHED, Kind
 
 def login_with(
     context: Context, info: Callable[[], kopf.ConnectionInfo]
-) -> Callable[..., kopf.AiohttpSession]:
+) -> Callable[..., Coroutine[Any, Any, kopf.AiohttpSession]]:
     """Return a login handler whose session tells `context` what the watchers do.
 
     Args:
@@ -28,7 +28,7 @@ def login_with(
         info: How to reach the API server; asked again whenever the server answers 401.
     """
 
-    def login(**_: Any) -> kopf.AiohttpSession:
+    async def login(**_: Any) -> kopf.AiohttpSession:
         found = info()
         session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, ssl=found.as_ssl_context()),

@@ -7,6 +7,7 @@ import structlog
 from trimtab.config import OperatorConfig
 from trimtab.controller.beats import (
     ELECTING,
+    LEADING,
     LISTING,
     PLANNED,
     PLANNING,
@@ -43,17 +44,27 @@ def limits(config: OperatorConfig) -> dict[str, float]:
 
 
 def overdue(beats: Beats, limits: dict[str, float]) -> Iterator[str]:
-    """Yield a sentence for each part that has beaten once and is silent for too long."""
+    """Yield a sentence for each part that is silent for too long.
+
+    Parts other than the elector begin with the lead; while another process leads, they may rest.
+    """
     for name, limit in limits.items():
         age = beats.age(name)
+        age = beats.age(LEADING) if age is None else age
         if age is not None and age > limit:
             yield f"{name}: no sign of life for {age:.0f} s, the limit is {limit:.0f} s"
 
 
 def unready(context: Context) -> Iterator[str]:
-    """Yield why a process that leads is not ready to be relied on."""
-    yield from overdue(context.beats, limits(context.config))
-    age, limit = context.beats.age(PLANNED), READY_CYCLES * context.config.period_s
+    """Yield why the process is not ready to be relied on; one that stands by is ready."""
+    beats = context.beats
+    yield from overdue(beats, limits(context.config))
+    if beats.age(LEADING) is None:
+        return
+    for watched in WATCHED:
+        if beats.age(watch_of(watched.kind)) is None:
+            yield f"{watched.kind} is not watched yet"
+    age, limit = beats.age(PLANNED), READY_CYCLES * context.config.period_s
     if age is None:
         yield "no plan has been made yet"
     elif age > limit:

@@ -81,8 +81,8 @@ def test_a_first_decision_creates_every_child_and_the_mirror_hears_of_each(bench
     assert bench.cluster.log == [
         "apply Service/chat",
         "apply Service/chat-h100-tp1",
-        "apply PodDisruptionBudget/chat",
         "apply Deployment/chat-h100-tp1",
+        "apply PodDisruptionBudget/chat",
     ]
     assert [event for event, _ in bench.seen] == ["MODIFIED"] * 4
     assert all(controller_uid(document) == STATE.uid for document in bench.cluster.all())

@@ -76,6 +76,12 @@ CASES = {
 }
 
 
+def deployment_in(documents: list[dict[str, Any]]) -> dict[str, Any]:
+    """The one child Deployment."""
+    (found,) = (document for document in documents if document["kind"] == "Deployment")
+    return found
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_children_are_the_golden_documents(name: str) -> None:
     state, targets = CASES[name]
@@ -117,7 +123,7 @@ def test_the_digest_moves_with_the_content_and_not_with_the_replicas_of_others()
 
 def test_the_selector_is_only_ours_and_every_service_selects_its_pods() -> None:
     documents = children(MINIMAL, [builders.target()], POOLS)
-    deployment = documents[-1]
+    deployment = deployment_in(documents)
     labels = deployment["spec"]["template"]["metadata"]["labels"]
     selectors = [deployment["spec"]["selector"]["matchLabels"]]
     selectors += [item["spec"]["selector"] for item in documents if item["kind"] == "Service"]
@@ -128,7 +134,7 @@ def test_the_selector_is_only_ours_and_every_service_selects_its_pods() -> None:
 
 def test_the_pod_outlives_everything_that_happens_before_sigkill() -> None:
     for state in (MINIMAL, RICH):
-        deployment = children(state, [builders.target()], POOLS)[-1]
+        deployment = deployment_in(children(state, [builders.target()], POOLS))
         pod = deployment["spec"]["template"]["spec"]
         (container,) = pod["containers"]
         sleep = container["lifecycle"]["preStop"]["sleep"]["seconds"]
@@ -179,7 +185,7 @@ def test_an_image_of_the_user_wins_over_that_of_the_vendor() -> None:
 def test_a_pool_of_another_vendor_runs_as_the_user_of_its_image() -> None:
     def security(name: str) -> dict[str, Any]:
         targets = [builders.target(pool=name)]
-        pod = children(MINIMAL, targets, POOLS)[-1]["spec"]["template"]["spec"]
+        pod = deployment_in(children(MINIMAL, targets, POOLS))["spec"]["template"]["spec"]
         context: dict[str, Any] = pod["securityContext"]
         return context
 
