@@ -114,7 +114,7 @@ def identify(
         region=labels.get(data["region_label"]),
         selector=group.selector,
         tolerations=tolerations,
-        names=_names(group, accelerator, instance or "", capacity),
+        names=() if problem else _names(group, accelerator, instance or "", capacity),
     )
 
 

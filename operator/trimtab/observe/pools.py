@@ -239,7 +239,9 @@ def _verdict(pool: Pool, found: _Holdings) -> tuple[bool, Reason, str]:
         if grows:
             return True, Reason.NO_NODES, f"{reason}; the pool may grow to {grows} devices"
         return False, Reason.NO_NODES, reason
-    nodes = f"{found.nodes} nodes with {found.devices} devices" + (f"; {others}" if others else "")
+    plural = "" if found.nodes == 1 else "s"
+    nodes = f"{found.nodes} node{plural} with {found.devices} devices"
+    nodes += f"; {others}" if others else ""
     if pool.price is None:
         return False, Reason.NO_PRICE, f"{nodes}, but no price: write one in spec.price"
     return True, Reason.IN_USE, nodes

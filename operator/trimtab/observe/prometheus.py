@@ -263,7 +263,8 @@ class _Adapter(HTTPAdapter):
     ) -> requests.Response:
         answer = super().send(request, True, timeout, verify, cert, proxies)
         self.status = answer.status_code
-        self.body = _read(answer.raw)
+        with answer.raw as raw:
+            self.body = _read(raw)
         whole = HTTPResponse(
             body=BytesIO(self.body), status=answer.status_code, preload_content=False
         )
@@ -278,5 +279,4 @@ def _read(raw: HTTPResponse) -> bytes:
         body += chunk
         if len(body) > MAX_BODY_BYTES:
             raise OSError(f"the answer is longer than {MAX_BODY_BYTES} bytes")
-    raw.close()
     return bytes(body)

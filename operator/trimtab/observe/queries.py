@@ -13,8 +13,9 @@ from trimtab.observe.engines import Engine, Gauge
 from trimtab.observe.promql import series
 
 STEM_LABEL = "trimtab_stem"
-MAX_NAMESPACES = 50
-"""Beyond so many, a query asks for all namespaces instead of growing."""
+MAX_NAMESPACE_CHARS = 512
+"""Where the names of the namespaces are longer together, a query asks for all of them: its URL
+must pass proxies, which take 8 KiB."""
 
 _STEM_PATTERN = "(.*)....."  # see world.pod_stem
 
@@ -34,7 +35,8 @@ class _Builder:
     def __init__(self, engine: Engine, window_s: float, namespaces: tuple[str, ...]) -> None:
         self._engine = engine
         self._range = f"[{round(window_s * 1000)}ms]"
-        self._namespaces = namespaces if len(namespaces) <= MAX_NAMESPACES else ()
+        few = sum(len(namespace) + 1 for namespace in namespaces) <= MAX_NAMESPACE_CHARS
+        self._namespaces = namespaces if few else ()
         self._split = ", ".join(engine.labels)
 
     def queries(self) -> Mapping[str, str]:

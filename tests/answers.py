@@ -1,0 +1,83 @@
+"""A metrics source with given answers, for tests of what is made of them."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import bodies
+from trimtab.api.engine import EngineType
+from trimtab.config import OperatorConfig
+from trimtab.observe import engines, queries
+from trimtab.observe.prometheus import Sample
+from trimtab.observe.queries import STEM_LABEL
+
+NAMESPACE = "assistants"
+STEM = f"chat-h100-tp1-{bodies.HASH}-"
+CONFIG = OperatorConfig(scrape_interval_s=15.0, rate_window_s=60.0)
+
+TTFT = {"0.1": 6.0, "0.5": 9.0, "1.0": 10.0, "+Inf": 10.0}
+"""Ten first tokens a second, 90 % of them within half a second."""
+ITL = {"0.01": 0.0, "0.025": 800.0, "0.05": 1000.0, "+Inf": 1000.0}
+E2E = {"1.0": 2.0, "5.0": 8.0, "10.0": 8.0, "+Inf": 8.0}
+
+
+class Answers:
+    """Answers by the name of the query; what is not given is an empty vector.
+
+    An exception instead of samples is raised.
+    """
+
+    def __init__(self, **answers: list[Sample] | Exception) -> None:
+        self.answers = answers
+        self.asked: list[str] = []
+
+    def query(self, expr: str) -> tuple[Sample, ...]:
+        """Answer the one query of a pass that reads so, whatever namespaces it selects."""
+        self.asked.append(expr)
+        namespace = [NAMESPACE] if "namespace=~" in expr else []
+        wanted = queries.build(engines.get(EngineType.VLLM), CONFIG.rate_window_s, namespace)
+        name = next(name for name, known in wanted.items() if known == expr)
+        answer = self.answers.get(name, [])
+        if isinstance(answer, Exception):
+            raise answer
+        return tuple(answer)
+
+
+def by_pod(values: Mapping[str, float], **labels: str) -> list[Sample]:
+    """One sample for each pod, given by the end of its name."""
+    return [_sample(value, pod=f"{STEM}{end}", **labels) for end, value in values.items()]
+
+
+def by_stem(value: float, stem: str = STEM, **labels: str) -> list[Sample]:
+    """One sample of the ReplicaSet."""
+    return [_sample(value, **{STEM_LABEL: stem}, **labels)]
+
+
+def by_bucket(buckets: Mapping[str, float], stem: str = STEM) -> list[Sample]:
+    """The samples of a histogram."""
+    return [_sample(rate, le=le, **{STEM_LABEL: stem}) for le, rate in buckets.items()]
+
+
+def steady(ends: list[str], **over: Any) -> Answers:
+    """Every pod reports, 5 s ago: 10 requests/s, none of which had to wait."""
+    answers: dict[str, Any] = {
+        "seen": by_pod(dict.fromkeys(ends, bodies.NOW - 5)),
+        "running": by_pod(dict.fromkeys(ends, 4.0)),
+        "waiting": by_pod(dict.fromkeys(ends, 0.0)),
+        "kv_utilization": by_pod({end: 0.1 * (i + 1) for i, end in enumerate(ends)}),
+        "growth": by_stem(0.0),
+        "rejected": by_stem(0.0),
+        "cache_found": by_stem(200.0),
+        "cache_sought": by_stem(1000.0),
+        "input_tokens_sum": by_stem(8000.0),
+        "input_tokens_count": by_stem(8.0),
+        "output_tokens_sum": by_stem(1600.0),
+        "output_tokens_count": by_stem(8.0),
+        "ttft": by_bucket(TTFT),
+        "itl": by_bucket(ITL),
+        "e2e": by_bucket(E2E),
+    }
+    return Answers(**(answers | over))
+
+
+def _sample(value: float, **labels: str) -> Sample:
+    return Sample(labels={"namespace": NAMESPACE} | labels, value=value, timestamp=bodies.NOW)

@@ -1,0 +1,343 @@
+"""What is made of each answer: unknown is never zero, and doubt has a name."""
+
+import math
+from dataclasses import fields
+from typing import Any
+
+import pytest
+
+import bodies
+from answers import CONFIG, NAMESPACE, STEM, Answers, by_bucket, by_pod, by_stem, steady
+from trimtab.errors import Unavailable
+from trimtab.models.load import LatencyTargets, ObservedLoad
+from trimtab.models.signals import Fresh, Invalid, Missing, Partial, Signal, Stale
+from trimtab.models.snapshot import Key
+from trimtab.observe.kinds import Kind
+from trimtab.observe.parse import parse
+from trimtab.observe.prometheus import Refused, Sample
+from trimtab.observe.signals import Subject, read
+from trimtab.observe.world import PodFacts
+
+KEY = Key(namespace=NAMESPACE, name="chat")
+ENDS = ["aaaaa", "bbbbb", "ccccc"]
+GAUGES = ("running", "waiting", "kv_utilization")
+SIGNALS = tuple(
+    each.name for each in fields(ObservedLoad) if each.name not in ("source_error", "configured")
+)
+
+
+def pods(ends: list[str], **over: Any) -> tuple[PodFacts, ...]:
+    facts = [parse(Kind.POD, bodies.pod(end, **over)).facts for end in ends]
+    return tuple(each for each in facts if isinstance(each, PodFacts))
+
+
+def load(
+    source: Answers | None,
+    replicas: tuple[PodFacts, ...] | None = None,
+    targets: LatencyTargets | None = None,
+    stems: frozenset[str] = frozenset(),
+) -> ObservedLoad:
+    subject = Subject(
+        key=KEY,
+        targets=targets or LatencyTargets(percentile=0.9, ttft_s=0.5),
+        pods=pods(ENDS) if replicas is None else replicas,
+        stems=stems,
+    )
+    return read(source, [subject], now=bodies.NOW, config=CONFIG)[KEY]
+
+
+def all_signals(found: ObservedLoad) -> dict[str, Signal]:
+    return {name: getattr(found, name) for name in SIGNALS}
+
+
+def value(signal: Signal) -> float:
+    assert isinstance(signal, Fresh), signal
+    return signal.value
+
+
+def test_steady_traffic() -> None:
+    found = load(steady(ENDS))
+    assert value(found.arrival_rps) == 10.0
+    assert value(found.input_tokens) == 1000.0
+    assert value(found.output_tokens) == 200.0
+    assert value(found.prefix_hit) == 0.2
+    assert value(found.running) == 12.0
+    assert value(found.waiting) == 0.0
+    assert value(found.kv_utilization) == pytest.approx(0.3)
+    assert value(found.ttft_s) == pytest.approx(0.5)
+    assert value(found.itl_s) == pytest.approx(0.0375)
+    assert value(found.e2e_s) == pytest.approx(1 + 4 * 5.2 / 6)
+    assert value(found.slo_attainment) == pytest.approx(0.9)
+    assert {each.age_s for each in all_signals(found).values() if isinstance(each, Fresh)} == {5.0}
+    assert (found.source_error, found.configured) == (None, True)
+
+
+def test_a_growing_queue_is_demand_that_has_not_been_served() -> None:
+    """The real pages: 14 s of load gave 88 first tokens while the queue went from 34 to 30."""
+    source = steady(
+        ENDS,
+        ttft=by_bucket({"2.5": 0.0, "+Inf": 88 / 14}),
+        growth=by_stem(-4 * 60 / 14),  # delta() over the window of 60 s, as Prometheus extrapolates
+    )
+    assert value(load(source).arrival_rps) == pytest.approx(6.0)  # what the load generator sent
+
+
+def test_rejections_are_demand_and_a_version_that_does_not_count_them_has_none() -> None:
+    assert value(load(steady(ENDS, rejected=by_stem(3.0))).arrival_rps) == 13.0
+    assert value(load(steady(ENDS, rejected=[])).arrival_rps) == 10.0
+
+
+def test_arrivals_are_never_negative() -> None:
+    assert value(load(steady(ENDS, growth=by_stem(-6000.0))).arrival_rps) == 0.0
+
+
+def test_without_traffic_rates_are_zero_and_latencies_unknown() -> None:
+    silent = {"0.1": 0.0, "+Inf": 0.0}
+    source = steady(
+        ENDS,
+        ttft=by_bucket(silent),
+        itl=by_bucket(silent),
+        e2e=by_bucket(silent),
+        input_tokens_sum=by_stem(0.0),
+        input_tokens_count=by_stem(0.0),
+        cache_sought=by_stem(0.0),
+        cache_found=by_stem(0.0),
+    )
+    found = load(source)
+    assert found.arrival_rps == Fresh(value=0.0, age_s=5.0)
+    for name in ("ttft_s", "itl_s", "e2e_s", "input_tokens", "prefix_hit", "slo_attainment"):
+        assert getattr(found, name) == Missing(why="no request in the window"), name
+
+
+def test_the_attainment_is_the_least_over_the_targets() -> None:
+    targets = LatencyTargets(percentile=0.95, ttft_s=1.0, itl_s=0.025, e2e_s=5.0)
+    assert value(load(steady(ENDS), targets=targets).slo_attainment) == pytest.approx(0.8)
+
+
+def test_a_target_below_the_first_bucket_cannot_be_judged() -> None:
+    found = load(steady(ENDS), targets=LatencyTargets(itl_s=0.005)).slo_attainment
+    assert isinstance(found, Missing)
+    assert "0.005 s is below the first bucket" in found.why
+
+
+def test_no_source_configured() -> None:
+    found = load(None)
+    assert not found.configured
+    assert set(all_signals(found).values()) == {Missing(why="no metrics source is configured")}
+
+
+def test_a_source_that_does_not_answer_is_asked_once() -> None:
+    source = steady(ENDS, seen=Unavailable("Prometheus does not answer"))
+    found = load(source)
+    assert found.source_error == "Prometheus does not answer"
+    assert all(isinstance(each, Missing) for each in all_signals(found).values())
+    assert len(source.asked) == 1
+
+
+def test_without_any_replica_nothing_is_asked() -> None:
+    source = steady([])
+    found = load(source, replicas=())
+    assert set(all_signals(found).values()) == {Missing(why="no ready replica")}
+    assert source.asked == []
+
+
+def test_replicas_that_are_not_ready_need_not_report() -> None:
+    found = load(Answers(), replicas=pods(ENDS, ready_s=None))
+    assert set(all_signals(found).values()) == {Missing(why="no ready replica")}
+
+
+def test_an_overloaded_replica_that_fails_its_probe_still_reports_its_queue() -> None:
+    source = steady(["aaaaa"], waiting=by_pod({"aaaaa": 90.0}))
+    assert value(load(source, replicas=pods(["aaaaa"], ready_s=None)).waiting) == 90.0
+
+
+def test_a_replica_that_became_ready_just_now_is_no_doubt() -> None:
+    replicas = (*pods(["aaaaa", "bbbbb"]), *pods(["ccccc"], ready_s=20))
+    found = load(steady(["aaaaa", "bbbbb"]), replicas=replicas)
+    assert all(isinstance(each, Fresh) for each in all_signals(found).values())
+
+
+def test_only_young_replicas_are_not_yet_rather_than_lost() -> None:
+    found = load(Answers(), replicas=pods(ENDS, ready_s=20))
+    assert found.running == Missing(why="the replicas became ready less than 2 scrapes ago")
+
+
+def test_the_first_scrape_gives_gauges_and_no_rate_yet() -> None:
+    source = steady(ENDS, ttft=[], growth=[], input_tokens_sum=[], input_tokens_count=[])
+    found = load(source, replicas=pods(ENDS, ready_s=40))
+    assert value(found.running) == 12.0
+    assert found.arrival_rps == Missing(why="the replicas became ready less than 3 scrapes ago")
+
+
+@pytest.mark.parametrize("reporting", [1, 2])
+def test_some_of_the_replicas_are_a_lower_bound(reporting: int) -> None:
+    found = load(steady(ENDS[:reporting]))
+    assert found.running == Partial(value=4.0 * reporting, reporting=reporting, expected=3)
+    assert found.arrival_rps == Partial(value=10.0, reporting=reporting, expected=3)
+    assert isinstance(found.ttft_s, Partial)
+
+
+def test_a_variant_without_a_rate_makes_the_rates_partial() -> None:
+    """It reports and is old enough, but its rates are not there: half of the demand is unknown."""
+    (other,) = pods(["bbbbb"], variant="chat-l40s-tp1", pool="l40s")
+    source = steady(["aaaaa"])
+    labels = {"namespace": NAMESPACE, "pod": other.name}
+    for name, number in (("seen", bodies.NOW - 5), ("running", 1.0)):
+        answer = source.answers[name]
+        assert isinstance(answer, list)
+        answer.append(Sample(labels=labels, value=number, timestamp=bodies.NOW))
+    found = load(source, replicas=(*pods(["aaaaa"]), other))
+    assert value(found.running) == 5.0
+    assert found.waiting == Partial(value=0.0, reporting=1, expected=2)
+    assert found.arrival_rps == Partial(value=10.0, reporting=1, expected=2)
+
+
+@pytest.mark.parametrize(("age", "fresh"), [(0, True), (44, True), (46, False), (290, False)])
+def test_samples_older_than_three_scrapes_are_stale(age: float, fresh: bool) -> None:
+    """Prometheus serves the last sample for five minutes under a fresh evaluation time."""
+    source = steady(ENDS, seen=by_pod(dict.fromkeys(ENDS, bodies.NOW - age)))
+    found = load(source)
+    expected = Fresh(value=12.0, age_s=age) if fresh else Stale(value=12.0, age_s=age)
+    assert found.running == expected
+    assert isinstance(found.arrival_rps, Fresh) is fresh
+
+
+def test_one_stale_replica_among_fresh_ones_does_not_report() -> None:
+    ages = {"aaaaa": 5, "bbbbb": 5, "ccccc": 200}
+    source = steady(ENDS, seen=by_pod({end: bodies.NOW - age for end, age in ages.items()}))
+    assert load(source).running == Partial(value=8.0, reporting=2, expected=3)
+
+
+def test_samples_from_the_future_are_invalid() -> None:
+    source = steady(ENDS, seen=by_pod(dict.fromkeys(ENDS, bodies.NOW + 300)))
+    for name, signal in all_signals(load(source)).items():
+        assert isinstance(signal, Invalid), name
+        assert "300 s ahead" in signal.why
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf, -1.0, 1e308])
+@pytest.mark.parametrize("name", GAUGES)
+def test_absurd_gauges_are_invalid(name: str, bad: float) -> None:
+    answer = by_pod({"aaaaa": 0.5, "bbbbb": bad, "ccccc": 0.5})
+    signal = getattr(load(steady(ENDS, **{name: answer})), name)
+    assert isinstance(signal, Invalid)
+
+
+def test_kv_utilization_in_percent_is_invalid() -> None:
+    source = steady(ENDS, kv_utilization=by_pod(dict.fromkeys(ENDS, 85.0)))
+    assert isinstance(load(source).kv_utilization, Invalid)
+
+
+@pytest.mark.parametrize(
+    ("query", "signal", "bad"),
+    [
+        ("growth", "arrival_rps", math.nan),
+        ("growth", "arrival_rps", -math.inf),
+        ("rejected", "arrival_rps", -1.0),
+        ("input_tokens_sum", "input_tokens", math.nan),
+        ("input_tokens_sum", "input_tokens", 1e300),
+        ("output_tokens_count", "output_tokens", -1.0),
+        ("cache_found", "prefix_hit", math.inf),
+        ("cache_found", "prefix_hit", 1001.0),  # more than was looked for
+    ],
+)
+def test_absurd_rates_are_invalid(query: str, signal: str, bad: float) -> None:
+    found = getattr(load(steady(ENDS, **{query: by_stem(bad)})), signal)
+    assert isinstance(found, Invalid)
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -1.0])
+def test_absurd_buckets_are_invalid(bad: float) -> None:
+    found = load(steady(ENDS, ttft=by_bucket({"0.5": bad, "+Inf": 10.0})))
+    assert isinstance(found.ttft_s, Invalid)
+    assert isinstance(found.slo_attainment, Invalid)
+    counted = load(steady(ENDS, ttft=by_bucket({"0.5": 1.0, "+Inf": bad})))
+    assert isinstance(counted.arrival_rps, Invalid)
+
+
+@pytest.mark.parametrize(
+    ("query", "signals"),
+    [
+        ("running", ["running"]),
+        ("waiting", ["waiting"]),
+        ("kv_utilization", ["kv_utilization"]),
+        ("growth", ["arrival_rps"]),
+        ("ttft", ["arrival_rps", "ttft_s", "slo_attainment"]),
+        ("e2e", ["e2e_s"]),
+        ("input_tokens_sum", ["input_tokens"]),
+        ("cache_sought", ["prefix_hit"]),
+    ],
+)
+def test_a_renamed_metric_is_missing_by_name_and_the_others_stay(
+    query: str, signals: list[str]
+) -> None:
+    found = all_signals(load(steady(ENDS, **{query: []})))
+    missing = {name: each for name, each in found.items() if not isinstance(each, Fresh)}
+    assert sorted(missing) == sorted(signals)
+    assert all(isinstance(each, Missing) and "vllm:" in each.why for each in missing.values())
+
+
+def test_all_metrics_of_a_pod_gone_says_what_to_look_for() -> None:
+    found = load(Answers())
+    assert found.running == Missing(
+        why="Prometheus has no vllm:num_requests_running with the namespace and pod labels of "
+        "3 ready replicas: is there a PodMonitor?"
+    )
+
+
+@pytest.mark.parametrize(
+    ("query", "signals"),
+    [("waiting", ["waiting"]), ("itl", ["itl_s"]), ("seen", list(SIGNALS))],
+)
+def test_a_query_that_is_refused_makes_its_signals_invalid(query: str, signals: list[str]) -> None:
+    source = steady(ENDS, **{query: Refused("Prometheus warns: store unreachable")})
+    found = all_signals(load(source))
+    invalid = [name for name, each in found.items() if isinstance(each, Invalid)]
+    assert sorted(invalid) == sorted(signals)
+
+
+def test_another_tenant_s_pod_has_no_influence() -> None:
+    """It exports our names and labels from its own namespace, or from a pod that is not ours."""
+    source = steady(ENDS)
+    for name, answer in source.answers.items():
+        assert isinstance(answer, list)
+        label = "pod" if name in ("seen", *GAUGES) else "trimtab_stem"
+        for labels in (
+            {"namespace": "rogue", label: answer[0].labels[label]},
+            {"namespace": NAMESPACE, label: "rogue-0"},
+            {"namespace": NAMESPACE},
+            {label: answer[0].labels[label]},
+        ):
+            more = {"le": "0.1"} if "le" in answer[0].labels else {}
+            answer.append(Sample(labels=labels | more, value=1e9, timestamp=bodies.NOW))
+    assert load(source) == load(steady(ENDS))
+
+
+def test_pods_that_are_gone_count_in_the_rates_of_the_window_they_served_in() -> None:
+    old = f"chat-l40s-tp1-{bodies.HASH}-"
+    source = steady(ENDS)
+    for name, answer in source.answers.items():
+        assert isinstance(answer, list)
+        if name not in ("seen", *GAUGES):
+            more = (
+                by_bucket({each.labels["le"]: each.value for each in answer}, old)
+                if ("le" in answer[0].labels)
+                else by_stem(answer[0].value, old)
+            )
+            answer.extend(more)
+    assert value(load(source).arrival_rps) == 10.0
+    found = load(source, stems=frozenset({old}))
+    assert value(found.arrival_rps) == 20.0
+    assert value(found.input_tokens) == 1000.0
+    assert value(found.ttft_s) == pytest.approx(0.5)
+
+
+def test_terminating_replicas_need_not_report_and_their_queue_is_nobody_s() -> None:
+    leaving = pods(["ccccc"], deletionTimestamp=bodies.at(5))
+    source = steady(["aaaaa", "bbbbb"], waiting=by_pod({"aaaaa": 1.0, "bbbbb": 2.0, "ccccc": 9.0}))
+    found = load(source, replicas=(*pods(["aaaaa", "bbbbb"]), *leaving))
+    assert value(found.waiting) == 3.0
+
+
+def test_the_stem_of_the_answers_is_that_of_the_pods() -> None:
+    assert {pod.name[:-5] for pod in pods(ENDS)} == {STEM}
