@@ -80,11 +80,19 @@ class Parallelism:
 
     tensor: int = 1
     pipeline: int = 1
+    expert: int = 1
+    """Devices over which routed experts are split. Up to `tensor` they share its devices; beyond,
+    attention is replicated and every rank serves its own requests."""
+
+    @property
+    def ranks(self) -> int:
+        """Copies of the attention layers, each with its own requests."""
+        return max(1, self.expert // self.tensor)
 
     @property
     def devices(self) -> int:
         """Devices of one replica."""
-        return self.tensor * self.pipeline
+        return self.tensor * self.pipeline * self.ranks
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,8 +11,8 @@ EXPERT_BLOCK = 16
 """Tokens to which an expert's share of a batch is padded: the smallest block of such kernels."""
 LAYER_KERNELS = 10
 """Kernels in a row in one layer: two norms, projections, rotary, attention, three of the MLP."""
-_EXPERT_KERNELS = 3.2
-_LATENT_KERNELS = 5.8
+_EXPERT_KERNELS = 3
+_LATENT_KERNELS = 6
 _SPARSE_KERNELS = 15
 _LINEAR_KERNELS = 10
 """More of them with routed experts, latent, sparse and linear attention, as fitted."""
@@ -78,17 +78,18 @@ def exchange_s(
 ) -> tuple[float, float]:
     """Return the latency of all exchanges of one step, and seconds per new token, between devices.
 
-    Two ring all-reduces a layer for tensor parallelism, one hop between pipeline stages.
+    Two ring all-reduces a layer for tensor parallelism, as much for the two all-to-alls of experts
+    that are spread further, one hop between pipeline stages.
     """
-    tensor = parallelism.tensor
+    group = parallelism.tensor * parallelism.ranks
     share = efficiency_of(accelerator)
     token_bytes = geometry.hidden * WIDE_BYTES
     hops = parallelism.pipeline - 1
     latency = hops * share.reduce_s
     per_token = hops * token_bytes / accelerator.link_bandwidth
-    if tensor > 1:
+    if group > 1:
         reduces = 2 * geometry.layers
-        rate = accelerator.link_bandwidth * bus_efficiency(accelerator, tensor)
-        latency += reduces * share.reduce_s * (1.0 + 0.5 * math.log2(tensor / 2))
-        per_token += reduces * 2.0 * (tensor - 1) / tensor * token_bytes / rate
+        rate = accelerator.link_bandwidth * bus_efficiency(accelerator, group)
+        latency += reduces * share.reduce_s * (1.0 + 0.5 * math.log2(group / 2))
+        per_token += reduces * 2.0 * (group - 1) / group * token_bytes / rate
     return latency, per_token

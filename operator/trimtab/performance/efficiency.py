@@ -60,14 +60,14 @@ _FAMILIES = {
         reduce_s=5.2e-6, bus=(0.49, 0.12, 0.065),
     ),
     "hopper": Efficiency(
-        compute=0.80, narrow_compute=0.59, expert=0.43, narrow_expert=0.42, four_bit_expert=0.41,
-        weight_read=0.92, expert_read=0.92, kv_read=0.92, attention=0.72, kernel_s=5.0e-6,
-        reduce_s=4.7e-6, bus=(0.39, 0.55, 0.53),
+        compute=0.81, narrow_compute=0.55, expert=0.43, narrow_expert=0.41, four_bit_expert=0.41,
+        weight_read=0.92, expert_read=0.92, kv_read=0.92, attention=0.73, kernel_s=5.0e-6,
+        reduce_s=4.8e-6, bus=(0.37, 0.53, 0.53),
     ),
     "blackwell": Efficiency(
-        compute=0.69, narrow_compute=0.52, four_bit_compute=0.39, expert=0.47, narrow_expert=0.28,
-        four_bit_expert=0.67, weight_read=0.80, expert_read=0.92, kv_read=0.92, attention=0.64,
-        kernel_s=3.4e-6, reduce_s=6.3e-6, bus=(0.25, 0.29, 0.38),
+        compute=0.70, narrow_compute=0.52, four_bit_compute=0.37, expert=0.46, narrow_expert=0.26,
+        four_bit_expert=0.68, weight_read=0.79, expert_read=0.92, kv_read=0.92, attention=0.66,
+        kernel_s=3.4e-6, reduce_s=6.5e-6, bus=(0.25, 0.30, 0.37),
     ),
     "blackwell-rtx": Efficiency(
         compute=0.81, narrow_compute=0.68, expert=0.46, narrow_expert=0.38, four_bit_expert=0.38,
@@ -113,13 +113,13 @@ NO_ENGINE = "none"
 
 ENGINES = {
     "vllm": Engine(
-        step_s=0.31e-3, row_s=5.1e-6, request_s=12e-3, first_token_steps=4.0, wave=0.058
+        step_s=0.30e-3, row_s=5.0e-6, request_s=12e-3, first_token_steps=4.0, wave=0.058
     ),
     "sglang": Engine(
-        step_s=0.69e-3, row_s=17e-6, request_s=84e-3, first_token_steps=15.0, wave=0.23
+        step_s=0.63e-3, row_s=16e-6, request_s=84e-3, first_token_steps=15.0, wave=0.23
     ),
     "trtllm": Engine(
-        step_s=0.14e-3, row_s=5.0e-6, request_s=31e-3, first_token_steps=11.0, wave=0.031
+        step_s=0.15e-3, row_s=6.4e-6, request_s=31e-3, first_token_steps=11.0, wave=0.031
     ),
     NO_ENGINE: Engine(step_s=0.0, row_s=0.0, request_s=0.0, first_token_steps=0.0, wave=0.0),
 }

@@ -69,7 +69,9 @@ def kv_budget_bytes(
     """
     devices = parallelism.devices
     budget = accelerator.memory_bytes * engine.memory_utilization
-    weights = weight_bytes(geometry, engine.weight_dtype) / devices
+    stored = stored_weights(geometry, engine.weight_dtype)
+    replicated = stored.total - stored.experts
+    weights = (replicated * parallelism.ranks + stored.experts) / devices
     free = budget - weights - OVERHEAD_BYTES
     shards = kv_shards(geometry, parallelism.tensor) * parallelism.pipeline
     longest = kv_bytes_per_sequence(geometry, engine.max_model_len, engine.kv_dtype) / shards
@@ -84,7 +86,7 @@ def kv_budget_bytes(
                 f"give {budget / _GIB:.1f}"
             ),
         )
-    return free * shards
+    return free * shards * parallelism.ranks
 
 
 def kv_tokens(

@@ -80,6 +80,8 @@ class StepModel:
     """See efficiency.Engine."""
     stages: int = 1
     """Pipeline stages; the batch is split over them."""
+    ranks: int = 1
+    """Copies of the dense layers; the tokens are split over them."""
 
     @overload
     def decode_s(self, batch: float, kv_tokens: float) -> float: ...
@@ -128,22 +130,24 @@ class StepModel:
     def _step_s(
         self, prefill_tokens: Number, prefill_context: Number, batch: Number, kv_tokens: Number
     ) -> Number:
-        rows = np.divide(batch, self.stages)
-        tokens = prefill_tokens + rows
-        scored = rows + np.minimum(prefill_tokens, 1.0)
+        rows = np.divide(batch, self.stages * self.ranks)
+        prompt = np.divide(prefill_tokens, self.ranks)
+        tokens = prompt + rows
+        scored = rows + np.minimum(prompt, 1.0)
         seconds = (
             _overlapped(tokens * self.token_s, self.weights_s)
             + _overlapped(scored * self.head_token_s, self.head_s)
-            + self._attention_s(rows, np.divide(kv_tokens, self.stages))
-            + prefill_tokens * self._prompt_attention_s(prefill_context)
+            + self._attention_s(rows, np.divide(kv_tokens, self.stages * self.ranks))
+            + prompt * self._prompt_attention_s(prefill_context)
             + tokens * self.link_token_s
             + scored * self.row_s
             + self.fixed_s
         )
         if self.experts_s:
-            touched = 1.0 - self.expert_miss**tokens
+            routed = tokens * self.ranks
+            touched = 1.0 - self.expert_miss**routed
             seconds = seconds + _overlapped(
-                tokens * self.expert_token_s + touched * self.expert_pad_s,
+                routed * self.expert_token_s + touched * self.expert_pad_s,
                 touched * self.experts_s,
             )
         return seconds
@@ -179,11 +183,12 @@ def step_model(
     bandwidth = tensor * accelerator.bandwidth
 
     devices = tensor * (1.0 if engine.name == NO_ENGINE else share.sustained)
+    ranks = parallelism.ranks
 
     def dense_s(count: float, dtype: str) -> float:
         return 2.0 * count / (devices * dense_rate(accelerator, share, dtype))
 
-    expert_s = 2.0 / (devices * expert_rate(accelerator, share, dtypes.experts))
+    expert_s = 2.0 / (devices * ranks * expert_rate(accelerator, share, dtypes.experts))
     unpacked = INTEGER_EXPERT_READ if dtypes.experts in FOUR_BIT_INTEGERS else 1.0
     one_kv_s = kv_layer_s(geometry, accelerator, parallelism, engine)
     pair_layer_s = (
@@ -201,7 +206,7 @@ def step_model(
         weights_s=(stored.attention + stored.feed_forward) / (bandwidth * share.weight_read),
         expert_token_s=expert_s * counts.active_experts,
         expert_pad_s=expert_s * counts.experts * EXPERT_BLOCK,
-        experts_s=stored.experts / (bandwidth * share.expert_read * unpacked),
+        experts_s=stored.experts / (bandwidth * ranks * share.expert_read * unpacked),
         expert_miss=(1.0 - geometry.active_experts / geometry.experts) if geometry.experts else 1.0,
         head_token_s=dense_s(counts.head, "none"),
         head_s=stored.head / (bandwidth * share.weight_read),
@@ -219,6 +224,7 @@ def step_model(
         first_token_steps=host.first_token_steps,
         wave=host.wave,
         stages=parallelism.pipeline,
+        ranks=ranks,
     )
 
 
