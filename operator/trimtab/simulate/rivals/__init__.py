@@ -1,0 +1,1 @@
+"""Other autoscalers' published decision rules, to judge the planner beside them."""

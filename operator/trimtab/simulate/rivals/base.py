@@ -1,0 +1,166 @@
+"""What a rival sees, remembers and answers: the one way into every rule of this package."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Generic, Protocol, TypeVar
+
+MemoryT = TypeVar("MemoryT")
+
+
+class Phase(StrEnum):
+    """How far a replica has come."""
+
+    PENDING = "pending"
+    """No node, or an image on its way: the pod is Pending."""
+    LOADING = "loading"
+    """The container runs, weights are on their way: not Ready, and no metrics page yet."""
+    READY = "ready"
+
+
+class Source(StrEnum):
+    """What the metrics server (Prometheus, or what stands in for it) does with a query."""
+
+    ANSWERS = "answers"
+    EMPTY = "empty"
+    """It answers each query with an empty vector: nobody is scraped any more."""
+    FAILS = "fails"
+    """It does not answer."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scrape:
+    """What one replica's metrics page says."""
+
+    waiting: float
+    """Requests in its queue now."""
+    running: float
+    """Requests in its batch now."""
+    kv_used: float
+    """Share of its KV blocks in use now, 0 to 1."""
+    prompt_tokens_per_s: float
+    """Mean over the last minute."""
+    output_tokens_per_s: float
+    """Mean over the last minute."""
+    waiting_prompt_tokens: float
+    """Prompt tokens that wait to be computed now."""
+    ttft_s: float | None
+    """Mean time to first token since the last observation; None without one."""
+    itl_s: float | None
+    """Mean gap between tokens since the last observation; None without one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Replica:
+    """One replica that exists."""
+
+    id: str
+    phase: Phase
+    scrape: Scrape | None
+    """None when its page could not be read, or while there is none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pool:
+    """One kind of replica that the deployment can have more or fewer of."""
+
+    name: str
+    price: float
+    """$/h of one replica."""
+    spot: bool
+    minimum: int
+    maximum: int
+    desired: int
+    """What was last asked for."""
+    replicas: tuple[Replica, ...]
+    lost: int
+    """Replicas that were reclaimed, or could not be had, since the last observation."""
+    kv_tokens: float
+    """Tokens that fit in the KV cache of one replica."""
+
+    @property
+    def ready(self) -> int:
+        """Replicas that serve."""
+        return sum(replica.phase is Phase.READY for replica in self.replicas)
+
+    def clamp(self, replicas: int) -> int:
+        """Return `replicas` within the bounds."""
+        return max(self.minimum, min(self.maximum, replicas))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arrival:
+    """Requests that clients sent at one time."""
+
+    at: float
+    input_tokens: float
+    output_tokens: float
+    """What their answers will have, as they are counted once they are done."""
+    count: float = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Latency:
+    """The 90th percentiles of the last minute, in seconds."""
+
+    ttft_s: float
+    itl_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observation:
+    """All that any rival reads of one deployment. Each reads only what it reads in reality."""
+
+    pools: tuple[Pool, ...]
+    metrics: Source
+    arrivals: tuple[Arrival, ...]
+    """Requests since the last observation, oldest first, as the gateway counts them."""
+    ongoing: float
+    """Requests sent and not answered, held ones included: mean since the last observation."""
+    held: float
+    """Requests that the gateway holds back now, because no replica takes them."""
+    latency: Latency | None
+    """None when the metrics server has none, or no request was answered."""
+
+    def pool(self, name: str) -> Pool:
+        """Return the pool `name`, which a rival of one pool was made for.
+
+        Raises:
+            KeyError: There is none.
+        """
+        for pool in self.pools:
+            if pool.name == name:
+                return pool
+        raise KeyError(name)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision(Generic[MemoryT]):
+    """What a rival asks for, and what it will remember."""
+
+    replicas: Mapping[str, int]
+    """Replicas for each pool that it speaks of; the others keep what they have."""
+    memory: MemoryT
+    reason: str
+
+
+class Rival(Protocol[MemoryT]):
+    """A published rule. Pure: the same observation, memory and time give the same decision."""
+
+    @property
+    def name(self) -> str:
+        """What tables call it."""
+        ...
+
+    @property
+    def interval_s(self) -> float:
+        """Seconds between two calls of `decide`, from the first on."""
+        ...
+
+    def start(self, observation: Observation, now: float) -> MemoryT:
+        """Return the memory of a process that has just started."""
+        ...
+
+    def decide(self, observation: Observation, memory: MemoryT, now: float) -> Decision[MemoryT]:
+        """Return what to ask for at `now`, in seconds on the simulation's clock."""
+        ...
