@@ -151,16 +151,16 @@ class Elector:
         Args:
             stop: Ends the run.
             acquired: Called once, when the Lease is ours.
-            alive: Called at every turn.
+            alive: Called at every turn, from the first on in which the server answered.
 
         Raises:
             LostLeadership: We had it and lost it.
         """
-        told = False
+        asked = told = False
         while not stop.is_set():
-            alive()
             try:
                 self.step()
+                asked = True
             except LostLeadership:
                 raise
             except Unavailable as error:
@@ -169,6 +169,8 @@ class Elector:
                 told = True
                 _log.info("lease taken", identity=self.config.identity)
                 acquired()
+            if asked:
+                alive()
             stop.wait(self.config.lease_retry_s)
 
     def release(self) -> None:

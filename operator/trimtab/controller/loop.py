@@ -1,11 +1,12 @@
 """The threads that turn for ever: the planning loop, and the LISTs that prune the mirror."""
 
+from collections.abc import Callable
+
 import structlog
 
 from trimtab.actuate.connection import Connection
 from trimtab.controller.beats import LISTING, PLANNED, PLANNING
 from trimtab.controller.context import Context
-from trimtab.controller.cycle import Cycle
 from trimtab.errors import LostLeadership, Unavailable
 from trimtab.observe.kinds import BY_KIND, Kind
 from trimtab.observe.listing import list_foreign, list_kind, resync
@@ -19,7 +20,11 @@ RETRY_S = 2.0
 _log = structlog.get_logger(__name__)
 
 
-def plan_for_ever(context: Context, cycle: Cycle) -> None:
+Run = Callable[[], bool]
+"""One cycle: returns whether something was left for the next."""
+
+
+def plan_for_ever(context: Context, run: Run) -> None:
     """Run a cycle on every wake and every period, one at a time, until the process stops.
 
     A cycle that fails is logged and counted, and the next one comes as if it had gone well.
@@ -29,7 +34,7 @@ def plan_for_ever(context: Context, cycle: Cycle) -> None:
     """
     config = context.config
     while not context.stop.is_set():
-        again = _one(context, cycle)
+        again = _one(context, run)
         if again:
             continue
         if context.wake.wait(config.period_s):
@@ -37,10 +42,10 @@ def plan_for_ever(context: Context, cycle: Cycle) -> None:
         context.wake.clear()
 
 
-def _one(context: Context, cycle: Cycle) -> bool:
+def _one(context: Context, run: Run) -> bool:
     context.beats.beat(PLANNING)
     try:
-        again = cycle.run()
+        again = run()
     except LostLeadership:
         if context.stop.is_set():
             return False

@@ -162,7 +162,7 @@ class _Process:
         self._spawn("watchers", self._watch)
         self._spawn("lister", lambda: list_for_ever(self.context, self.connection))
         cycle = self._cycle()
-        self._spawn("planner", lambda: plan_for_ever(self.context, cycle))
+        self._spawn("planner", lambda: plan_for_ever(self.context, cycle.run))
 
     def _watch(self) -> None:
         namespaces = self.config.watch_namespaces

@@ -60,6 +60,8 @@ def unready(context: Context) -> Iterator[str]:
     beats = context.beats
     yield from overdue(beats, limits(context.config))
     if beats.age(LEADING) is None:
+        if beats.age(ELECTING) is None:
+            yield "the lease has not been asked for yet"
         return
     for watched in WATCHED:
         if beats.age(watch_of(watched.kind)) is None:
