@@ -1,0 +1,103 @@
+"""Budgets that degrade: at the cap, the least important deployments give replicas back."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+
+from trimtab.api.fleetbudget import AtCap
+from trimtab.api.llmdeployment import Mode
+from trimtab.config import PlannerConfig
+from trimtab.models.snapshot import Budget, Key
+from trimtab.planner.allocate import Fleet
+from trimtab.planner.case import Case, Place, PlaceKey
+from trimtab.planner.ledger import money_cap
+from trimtab.planner.problem import BudgetRoom, Room
+
+Targets = dict[PlaceKey, int]
+
+
+def degrade(
+    budgets: Iterable[Budget],
+    cases: Sequence[Case],
+    fleets: Mapping[Key, Fleet],
+    left: Room,
+    targets: Mapping[Key, Targets],
+    config: PlannerConfig,
+) -> frozenset[Key]:
+    """Take replicas from `targets` for the budgets that degrade; return from whom.
+
+    Each gives at most one step, and keeps its minimum and at least one replica. They give when
+    the budget is exceeded, and when one that is more important finds no room in it.
+    """
+    givers: set[Key] = set()
+    rooms = {room.name: room for room in left.budgets}
+    for budget in budgets:
+        if budget.spec.at_cap is not AtCap.DEGRADE:
+            continue
+        room = rooms[budget.name]
+        members = [case for case in cases if case.state.key in room.members]
+        over = math.fsum(_spent(case) for case in members) - money_cap(budget)
+        most = budget.spec.max_devices
+        devices = -math.inf if most is None else sum(_devices(case) for case in members) - most
+        below = math.inf
+        blocked = [case for case in members if _is_blocked(case, fleets[case.state.key], room)]
+        if blocked and over <= 0 and devices <= 0:
+            first = max(blocked, key=lambda case: (case.policy.priority, case.state.key))
+            below = first.policy.priority
+            over, devices = _asked(first, room, members)
+        for case in sorted(members, key=lambda c: (c.policy.priority, c.state.key)):
+            if case.policy.mode is not Mode.AUTO or case.policy.priority >= below:
+                continue
+            mine = targets[case.state.key]
+            for place in _given(case, mine, config):
+                if over <= 1e-9 and devices <= 0:
+                    break
+                mine[place.key] -= 1
+                over -= place.price or 0.0
+                devices -= place.parallelism.devices
+                givers.add(case.state.key)
+    return frozenset(givers)
+
+
+def _given(case: Case, mine: Targets, config: PlannerConfig) -> list[Place]:
+    """Return the replicas that one deployment may give in one step, the dearest first."""
+    if sum(mine.values()) > case.total:
+        return []
+    floor = max(1, case.minimum, case.total - max(1, int(config.scale_down_share * case.total)))
+    places = sorted(case.places, key=lambda p: (-(p.price or 0.0), p.name))
+    replicas = [place for place in places for _ in range(mine[place.key])]
+    return replicas[: max(0, len(replicas) - floor)]
+
+
+def _is_blocked(case: Case, fleet: Fleet, room: BudgetRoom) -> bool:
+    unit = _unit(case)
+    if unit is None or not fleet.is_short:
+        return False
+    return (unit.price or 0.0) > room.money or unit.parallelism.devices > room.devices
+
+
+def _asked(case: Case, room: BudgetRoom, members: Iterable[Case]) -> tuple[float, float]:
+    """Return the $/h and the devices that one more replica lacks, beyond what already leaves."""
+    unit = _unit(case)
+    if unit is None:
+        return 0.0, 0.0
+    leaving = [(place, place.held - place.replicas) for c in members for place in c.places]
+    money = math.fsum((place.price or 0.0) * n for place, n in leaving)
+    devices = sum(place.parallelism.devices * n for place, n in leaving)
+    return (
+        (unit.price or 0.0) - room.money - money,
+        unit.parallelism.devices - room.devices - devices,
+    )
+
+
+def _unit(case: Case) -> Place | None:
+    """Return where one more replica would be cheapest."""
+    growing = [place for place in case.places if place.choice is not None and place.choice.grows]
+    return min(growing, key=lambda p: (p.price or math.inf, p.name), default=None)
+
+
+def _spent(case: Case) -> float:
+    return math.fsum((place.price or 0.0) * place.replicas for place in case.places)
+
+
+def _devices(case: Case) -> int:
+    return sum(place.parallelism.devices * place.replicas for place in case.places)

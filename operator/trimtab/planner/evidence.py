@@ -1,0 +1,175 @@
+"""What the signals of one deployment may be used for: to scale both ways, or up only."""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
+
+from trimtab.api.conditions import Reason
+from trimtab.models.load import LatencyTargets, ObservedLoad
+from trimtab.models.plan import Why
+from trimtab.models.signals import (
+    Fresh,
+    Invalid,
+    Missing,
+    Partial,
+    Signal,
+    Stale,
+    at_least,
+    fresh_value,
+)
+from trimtab.models.snapshot import DeploymentState
+from trimtab.units import format_duration
+
+KV_SATURATED = 0.9
+"""Share of KV blocks in use from which a replica is about to queue or preempt."""
+QUEUED_PER_REPLICA = 5.0
+"""Waiting requests for each ready replica that no capacity in hand explains; WVA's figure for a
+saturated replica (research/rival-rules.md)."""
+
+_DOUBTS = (
+    # Worst first: the first kind that a signal shows is what is reported.
+    (Invalid, Reason.METRICS_INVALID),
+    (Missing, Reason.METRICS_MISSING),
+    (Stale, Reason.METRICS_STALE),
+    (Partial, Reason.METRICS_PARTIAL),
+)
+_LATENCIES = (("ttft_s", "TTFT"), ("itl_s", "ITL"), ("e2e_s", "E2E"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Alarm:
+    """The fleet is overloaded now, whatever the arrival rate says."""
+
+    why: Why
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """What is known of the load of one deployment."""
+
+    reason: Reason
+    """METRICS_FRESH, or what is wrong with the worst signal."""
+    message: str
+    arrivals: float | None
+    """Requests/s that the truth is not below; None when unknown."""
+    waiting: float
+    """Waiting requests that the truth is not below; 0 when unknown."""
+    idle: bool
+    """Whether fresh signals say that no request arrived, waits or runs."""
+    alarm: Alarm | None
+
+    @property
+    def fresh(self) -> bool:
+        """Whether it may be acted on in both directions."""
+        return self.reason is Reason.METRICS_FRESH
+
+
+def evidence_of(state: DeploymentState, targets: LatencyTargets) -> Evidence:
+    """Return what the signals of `state` say, and how far they can be trusted.
+
+    Arrivals and queue must be fresh. The others may be missing, as they are without traffic, but
+    not stale, partial or invalid.
+    """
+    load = checked(state.load)
+    needed = (("arrivals", load.arrival_rps), ("queue", load.waiting))
+    others = [("prompt length", load.input_tokens), ("answer length", load.output_tokens)]
+    others += [("KV use", load.kv_utilization), ("batch", load.running)]
+    for field, name in _LATENCIES:
+        if getattr(targets, field) is not None:
+            others.append((name, getattr(load, field)))
+    present = [(name, signal) for name, signal in others if not isinstance(signal, Missing)]
+    reason, message = _judge(load, needed, present, ready=sum(v.ready for v in state.variants))
+    arrivals, waiting = at_least(load.arrival_rps), at_least(load.waiting)
+    usable = load.configured and load.source_error is None
+    return Evidence(
+        reason=reason,
+        message=message,
+        arrivals=arrivals if usable else None,
+        waiting=(waiting or 0.0) if usable else 0.0,
+        idle=(
+            reason is Reason.METRICS_FRESH
+            and arrivals == 0
+            and waiting == 0
+            and fresh_value(load.running) in (0.0, None)
+        ),
+        alarm=_alarm(state, load, targets) if usable else None,
+    )
+
+
+def checked(load: ObservedLoad) -> ObservedLoad:
+    """Return `load` with every fresh or partial value that cannot be true marked invalid.
+
+    Values are finite and not negative; nothing was measured in the future.
+    """
+    found = {}
+    for field in fields(load):
+        value = getattr(load, field.name)
+        if isinstance(value, Fresh | Partial) and not _possible(value):
+            value = Invalid(why=f"{value.value:g} is no usable value")
+        found[field.name] = value
+    return ObservedLoad(**found)
+
+
+def _possible(signal: Fresh | Partial) -> bool:
+    aged = not isinstance(signal, Fresh) or signal.age_s >= 0
+    return aged and math.isfinite(signal.value) and signal.value >= 0
+
+
+def _judge(
+    load: ObservedLoad,
+    needed: Iterable[tuple[str, Signal]],
+    others: Iterable[tuple[str, Signal]],
+    *,
+    ready: int,
+) -> tuple[Reason, str]:
+    if not load.configured:
+        return Reason.NO_METRICS_SOURCE, "No Prometheus is configured: only the workload counts"
+    if load.source_error is not None:
+        return Reason.PROMETHEUS_UNAVAILABLE, f"Prometheus: {load.source_error}"
+    needed = tuple(needed)
+    if ready == 0 and all(isinstance(signal, Missing) for _, signal in needed):
+        return Reason.NO_REPLICAS, "No replica serves yet, so nothing is measured"
+    for kind, reason in _DOUBTS:
+        for name, signal in (*needed, *others):
+            if isinstance(signal, kind):
+                return reason, f"{name}: {_defect(signal)}"
+    return Reason.METRICS_FRESH, "All needed signals are fresh"
+
+
+def _defect(signal: Signal) -> str:
+    match signal:
+        case Stale():
+            return f"last seen {format_duration(signal.age_s) or '0s'} ago"
+        case Partial():
+            return f"{signal.reporting} of {signal.expected} replicas report"
+        case Missing() | Invalid():
+            return signal.why
+        case Fresh():
+            return "fresh"
+
+
+def _alarm(state: DeploymentState, load: ObservedLoad, targets: LatencyTargets) -> Alarm | None:
+    ready = sum(variant.ready for variant in state.variants)
+    waiting, used = at_least(load.waiting), at_least(load.kv_utilization)
+    if ready and waiting is not None and waiting > QUEUED_PER_REPLICA * ready:
+        text = f"{waiting:.0f} requests wait on {ready} replicas"
+        return Alarm(why=Why.QUEUE_GREW, message=text)
+    if used is not None and used > KV_SATURATED:
+        text = f"{used:.0%} of the KV cache of the fullest replica is in use"
+        return Alarm(why=Why.QUEUE_GREW, message=text)
+    late = over_target(load, targets)
+    return Alarm(why=Why.OVER_TARGET, message="; ".join(late)) if late else None
+
+
+def over_target(load: ObservedLoad, targets: LatencyTargets) -> list[str]:
+    """Return one phrase for each fresh latency that is over its target."""
+    late = []
+    for field, name in _LATENCIES:
+        target, value = getattr(targets, field), fresh_value(getattr(load, field))
+        if target is not None and value is not None and value > target:
+            percentile = f"p{targets.percentile * 100:.0f}"
+            late.append(
+                f"{percentile} {name} {format_duration(value)} over {format_duration(target)}"
+            )
+    return late

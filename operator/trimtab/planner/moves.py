@@ -1,0 +1,91 @@
+"""Moves to other pools: made when another mix has been cheaper by enough for a whole window."""
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+
+from trimtab.config import PlannerConfig
+from trimtab.models.memory import DeploymentMemory
+from trimtab.models.snapshot import Key
+from trimtab.planner import cover
+from trimtab.planner.allocate import Fleet
+from trimtab.planner.case import Case
+from trimtab.planner.problem import Counts, Problem, Room
+from trimtab.planner.wishes import free_question
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Moves:
+    """The fleets with the moves of this tick, and what is remembered of those to come."""
+
+    fleets: Mapping[Key, Fleet]
+    memories: Mapping[Key, DeploymentMemory]
+    room: Room
+    """What the fleets leave."""
+
+
+def consider(
+    cases: Iterable[Case],
+    fleets: Mapping[Key, Fleet],
+    room: Room,
+    *,
+    config: PlannerConfig,
+    now: float,
+) -> Moves:
+    """Return `fleets` with every move that has paid off for a whole window.
+
+    Deployments are looked at one after the other by name, each with what the others leave free. A
+    move saves at least `config.switch_saving`, so that none is undone while the demand stays.
+    """
+    after, memories = dict(fleets), {}
+    for case in cases:
+        fleet = fleets[case.state.key]
+        room = room.minus(fleet.problem, fleet.counts)
+    for case in cases:
+        key, memory = case.state.key, case.memory
+        memories[key] = memory
+        if not _is_steady(case, fleets[key]):
+            if memory.move_since is not None:
+                memories[key] = replace(memory, move_since=None, move_to=None)
+            continue
+        problem = free_question(case, config)
+        counts = cover.cheapest(problem, room.bounds(problem))
+        target = _target(problem, counts, config.switch_saving)
+        if target is None:
+            memories[key] = replace(memory, move_since=None, move_to=None)
+            continue
+        since = memory.move_since
+        if since is None or since > now or memory.move_to != target:
+            since = now
+        memories[key] = replace(memory, move_since=since, move_to=target)
+        if now - since >= case.window_s:
+            # From here on `move_to` alone says that the move is under way.
+            memories[key] = replace(memory, move_since=None, move_to=target)
+            after[key] = Fleet(problem=problem, counts=counts)
+            room = room.minus(problem, counts)
+    return Moves(fleets=after, memories=memories, room=room)
+
+
+def _is_steady(case: Case, fleet: Fleet) -> bool:
+    """Return whether what runs is complete, wanted as it is, and may be removed."""
+    return (
+        case.may_fall
+        and not case.is_initial
+        and fleet.counts == tuple(option.current for option in fleet.problem.options)
+        and all(
+            place.ready == place.replicas and (place.stays or not place.replicas)
+            for place in case.places
+        )
+    )
+
+
+def _target(problem: Problem, counts: Counts, least: float) -> str | None:
+    """Return the name of the move to `counts`, None when it is none or does not save enough."""
+    added = problem.added(counts)
+    if not any(added) or problem.shortage(counts) > 0:
+        return None
+    now = math.fsum(option.cost * option.current for option in problem.options)
+    then = math.fsum(o.cost * n for o, n in zip(problem.options, counts, strict=True))
+    if then > (1.0 - least) * now:
+        return None
+    return " + ".join(o.name for o, n in zip(problem.options, added, strict=True) if n)

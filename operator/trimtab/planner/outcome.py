@@ -1,0 +1,201 @@
+"""What was decided for one deployment, why, and what it falls short of."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from trimtab.api.conditions import Reason
+from trimtab.api.llmdeployment import Mode
+from trimtab.models.plan import DemandSource, Why
+from trimtab.planner import texts
+from trimtab.planner.allocate import Fleet
+from trimtab.planner.case import Case, PlaceKey
+from trimtab.planner.problem import Bounds
+from trimtab.units import format_duration
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """One decision before it is written down."""
+
+    case: Case
+    fleet: Fleet
+    targets: Mapping[PlaceKey, int]
+    """Replicas of this tick."""
+    wanted: Mapping[PlaceKey, int]
+    """Replicas of the fleet that is wanted."""
+    asked_replicas: int | None
+    """Replicas that the demand of now alone asks for; None when it is unknown."""
+    left: Bounds
+    """The room that all fleets together leave to this one."""
+    moving: bool
+    """Whether a move to other pools begins in this tick."""
+    degraded: bool
+    """Whether a budget took replicas in this tick."""
+    why: Why = Why.STEADY
+    message: str = ""
+    short_reason: Reason | None = None
+    """Why it falls short of its demand or minimum; None when it does not."""
+    short_message: str = ""
+
+    @property
+    def changed(self) -> bool:
+        """Whether the targets differ from what runs."""
+        return any(self.targets[place.key] != place.replicas for place in self.case.places)
+
+    @property
+    def total(self) -> int:
+        """Replicas of this tick."""
+        return sum(self.targets.values())
+
+
+def shortfall(outcome: Outcome) -> tuple[Reason | None, str]:
+    """Return why the wanted fleet falls short, and by how much; (None, "") if it does not."""
+    case, fleet = outcome.case, outcome.fleet
+    # While the fleet is kept as it is, the programme is not asked for the demand of now.
+    short = (
+        0.0 if case.is_covered else max(0.0, case.grow_rps - fleet.problem.covered(fleet.counts))
+    )
+    if short <= case.grow_rps * 1e-6 and not fleet.missing:
+        return None, ""
+    if short > 0:
+        lacks = f"{texts.rate(short)} of {texts.rate(case.grow_rps)} are not covered"
+    else:
+        lacks = f"{fleet.missing} replicas below the minimum"
+    if sum(fleet.counts) >= fleet.problem.maximum:
+        return Reason.MAX_REPLICAS_REACHED, f"{lacks}: maxReplicas is {fleet.problem.maximum}"
+    growing = [p for p in case.places if p.choice is not None and p.choice.grows]
+    free = dict(outcome.left.free)
+    fits = [p for p in growing if free.get(p.pool, 0) >= p.parallelism.devices]
+    if fits:
+        return (
+            Reason.BUDGET_REACHED,
+            f"{lacks}: the budget leaves {texts.money(outcome.left.money)}",
+        )
+    if any(p.choice is not None and p.choice.state.short for p in case.places):
+        names = sorted({p.pool for p in case.places if p.choice and p.choice.state.short})
+        return Reason.POOL_SHORT, f"{lacks}: pods wait in vain on {', '.join(names)}"
+    return Reason.CAPACITY_SHORT, f"{lacks}: no pool that can serve it has devices left"
+
+
+def explain(outcome: Outcome) -> tuple[Why, str]:
+    """Return what moved or held the decision, and one or two sentences for a person."""
+    why, case = _why(outcome), outcome.case
+    if why is Why.NO_CANDIDATE:
+        return why, unplaced(case)
+    price = texts.money(texts.price_of(case, outcome.targets))
+    head = f"{texts.fleet(case, outcome.targets)} at {price} for {texts.demand(case.need)}."
+    tail = _tail(outcome, why)
+    if outcome.short_reason is not None and outcome.short_message not in tail:
+        tail = f"{tail} {outcome.short_message}.".strip()
+    if not outcome.fleet.proven:
+        tail = f"{tail} The solver stopped early: this is the best answer it had.".strip()
+    return why, f"{head} {tail}".strip()
+
+
+def unplaced(case: Case) -> str:
+    """Return why no choice can serve it."""
+    choices = case.choices
+    if not choices:
+        return "There is no AcceleratorPool"
+    parts = [f"{c.state.pool.name}: {c.message}" for c in choices[:3]]
+    more = len(choices) - len(parts)
+    return "No pool can serve it. " + "; ".join(parts) + (f"; {more} more" if more else "")
+
+
+def _why(outcome: Outcome) -> Why:
+    case = outcome.case
+    if not any(choice.capacity and choice.stays for choice in case.choices):
+        return Why.NO_CANDIDATE
+    if outcome.degraded:
+        return Why.BUDGET
+    if outcome.changed:
+        up = any(outcome.targets[p.key] > p.replicas for p in case.places)
+        return _why_up(outcome) if up else _why_down(outcome)
+    return _why_not(outcome)
+
+
+def _why_up(outcome: Outcome) -> Why:
+    case = outcome.case
+    if case.is_initial:
+        slept = case.memory.last_down_at is not None
+        return Why.WAKE if slept else Why.INITIAL
+    if outcome.moving:
+        return Why.CHEAPER_POOL
+    if any(place.stuck for place in case.places):
+        return Why.POOL_SHORT
+    if any(place.replicas and not place.stays for place in case.places):
+        return Why.POOL_GONE
+    if case.evidence.alarm is not None and case.grow_rps > case.need.rps:
+        return case.evidence.alarm.why
+    if case.is_covered:
+        return Why.BOUNDS
+    return Why.DEMAND_ROSE
+
+
+def _why_down(outcome: Outcome) -> Why:
+    case = outcome.case
+    if outcome.total == 0:
+        return Why.IDLE
+    if case.supply > case.policy.max_replicas:
+        return Why.BOUNDS
+    if case.memory.move_to is not None and case.memory.move_since is None:
+        return Why.CHEAPER_POOL
+    if any(place.stuck for place in case.places):
+        return Why.POOL_SHORT
+    if any(place.replicas and not place.stays for place in case.places):
+        return Why.POOL_GONE
+    return Why.DEMAND_FELL
+
+
+def _why_not(outcome: Outcome) -> Why:
+    case = outcome.case
+    if outcome.short_reason is not None:
+        if outcome.short_reason is Reason.BUDGET_REACHED:
+            return Why.BUDGET
+        if outcome.short_reason is Reason.MAX_REPLICAS_REACHED:
+            return Why.BOUNDS
+        return Why.CAPACITY_SHORT
+    doubtful = case.evidence.reason not in (Reason.METRICS_FRESH, Reason.NO_REPLICAS)
+    if doubtful and case.need.source is not DemandSource.WORKLOAD:
+        return Why.DOUBT
+    asked = outcome.asked_replicas
+    if asked is not None and asked < case.total:
+        if doubtful:
+            return Why.DOUBT
+        return Why.MODE if case.policy.mode is Mode.SCALE_UP_ONLY else Why.WINDOW
+    return Why.IDLE if case.total == 0 else Why.STEADY
+
+
+def _tail(outcome: Outcome, why: Why) -> str:
+    case = outcome.case
+    window = format_duration(case.window_s) or "0s"
+    match why:
+        case Why.DOUBT:
+            return f"Nothing falls: {case.evidence.message}."
+        case Why.WINDOW:
+            asked = outcome.asked_replicas
+            return (
+                f"{asked} would do now; replicas go once fresh evidence over {window} "
+                "has asked for no more."
+            )
+        case Why.MODE:
+            return f"{outcome.asked_replicas} would do, but mode ScaleUpOnly removes nothing."
+        case Why.DEMAND_FELL:
+            return f"The most that was asked over {window} is {texts.rate(case.keep_rps)}."
+        case Why.CHEAPER_POOL:
+            return f"On the way to {texts.fleet(case, outcome.wanted)}, which is cheaper."
+        case Why.QUEUE_GREW | Why.OVER_TARGET if case.evidence.alarm is not None:
+            return f"{case.evidence.alarm.message}."
+        case Why.IDLE:
+            return f"Idle since {window} or longer."
+        case Why.POOL_SHORT:
+            return "Pods wait in vain on a pool, so they go elsewhere."
+        case Why.POOL_GONE:
+            return "A pool in use is gone, or no longer allowed."
+        case Why.BOUNDS if outcome.short_reason is None:
+            low, high = case.policy.min_replicas, case.policy.max_replicas
+            return f"minReplicas {low} and maxReplicas {high} decide."
+        case Why.BUDGET if outcome.degraded:
+            return "A FleetBudget is at its cap and takes from the least important."
+        case _:
+            return ""

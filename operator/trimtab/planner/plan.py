@@ -1,0 +1,169 @@
+"""The decision: one pure function from a snapshot to a plan, for the whole fleet at once."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from trimtab.api.llmdeployment import Mode
+from trimtab.config import PlannerConfig
+from trimtab.models.memory import DeploymentMemory, PlannerMemory, PoolMemory
+from trimtab.models.plan import Decision, Plan, Why
+from trimtab.models.policy import EffectivePolicy
+from trimtab.models.snapshot import DeploymentState, Key, Snapshot
+from trimtab.planner import cover, history, moves, outcome, shortage
+from trimtab.planner.allocate import Fleet, allocate
+from trimtab.planner.candidates import Speeds
+from trimtab.planner.case import Case, World, prepare
+from trimtab.planner.degrade import Targets, degrade
+from trimtab.planner.ledger import room_of
+from trimtab.planner.outcome import Outcome
+from trimtab.planner.problem import Room
+from trimtab.planner.record import decision_of, inert_decision
+from trimtab.planner.settle import Settled, settle
+from trimtab.planner.wishes import demand_question, question
+
+_Subject = tuple[DeploymentState, EffectivePolicy, DeploymentMemory]
+
+
+def plan(snapshot: Snapshot, config: PlannerConfig) -> Plan:
+    """Return what every deployment of `snapshot` gets, and what the next plan must remember.
+
+    Pure and deterministic: no clock, no I/O, no dice. The order of deployments, pools and variants
+    in the snapshot does not matter. Deployments that may be written are decided together; those
+    in mode Recommend see what is left, as nothing is promised to them.
+    """
+    snapshot = _sorted(snapshot)
+    pools, pool_memories = shortage.survey(snapshot, config)
+    world = World(now=snapshot.now, pools=pools, speeds=Speeds(snapshot.profiles), config=config)
+    memories = {(m.namespace, m.name): m for m in snapshot.memory.deployments}
+    decisions: list[Decision] = []
+    remembered: list[DeploymentMemory] = []
+    subjects: list[_Subject] = []
+    for state in snapshot.deployments:
+        memory = _memory(state, memories.get((state.key.namespace, state.key.name)))
+        if state.paused:
+            text = "Paused by annotation: nothing is touched"
+            decisions.append(inert_decision(state, Why.PAUSED, text, world))
+        elif state.policy is None:
+            text = state.error or "The spec cannot be followed"
+            decisions.append(inert_decision(state, Why.INVALID, text, world))
+        else:
+            subjects.append((state, state.policy, memory))
+            continue
+        remembered.append(history.forget(memory))
+    cases = prepare(subjects, world)
+    writers = [case for case in cases if case.policy.mode is not Mode.RECOMMEND]
+    readers = [case for case in cases if case.policy.mode is Mode.RECOMMEND]
+    first = _decide(writers, room_of(snapshot, pools), snapshot, config)
+    second = _decide(readers, first.room, snapshot, config)
+    decisions += first.decisions + second.decisions
+    remembered += first.memories + second.memories
+    return Plan(
+        decisions=tuple(sorted(decisions, key=lambda decision: decision.key)),
+        memory=_planner_memory(remembered, pool_memories),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Decided:
+    """What a set of cases got."""
+
+    decisions: list[Decision]
+    memories: list[DeploymentMemory]
+    room: Room
+    """What they leave."""
+
+
+def _decide(
+    cases: Sequence[Case], room: Room, snapshot: Snapshot, config: PlannerConfig
+) -> _Decided:
+    fleets = allocate([question(case, config) for case in cases], room)
+    found = moves.consider(cases, fleets, room, config=config, now=snapshot.now)
+    settled = {
+        case.state.key: settle(case, found.fleets[case.state.key], config, snapshot.now)
+        for case in cases
+    }
+    targets: dict[Key, Targets] = {key: dict(item.targets) for key, item in settled.items()}
+    givers = degrade(snapshot.budgets, cases, found.fleets, found.room, targets, config)
+    decisions, memories = [], []
+    for case in cases:
+        key = case.state.key
+        moving = found.fleets[key] is not fleets[key]
+        case = replace(case, memory=found.memories[key])
+        result = _outcome(case, found.fleets[key], settled[key], room=found.room, config=config)
+        result = _explained(
+            replace(result, targets=targets[key], moving=moving, degraded=key in givers)
+        )
+        decisions.append(decision_of(result))
+        memories.append(_stamped(result, snapshot.now))
+    return _Decided(decisions=decisions, memories=memories, room=found.room)
+
+
+def _outcome(
+    case: Case, fleet: Fleet, settled: Settled, *, room: Room, config: PlannerConfig
+) -> Outcome:
+    return Outcome(
+        case=case,
+        fleet=fleet,
+        targets=settled.targets,
+        wanted=settled.wanted,
+        asked_replicas=_asked(case, fleet, config),
+        left=room.bounds(fleet.problem),
+        moving=False,
+        degraded=False,
+    )
+
+
+def _asked(case: Case, fleet: Fleet, config: PlannerConfig) -> int | None:
+    """Return the replicas that the demand of now alone asks for; None when it is unknown."""
+    if case.need.observed_rps is None and case.need.rps == 0:
+        return None if case.total else sum(fleet.counts)
+    if not case.is_covered:
+        return sum(fleet.counts)
+    problem = demand_question(case, config)
+    return sum(cover.cheapest(problem, Room(free={}).bounds(problem)))
+
+
+def _explained(result: Outcome) -> Outcome:
+    reason, text = outcome.shortfall(result)
+    result = replace(result, short_reason=reason, short_message=text)
+    why, message = outcome.explain(result)
+    return replace(result, why=why, message=message)
+
+
+def _stamped(result: Outcome, now: float) -> DeploymentMemory:
+    """Return the memory with the time of what will be written."""
+    memory = result.case.memory
+    if result.case.policy.mode is Mode.RECOMMEND:
+        return memory
+    places = result.case.places
+    if any(result.targets[place.key] > place.replicas for place in places):
+        memory = replace(memory, last_up_at=now)
+    if any(result.targets[place.key] < place.replicas for place in places):
+        memory = replace(memory, last_down_at=now)
+    return memory
+
+
+def _memory(state: DeploymentState, before: DeploymentMemory | None) -> DeploymentMemory:
+    if before is not None and before.uid == state.uid:
+        return before
+    return DeploymentMemory(namespace=state.key.namespace, name=state.key.name, uid=state.uid)
+
+
+def _planner_memory(
+    deployments: Iterable[DeploymentMemory], pools: Iterable[PoolMemory]
+) -> PlannerMemory:
+    return PlannerMemory(
+        deployments=tuple(sorted(deployments, key=lambda m: (m.namespace, m.name))),
+        pools=tuple(pools),
+    )
+
+
+def _sorted(snapshot: Snapshot) -> Snapshot:
+    """Return the snapshot in one order, whatever order it was collected in."""
+    return replace(
+        snapshot,
+        deployments=tuple(sorted(snapshot.deployments, key=lambda state: state.key)),
+        pools=tuple(sorted(snapshot.pools, key=lambda pool: pool.name)),
+        profiles=tuple(sorted(snapshot.profiles, key=lambda profile: profile.name)),
+        budgets=tuple(sorted(snapshot.budgets, key=lambda budget: budget.name)),
+    )

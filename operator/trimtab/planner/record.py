@@ -1,0 +1,200 @@
+"""The record of one decision: candidates with their verdicts, price, saving and facts."""
+
+import math
+from collections.abc import Iterator
+
+from trimtab.api.llmdeployment import Mode
+from trimtab.models.hardware import Parallelism
+from trimtab.models.plan import (
+    Candidate,
+    Decision,
+    Demand,
+    DemandSource,
+    VariantTarget,
+    Verdict,
+    Why,
+)
+from trimtab.models.snapshot import DeploymentState
+from trimtab.planner import texts
+from trimtab.planner.candidates import Choice
+from trimtab.planner.case import Place, World
+from trimtab.planner.facts import facts_of, inert_facts
+from trimtab.planner.outcome import Outcome
+from trimtab.planner.saving import saving_of
+
+UNKNOWN_ACCELERATOR = "unknown"
+"""Short name of the accelerator of a pool that is gone."""
+
+
+def decision_of(outcome: Outcome) -> Decision:
+    """Return the decision of a deployment that was decided on."""
+    case = outcome.case
+    state, need = case.state, case.need
+    usd = texts.price_of(case, outcome.targets)
+    return Decision(
+        key=state.key,
+        uid=state.uid,
+        generation=state.generation,
+        targets=tuple(
+            _target(place, outcome.targets[place.key])
+            for place in case.places
+            if outcome.targets[place.key] or _exists(state, place)
+        ),
+        wanted_replicas=outcome.asked_replicas,
+        changed=outcome.changed,
+        write=case.policy.mode is not Mode.RECOMMEND,
+        why=outcome.why,
+        message=outcome.message,
+        demand=Demand(
+            source=need.source,
+            rps=None if need.source is DemandSource.UNKNOWN else need.rps,
+            observed_rps=need.observed_rps,
+            input_tokens=need.shape.input_tokens,
+            output_tokens=need.shape.output_tokens,
+        ),
+        candidates=tuple(sorted(_candidates(outcome), key=_by_verdict)),
+        usd_per_hour=usd,
+        usd_per_million_tokens=_per_million(outcome, usd),
+        saving=saving_of(case, usd),
+        facts=facts_of(outcome),
+    )
+
+
+def inert_decision(state: DeploymentState, why: Why, message: str, world: World) -> Decision:
+    """Return the decision for a deployment that is paused or cannot be followed: as it is."""
+    targets = tuple(
+        _current(state, pool, parallelism, world)
+        for pool, parallelism in sorted(
+            ((v.pool, v.parallelism) for v in state.variants),
+            key=lambda key: (key[0], key[1].devices, key[1].tensor),
+        )
+    )
+    prices = [(t.usd_per_replica_hour, t.replicas) for t in targets if t.replicas]
+    known = [price * n for price, n in prices if price is not None]
+    policy = state.policy
+    return Decision(
+        key=state.key,
+        uid=state.uid,
+        generation=state.generation,
+        targets=targets,
+        wanted_replicas=None,
+        changed=False,
+        write=False,
+        why=why,
+        message=message,
+        demand=Demand(
+            source=DemandSource.UNKNOWN,
+            rps=None,
+            observed_rps=None,
+            input_tokens=policy.shape.input_tokens if policy else 0.0,
+            output_tokens=policy.shape.output_tokens if policy else 0.0,
+        ),
+        candidates=(),
+        usd_per_hour=math.fsum(known) if len(known) == len(prices) else None,
+        usd_per_million_tokens=None,
+        saving=None,
+        facts=inert_facts(state, why, message),
+    )
+
+
+def _exists(state: DeploymentState, place: Place) -> bool:
+    return any((v.pool, v.parallelism) == place.key for v in state.variants)
+
+
+def _target(place: Place, replicas: int) -> VariantTarget:
+    pool = place.choice.state.pool if place.choice else None
+    accelerator = pool.accelerator if pool else None
+    return VariantTarget(
+        pool=place.pool,
+        accelerator=accelerator.short_name if accelerator else UNKNOWN_ACCELERATOR,
+        parallelism=place.parallelism,
+        replicas=replicas,
+        usd_per_replica_hour=place.price,
+        price=pool.price if pool else None,
+    )
+
+
+def _current(
+    state: DeploymentState, name: str, parallelism: Parallelism, world: World
+) -> VariantTarget:
+    variant = next(v for v in state.variants if (v.pool, v.parallelism) == (name, parallelism))
+    known = world.pools.get(name)
+    price = known.pool.price if known else None
+    accelerator = known.pool.accelerator if known else None
+    return VariantTarget(
+        pool=name,
+        accelerator=accelerator.short_name if accelerator else UNKNOWN_ACCELERATOR,
+        parallelism=parallelism,
+        replicas=variant.replicas,
+        usd_per_replica_hour=price.usd_per_hour * parallelism.devices if price else None,
+        price=price,
+    )
+
+
+def _per_million(outcome: Outcome, usd: float | None) -> float | None:
+    """Return the price of a million answered tokens at the seen demand, None without either."""
+    need = outcome.case.need
+    rps = need.rps if need.observed_rps is None else need.observed_rps
+    tokens = rps * need.shape.output_tokens * 3600.0
+    return None if usd is None or tokens < 1.0 else usd / tokens * 1e6
+
+
+def _candidates(outcome: Outcome) -> Iterator[Candidate]:
+    for choice in outcome.case.choices:
+        pool = choice.state.pool
+        verdict, message = _verdict(outcome, choice)
+        yield Candidate(
+            pool=pool.name,
+            accelerator=pool.accelerator.short_name if pool.accelerator else pool.accelerator_name,
+            parallelism=choice.parallelism,
+            verdict=verdict,
+            message=message,
+            capacity=choice.capacity,
+            usd_per_replica_hour=choice.price,
+        )
+
+
+def _verdict(outcome: Outcome, choice: Choice) -> tuple[Verdict, str]:
+    """Return how a choice fared: chosen, refused, full, or dearer than what was chosen."""
+    serves = (
+        f"one replica serves {texts.rate(choice.usable_rps)} for {texts.money(choice.price)}"
+        if choice.usable_rps > 0
+        else ""
+    )
+    count = outcome.wanted.get(choice.key, 0)
+    if count and choice.stays:
+        return Verdict.CHOSEN, f"{count} wanted: {serves}"
+    if choice.refusal is not None:
+        return choice.refusal, choice.message
+    devices = choice.parallelism.devices
+    free = dict(outcome.left.free).get(choice.state.pool.name, 0)
+    alone = _alone(outcome, choice)
+    fleet = texts.price_of(outcome.case, outcome.wanted)
+    cheaper = alone[1] is None or fleet is None or alone[1] < fleet
+    if free < devices and (cheaper or outcome.short_reason is not None):
+        return Verdict.NO_CAPACITY, f"{serves}, but {free} devices are free and it needs {devices}"
+    needs = f"{serves}: {alone[0]} of them cost {texts.money(alone[1])}"
+    if not cheaper:
+        return Verdict.DEARER, f"{needs}, the chosen fleet {texts.money(fleet)}"
+    return (
+        Verdict.DEARER,
+        f"{needs} against {texts.money(fleet)}: not enough, or not for long enough, to move",
+    )
+
+
+def _alone(outcome: Outcome, choice: Choice) -> tuple[int, float | None]:
+    """Return how many replicas of `choice` alone would cover the demand, and their price."""
+    case = outcome.case
+    count = max(1, case.minimum, math.ceil(case.keep_rps / choice.usable_rps))
+    return count, None if choice.price is None else count * choice.price
+
+
+def _by_verdict(candidate: Candidate) -> tuple[bool, bool, float, str, int]:
+    price = candidate.usd_per_replica_hour
+    return (
+        candidate.verdict is not Verdict.CHOSEN,
+        price is None,
+        price or 0.0,
+        candidate.pool,
+        candidate.parallelism.devices,
+    )

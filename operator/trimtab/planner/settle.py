@@ -1,0 +1,128 @@
+"""From the fleet that is wanted to the replicas of this tick: make before break, in bounded steps.
+
+What is added goes at once, but for one step of growth. What goes waits until the rest, Ready for
+long enough, serves the window's demand; a step at a time, and never beyond what the step allows.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from trimtab.api.llmdeployment import Mode
+from trimtab.config import PlannerConfig
+from trimtab.planner.allocate import Fleet
+from trimtab.planner.case import Case, Place, PlaceKey
+from trimtab.planner.problem import COVERED
+from trimtab.planner.wishes import option_places
+
+GROWTH = 1.0
+"""Replicas that one tick may add, as a share of those that exist (HPA's default)."""
+LEAST_GROWTH = 2
+"""Replicas that one tick may always add."""
+STEPS_PER_WINDOW = 5
+"""Removals in the time of one scale-down window."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settled:
+    """What one deployment gets in this tick."""
+
+    targets: Mapping[PlaceKey, int]
+    """Replicas at each place of the case."""
+    wanted: Mapping[PlaceKey, int]
+    """Replicas that the fleet which is wanted has there."""
+
+    @property
+    def is_done(self) -> bool:
+        """Whether what is wanted is what this tick gives."""
+        return dict(self.targets) == dict(self.wanted)
+
+
+def settle(case: Case, fleet: Fleet, config: PlannerConfig, now: float) -> Settled:
+    """Return the targets of this tick on the way to `fleet`."""
+    places = option_places(case)
+    wanted = {place.key: 0 for place in case.places}
+    wanted |= {place.key: n for place, n in zip(places, fleet.counts, strict=True)}
+    targets = {place.key: place.replicas for place in case.places}
+    _add(case, wanted, targets)
+    if case.policy.mode is not Mode.SCALE_UP_ONLY:
+        _remove(case, fleet, targets, wanted, floor=_floor(case, fleet, config, now))
+    return Settled(targets=targets, wanted=wanted)
+
+
+def _add(case: Case, wanted: Mapping[PlaceKey, int], targets: dict[PlaceKey, int]) -> None:
+    """Add what is wanted, the best worth first, up to one step of growth."""
+    step = max(LEAST_GROWTH, int(GROWTH * case.total), case.minimum - case.total)
+    order = sorted(
+        (place for place in case.places if wanted[place.key] > place.supply),
+        key=lambda p: ((p.price or math.inf) / p.usable_rps, p.name),
+    )
+    for place in order:
+        more = wanted[place.key] - place.supply
+        if not case.is_initial:
+            more = min(more, step)
+            step -= more
+        targets[place.key] += more
+
+
+def _floor(case: Case, fleet: Fleet, config: PlannerConfig, now: float) -> int:
+    """Return the fewest replicas that this tick may leave."""
+    floor = case.total
+    if case.may_fall and not fleet.is_short and _is_due(case, now):
+        floor -= max(1, int(config.scale_down_share * case.total))
+    leaving = case.total - case.supply
+    if case.supply > case.policy.max_replicas:
+        floor = min(floor, case.policy.max_replicas + leaving)
+    return max(floor, case.minimum)
+
+
+def _is_due(case: Case, now: float) -> bool:
+    last = case.memory.last_down_at
+    # A clock that went back must not hold removals for ever: it begins the pause anew elsewhere.
+    return last is None or now < last or now - last >= case.window_s / STEPS_PER_WINDOW
+
+
+def _remove(
+    case: Case,
+    fleet: Fleet,
+    targets: dict[PlaceKey, int],
+    wanted: Mapping[PlaceKey, int],
+    *,
+    floor: int,
+) -> None:
+    """Remove what is not wanted, replica by replica, as long as it is safe."""
+    total = sum(targets.values())
+    for place in sorted(case.places, key=_removal_order):
+        while total > floor and targets[place.key] > wanted[place.key]:
+            targets[place.key] -= 1
+            if not _is_safe(case, fleet, targets, place):
+                targets[place.key] += 1
+                break
+            total -= 1
+
+
+def _removal_order(place: Place) -> tuple[bool, bool, float, str]:
+    """What is lost first, then what must leave, then what gives least for its price."""
+    ratio = (place.price or math.inf) / place.usable_rps if place.usable_rps > 0 else math.inf
+    return place.lost == 0, place.stays, -ratio, place.name
+
+
+def _is_safe(case: Case, fleet: Fleet, targets: Mapping[PlaceKey, int], removed: Place) -> bool:
+    """Return whether one replica of `removed` may be missing from `targets`.
+
+    A replica that is not Ready is removed first by its Deployment, so removing fewer than those
+    breaks nothing. More than the maximum goes at once: the user asked for it.
+    """
+    left = targets[removed.key]
+    if left >= removed.ready:
+        return True
+    if case.supply > case.policy.max_replicas and removed.stays:
+        return True
+    if not case.may_fall or fleet.is_short:
+        return False
+    ready = sum(min(place.stable, targets[place.key]) for place in case.places)
+    rps = math.fsum(
+        place.usable_rps * min(place.stable, targets[place.key]) for place in case.places
+    )
+    before = sum(place.ready for place in case.places)
+    return rps >= case.keep_rps * COVERED and ready >= min(case.minimum, before)

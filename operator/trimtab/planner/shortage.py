@@ -1,0 +1,112 @@
+"""Pools that run short: marked when pods wait too long, rested, probed again, and remembered."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from trimtab.config import PlannerConfig
+from trimtab.models.capacity import Pool
+from trimtab.models.memory import PoolMemory
+from trimtab.models.snapshot import Snapshot, VariantState
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolState:
+    """One pool, and what may be put on it."""
+
+    pool: Pool
+    promised: int
+    """Devices that existing replicas hold or want, terminating ones too."""
+    limit: int
+    """Devices that our replicas may count on; while short, those that were scheduled there."""
+    short: bool
+
+    @property
+    def free(self) -> int:
+        """Devices that additions may take."""
+        return max(0, self.limit - self.promised)
+
+
+def held_pods(variant: VariantState) -> int:
+    """Return the pods for which devices are promised: those that exist or shall exist."""
+    return max(variant.replicas, variant.pods)
+
+
+def survey(
+    snapshot: Snapshot, config: PlannerConfig
+) -> tuple[dict[str, PoolState], tuple[PoolMemory, ...]]:
+    """Return the state of every pool by name, and what is remembered of short ones."""
+    variants: dict[str, list[VariantState]] = {}
+    for deployment in snapshot.deployments:
+        for variant in deployment.variants:
+            variants.setdefault(variant.pool, []).append(variant)
+    known = {entry.pool: entry for entry in snapshot.memory.pools}
+    states = {}
+    for pool in snapshot.pools:
+        mine = variants.get(pool.name, [])
+        entry = _remember(pool, mine, known.get(pool.name), snapshot.now, config)
+        short = entry is not None and snapshot.now < entry.short_until
+        limit = pool.usable_devices
+        if entry is not None and short:
+            limit = min(limit, entry.held)
+        states[pool.name] = PoolState(
+            pool=pool,
+            promised=sum(held_pods(v) * v.parallelism.devices for v in mine),
+            limit=limit,
+            short=short,
+        )
+        if entry is None:
+            known.pop(pool.name, None)
+        else:
+            known[pool.name] = entry
+    return states, _alive(known, snapshot.now)
+
+
+def _remember(
+    pool: Pool,
+    variants: Iterable[VariantState],
+    before: PoolMemory | None,
+    now: float,
+    config: PlannerConfig,
+) -> PoolMemory | None:
+    """Return what is remembered of `pool` after this look at it, None when nothing."""
+    variants = tuple(variants)
+    scheduled = sum(
+        (v.pods - min(v.unschedulable, v.pods)) * v.parallelism.devices for v in variants
+    )
+    if before is not None:
+        # A clock that went back must not turn a rest into one without end.
+        until = min(before.short_until, now + config.shortage_backoff_max_s)
+        if now < until:
+            return PoolMemory(
+                pool=pool.name,
+                short_until=until,
+                backoff_s=before.backoff_s,
+                held=max(before.held, scheduled),
+            )
+    if any(_is_stuck(pool, v, scheduled, config) for v in variants):
+        rest = config.shortage_backoff_s if before is None else before.backoff_s
+        return PoolMemory(
+            pool=pool.name,
+            short_until=now + rest,
+            backoff_s=min(2 * rest, config.shortage_backoff_max_s),
+            held=scheduled,
+        )
+    return before
+
+
+def _is_stuck(pool: Pool, variant: VariantState, scheduled: int, config: PlannerConfig) -> bool:
+    """Return whether pods of `variant` wait in vain: too long, or for room that cannot come."""
+    if variant.unschedulable == 0:
+        return False
+    full = pool.usable_devices - scheduled < variant.parallelism.devices
+    patience = config.ready_stability_s if full else config.pending_patience_s
+    return variant.unschedulable_s >= patience
+
+
+def _alive(known: Mapping[str, PoolMemory], now: float) -> tuple[PoolMemory, ...]:
+    """Drop what has been well for as long as its next rest would be."""
+    return tuple(
+        known[name]
+        for name in sorted(known)
+        if now < known[name].short_until + known[name].backoff_s
+    )

@@ -1,0 +1,47 @@
+"""How figures of a decision read to a person."""
+
+from collections.abc import Mapping
+
+from trimtab.models.plan import DemandSource
+from trimtab.planner.case import Case, Place, PlaceKey
+from trimtab.planner.demand import Need
+from trimtab.units import format_money
+
+_SOURCES = {
+    DemandSource.PROMETHEUS: "measured",
+    DemandSource.WORKLOAD: "expected by spec.workload",
+    DemandSource.UNKNOWN: "known",
+}
+
+
+def rate(rps: float) -> str:
+    """Return a rate with three significant digits."""
+    return f"{rps:.3g} req/s"
+
+
+def money(usd: float | None) -> str:
+    """Return a price per hour."""
+    return "an unknown price" if usd is None else f"${format_money(usd)}/h"
+
+
+def demand(need: Need) -> str:
+    """Return the demand, where it comes from, and for what requests."""
+    shape = f"of {need.shape.input_tokens:.0f} + {need.shape.output_tokens:.0f} tokens"
+    if need.source is DemandSource.UNKNOWN:
+        return f"an unknown demand {shape}"
+    return f"{rate(need.rps)} {shape} ({_SOURCES[need.source]})"
+
+
+def fleet(case: Case, counts: Mapping[PlaceKey, int]) -> str:
+    """Return the replicas of a fleet, such as `3 x h100/tp1 + 2 x l40s/tp2`."""
+    parts = [f"{counts[p.key]} x {p.name}" for p in case.places if counts[p.key]]
+    return " + ".join(parts) or "no replica"
+
+
+def price_of(case: Case, counts: Mapping[PlaceKey, int]) -> float | None:
+    """Return the $/h of a fleet, None when a part of it has no known price."""
+    used: list[tuple[Place, int]] = [(p, counts[p.key]) for p in case.places if counts[p.key]]
+    prices = [(place.price, n) for place, n in used]
+    if any(price is None for price, _ in prices):
+        return None
+    return sum(price * n for price, n in prices if price is not None)

@@ -1,0 +1,112 @@
+"""From a case to the solver's question: which replicas are kept, may go, or may be added."""
+
+import math
+
+from trimtab.api.llmdeployment import Mode
+from trimtab.api.policy import Objective
+from trimtab.config import PlannerConfig
+from trimtab.planner.case import Case, Place
+from trimtab.planner.problem import Option, Problem
+
+DEVICE_COST = 1e-4
+"""Weight of one device, $/h: of two fleets that cost the same, the smaller one is taken."""
+
+
+def question(case: Case, config: PlannerConfig) -> Problem:
+    """Return what is asked for the replicas of `case`, the present mix kept.
+
+    - More than the maximum exist: the best of them stay.
+    - Nothing may be removed, or the demand of now is not covered: what exists stays and is added
+      to, at the demand of now; what is lost is replaced one for one where nothing may fall.
+    - Else nothing is added, and what the window's largest demand does not need may go.
+    """
+    maximum, minimum = case.policy.max_replicas, case.minimum
+    if case.policy.mode is Mode.SCALE_UP_ONLY:
+        maximum = max(maximum, case.supply)
+    if case.supply > maximum:
+        least = minimum if case.may_fall else maximum
+        return _problem(case, config, rps=case.keep_rps, minimum=least, keeps=False, grows=False)
+    if not case.may_fall:
+        lost = sum(place.lost for place in case.places)
+        minimum = min(maximum, max(minimum, case.supply + lost))
+    elif case.is_covered and case.supply >= minimum:
+        return _problem(case, config, rps=case.keep_rps, minimum=minimum, keeps=False, grows=False)
+    rps = 0.0 if case.is_covered else case.grow_rps
+    return _problem(case, config, rps=rps, minimum=minimum, keeps=True, grows=True)
+
+
+def free_question(case: Case, config: PlannerConfig) -> Problem:
+    """Return the question whether another mix would be cheaper: all may go, all may be added."""
+    return _problem(case, config, rps=case.keep_rps, minimum=case.minimum, keeps=False, grows=True)
+
+
+def demand_question(case: Case, config: PlannerConfig) -> Problem:
+    """Return the question what the demand of now alone would keep of what exists."""
+    return _problem(case, config, rps=case.grow_rps, minimum=case.minimum, keeps=False, grows=False)
+
+
+def option_places(case: Case) -> tuple[Place, ...]:
+    """Return the places that are options of the question, in their order."""
+    return tuple(
+        place
+        for place in case.places
+        if place.stays and place.choice is not None and (place.supply or place.choice.grows)
+    )
+
+
+def _problem(
+    case: Case, config: PlannerConfig, *, rps: float, minimum: int, keeps: bool, grows: bool
+) -> Problem:
+    places = option_places(case)
+    dearest = max((p.price / p.parallelism.devices for p in places if p.price), default=1.0)
+    cap = case.policy.max_usd_per_hour
+    maximum = case.policy.max_replicas
+    if case.policy.mode is Mode.SCALE_UP_ONLY:
+        maximum = max(maximum, case.supply)
+    return Problem(
+        key=case.state.key,
+        priority=case.policy.priority,
+        rps=rps,
+        minimum=minimum,
+        maximum=maximum,
+        surge=max(0, maximum - case.supply),
+        money=math.inf if cap is None else max(0.0, cap - _spent(case)),
+        switch=config.switch_saving,
+        options=tuple(
+            Option(
+                name=place.name,
+                pool=place.pool,
+                devices=place.parallelism.devices,
+                rps=place.usable_rps,
+                cost=_cost(case, place, dearest),
+                price=place.price or 0.0,
+                current=place.supply,
+                lower=place.supply if keeps else 0,
+                upper=_most(place, maximum) if grows else place.supply,
+            )
+            for place in places
+        ),
+    )
+
+
+def _most(place: Place, maximum: int) -> int:
+    if place.choice is None or not place.choice.grows:
+        return place.supply
+    return max(place.supply, maximum)
+
+
+def _cost(case: Case, place: Place, dearest: float) -> float:
+    """Return what the solver weighs one replica at; what has no price weighs as the dearest."""
+    devices = place.parallelism.devices
+    price = dearest * devices if place.price is None else place.price
+    money = price + DEVICE_COST * devices
+    capacity = place.choice.capacity if place.choice else None
+    if case.policy.objective is not Objective.MINIMIZE_LATENCY or capacity is None:
+        return money
+    # The mean over requests of what one waits, with the price to break ties.
+    waited = capacity.at_max.e2e_s if math.isfinite(capacity.at_max.e2e_s) else 1e3
+    return place.usable_rps * waited + 1e-3 * money
+
+
+def _spent(case: Case) -> float:
+    return math.fsum(place.held * (place.price or 0.0) for place in case.places)
