@@ -43,6 +43,8 @@ class Efficiency:
     sustained: float = 1.0
     """Of `compute`, `attention` and the expert shares, what remains in steady serving where the
     constants come from kernels timed alone: cards at their power limit slow down."""
+    flops_per_watt: float | None = None
+    """Of the device that was measured, at 16 bit: no sibling can reach more. None: not known."""
     bus: tuple[float, float, float] = (0.40, 0.45, 0.45)
     """Of the link, in all-reduces over 2, 4 and 8 devices."""
 
@@ -52,22 +54,31 @@ _PRIOR = Efficiency()
 _FAMILIES = {
     "ampere": Efficiency(
         compute=0.84, expert=0.39, weight_read=0.75, expert_read=0.87, kv_read=0.75,
-        attention=0.58, kernel_s=4.7e-6, reduce_s=6.6e-6, bus=(0.31, 0.43, 0.44),
+        attention=0.58, kernel_s=4.7e-6, reduce_s=6.6e-6, flops_per_watt=0.66e12,
+        bus=(0.31, 0.43, 0.44),
     ),
+    # GA102, another chip: as GA100, but for the power that an A10 serving phi-4-mini showed.
+    "ampere-ga102": Efficiency(
+        compute=0.84, expert=0.39, weight_read=0.75, expert_read=0.87, kv_read=0.75,
+        attention=0.58, kernel_s=4.7e-6, reduce_s=6.6e-6, flops_per_watt=0.40e12,
+    ),
+    # MLPerf v4.1 offline, MI300X: 16 and 8 bit reach less of their peak than on NVIDIA's.
+    "cdna3": Efficiency(compute=0.47, narrow_compute=0.34),
+    "cdna4": Efficiency(compute=0.47, narrow_compute=0.34),
     "ada": Efficiency(
         compute=0.61, narrow_compute=0.46, expert=0.58, narrow_expert=0.46, four_bit_expert=0.67,
         weight_read=0.77, expert_read=0.92, kv_read=0.81, attention=0.52, kernel_s=2.4e-6,
-        reduce_s=5.2e-6, bus=(0.49, 0.12, 0.065),
+        reduce_s=5.2e-6, flops_per_watt=0.63e12, bus=(0.49, 0.12, 0.065),
     ),
     "hopper": Efficiency(
         compute=0.81, narrow_compute=0.55, expert=0.43, narrow_expert=0.41, four_bit_expert=0.41,
         weight_read=0.92, expert_read=0.92, kv_read=0.92, attention=0.73, kernel_s=5.0e-6,
-        reduce_s=4.8e-6, bus=(0.37, 0.53, 0.53),
+        reduce_s=4.8e-6, flops_per_watt=1.14e12, bus=(0.37, 0.53, 0.53),
     ),
     "blackwell": Efficiency(
         compute=0.70, narrow_compute=0.52, four_bit_compute=0.37, expert=0.46, narrow_expert=0.26,
         four_bit_expert=0.68, weight_read=0.79, expert_read=0.92, kv_read=0.92, attention=0.66,
-        kernel_s=3.4e-6, reduce_s=6.5e-6, bus=(0.25, 0.30, 0.37),
+        kernel_s=3.4e-6, reduce_s=6.5e-6, flops_per_watt=1.57e12, bus=(0.25, 0.30, 0.37),
     ),
     "blackwell-rtx": Efficiency(
         compute=0.81, narrow_compute=0.68, expert=0.46, narrow_expert=0.38, four_bit_expert=0.38,
@@ -141,6 +152,18 @@ def engine_named(name: str) -> Engine:
 def efficiency_of(accelerator: Accelerator) -> Efficiency:
     """Return the constants of the family of `accelerator`."""
     return _FAMILIES.get(accelerator.family, _PRIOR)
+
+
+def power_share(accelerator: Accelerator) -> float:
+    """Return the share of its family's speed in computing that a device's power allows, up to 1.
+
+    Cards of 70 to 400 W carry the units of devices that draw twice as much, and slow down.
+    """
+    share = efficiency_of(accelerator)
+    if accelerator.watts is None or share.flops_per_watt is None:
+        return 1.0
+    reached = share.compute * accelerator.bf16_flops
+    return min(1.0, accelerator.watts * share.flops_per_watt / reached)
 
 
 def bus_efficiency(accelerator: Accelerator, tensor: int) -> float:

@@ -27,6 +27,8 @@ class Latencies:
     ttft_s: Array
     """At the percentile."""
     tpot_mean_s: Array
+    tpot_s: Array
+    """The mean gap of one request, at the percentile over requests."""
     itl_s: Array
     """A gap between two tokens, at the percentile over all gaps."""
     e2e_mean_s: Array
@@ -54,6 +56,7 @@ def latencies(replica: Replica, state: Equilibrium, percentile: float) -> Latenc
         ttft_mean_s=ttft_mean,
         ttft_s=ttft,
         tpot_mean_s=state.step_s,
+        tpot_s=_request_gap_quantile(replica, state, percentile),
         itl_s=_gap_quantile(replica, state, percentile),
         e2e_mean_s=e2e_mean,
         e2e_s=e2e_mean + spread,
@@ -165,6 +168,19 @@ def _gap_quantile(replica: Replica, state: Equilibrium, percentile: float) -> Ar
     )
     prompted_s = np.where(state.quiet < percentile, loud_s - state.decode_s, 0.0)
     return state.decode_s + np.hypot(crowded_s, prompted_s)
+
+
+def _request_gap_quantile(replica: Replica, state: Equilibrium, percentile: float) -> Array:
+    """Quantile of a request's mean gap: lumps average out over its tokens, crowds over its stay."""
+    loud = 1.0 - state.quiet
+    mean = loud * state.lump_s.mean(axis=1)
+    lumps = loud * (state.lump_s * state.lump_s).mean(axis=1) - mean * mean
+    crowd = np.minimum(state.batch + np.sqrt(state.batch), max(replica.slots, 1.0))
+    crowd = np.maximum(crowd, state.batch)
+    crowded_s = replica.step.decode_s(crowd, crowd * replica.lengths.resident) - state.decode_s
+    spread = np.sqrt(lumps / max(replica.lengths.answer, 1.0) + 0.5 * crowded_s * crowded_s)
+    quantile: Array = state.step_s + max(_NORMAL.inv_cdf(percentile), 0.0) * spread
+    return quantile
 
 
 def _row_quantile(values: Array, share: Array) -> Array:

@@ -25,7 +25,12 @@ from trimtab.performance.coefficients import (
     kernels,
     kv_layer_s,
 )
-from trimtab.performance.efficiency import NO_ENGINE, efficiency_of, engine_named
+from trimtab.performance.efficiency import (
+    NO_ENGINE,
+    efficiency_of,
+    engine_named,
+    power_share,
+)
 from trimtab.performance.weights import parameters, part_dtypes, stored_weights
 
 Array: TypeAlias = NDArray[np.float64]
@@ -182,7 +187,9 @@ def step_model(
     tensor = parallelism.tensor
     bandwidth = tensor * accelerator.bandwidth
 
-    devices = tensor * (1.0 if engine.name == NO_ENGINE else share.sustained)
+    devices = tensor * power_share(accelerator)
+    if engine.name != NO_ENGINE:
+        devices *= share.sustained
     ranks = parallelism.ranks
 
     def dense_s(count: float, dtype: str) -> float:
