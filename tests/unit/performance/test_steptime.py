@@ -48,7 +48,7 @@ def test_quantized_weights_decode_faster_and_fp8_also_prefills_faster() -> None:
     assert model(dtype="awq").decode_s(1.0, 100.0) < model(dtype="fp8").decode_s(1.0, 100.0)
     assert model(dtype="fp8").decode_s(1.0, 100.0) < model().decode_s(1.0, 100.0)
     wide = model().mixed_s(8192.0, 4096.0, 0.0, 0.0)
-    assert model(dtype="fp8").mixed_s(8192.0, 4096.0, 0.0, 0.0) < 0.75 * wide
+    assert model(dtype="fp8").mixed_s(8192.0, 4096.0, 0.0, 0.0) < 0.85 * wide
     assert model(dtype="awq").mixed_s(8192.0, 4096.0, 0.0, 0.0) == pytest.approx(wide, rel=0.05)
 
 
