@@ -68,8 +68,8 @@ class Pool:
     price: float
     """$/h of one replica."""
     spot: bool
-    minimum: int
-    maximum: int
+    capacity: int
+    """Replicas that the pool is said to have room for."""
     desired: int
     """What was last asked for."""
     replicas: tuple[Replica, ...]
@@ -82,10 +82,6 @@ class Pool:
     def ready(self) -> int:
         """Replicas that serve."""
         return sum(replica.phase is Phase.READY for replica in self.replicas)
-
-    def clamp(self, replicas: int) -> int:
-        """Return `replicas` within the bounds."""
-        return max(self.minimum, min(self.maximum, replicas))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,6 +108,9 @@ class Observation:
     """All that any rival reads of one deployment. Each reads only what it reads in reality."""
 
     pools: tuple[Pool, ...]
+    minimum: int
+    """Fewest replicas that the user wants, over all pools."""
+    maximum: int
     metrics: Source
     arrivals: tuple[Arrival, ...]
     """Requests since the last observation, oldest first, as the gateway counts them."""
@@ -121,6 +120,10 @@ class Observation:
     """Requests that the gateway holds back now, because no replica takes them."""
     latency: Latency | None
     """None when the metrics server has none, or no request was answered."""
+
+    def clamp(self, replicas: int) -> int:
+        """Return `replicas` within the user's bounds."""
+        return max(self.minimum, min(self.maximum, replicas))
 
     def pool(self, name: str) -> Pool:
         """Return the pool `name`, which a rival of one pool was made for.

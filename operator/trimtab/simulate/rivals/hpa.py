@@ -171,17 +171,18 @@ class Hpa:
         """Return the next replicas of the pool."""
         pool = observation.pool(self.pool)
         current = pool.desired
-        if current == 0 and pool.minimum > 0:
+        if current == 0 and observation.minimum > 0:
             return self._keep(pool, memory, "disabled: scaled to zero by hand")
-        if current > pool.maximum or current < pool.minimum:
-            return Decision(
-                replicas={pool.name: pool.clamp(current)}, memory=memory, reason="out of bounds"
-            )
+        bounded = observation.clamp(current)
+        if current != bounded:
+            return Decision(replicas={pool.name: bounded}, memory=memory, reason="out of bounds")
         proposals = [self._proposal(metric, observation, pool) for metric in self.metrics]
         wanted = combine(proposals, current)
         if wanted is None:
             return self._keep(pool, memory, "a metric could not be read")
-        limits = Limits(minimum=pool.minimum, maximum=pool.maximum, behavior=self.behavior)
+        limits = Limits(
+            minimum=observation.minimum, maximum=observation.maximum, behavior=self.behavior
+        )
         desired, after = normalize(wanted, current, limits, memory, now)
         return Decision(
             replicas={pool.name: desired}, memory=after, reason=f"the metrics ask for {wanted}"

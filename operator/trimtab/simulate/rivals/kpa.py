@@ -4,7 +4,7 @@ Source: knative.dev/serving v0.50.0, pkg/autoscaler/scaling, as research/rival-r
 tick 2 s, stable window 60 s, panic window 10 % of it, panic threshold 200 %, up x1000 and down /2
 of the ready pods at once, target 70 % of a concurrency of 100, scale-down delay 0, grace 30 s.
 
-Assumed: the bounds of the pool (min-scale, max-scale) hold last, as in Knative's reconciler, and a
+Assumed: the bounds (min-scale, max-scale) hold last, as in Knative's reconciler, and a
 revision goes to zero once it has been asked to for the whole grace period.
 """
 
@@ -140,5 +140,7 @@ class Kpa:
             if now - since < settings.zero_grace_s:
                 wanted = min(1, pool.desired)
         return Decision(
-            replicas={pool.name: pool.clamp(wanted)}, memory=memory, reason=f"{mode}: {wanted}"
+            replicas={pool.name: observation.clamp(wanted)},
+            memory=memory,
+            reason=f"{mode}: {wanted}",
         )

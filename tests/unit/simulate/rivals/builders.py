@@ -4,8 +4,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from trimtab.simulate.rivals.base import (
-    Arrival,
-    Latency,
     Observation,
     Phase,
     Pool,
@@ -32,12 +30,11 @@ def replica(phase: str = "ready", name: str = "r", **scrape: Any) -> Replica:
 
 
 def pool(name: str, replicas: Sequence[Replica] = (), **fields: Any) -> Pool:
-    """One on-demand pool of at least 1 and at most 100 replicas, with what was asked for."""
+    """One on-demand pool with the replicas that were asked for."""
     given: dict[str, Any] = {
         "price": 1.0,
         "spot": False,
-        "minimum": 1,
-        "maximum": 100,
+        "capacity": 100,
         "desired": len(replicas),
         "lost": 0,
         "kv_tokens": 100_000.0,
@@ -45,20 +42,14 @@ def pool(name: str, replicas: Sequence[Replica] = (), **fields: Any) -> Pool:
     return Pool(name=name, replicas=tuple(replicas), **given)
 
 
-def observation(
-    *pools: Pool,
-    metrics: str = "answers",
-    arrivals: Sequence[Arrival] = (),
-    ongoing: float = 0.0,
-    held: float = 0.0,
-    latency: Latency | None = None,
-) -> Observation:
-    """What is seen of one deployment."""
-    return Observation(
-        pools=pools,
-        metrics=Source(metrics),
-        arrivals=tuple(arrivals),
-        ongoing=ongoing,
-        held=held,
-        latency=latency,
-    )
+def observation(*pools: Pool, metrics: str = "answers", **fields: Any) -> Observation:
+    """What is seen of one deployment of 1 to 100 replicas, without any request by default."""
+    given: dict[str, Any] = {
+        "minimum": 1,
+        "maximum": 100,
+        "arrivals": (),
+        "ongoing": 0.0,
+        "held": 0.0,
+        "latency": None,
+    } | fields
+    return Observation(pools=pools, metrics=Source(metrics), **given)

@@ -140,5 +140,5 @@ def test_it_keeps_what_is_while_the_metrics_server_is_silent() -> None:
 
 
 def test_bounds_come_before_metrics_and_zero_disables() -> None:
-    assert decided(observation(pool("a", [replica(waiting=99.0)] * 5, maximum=3))) == {"a": 3}
+    assert decided(observation(pool("a", [replica(waiting=99.0)] * 5), maximum=3)) == {"a": 3}
     assert decided(observation(pool("a", []))) == {"a": 0}

@@ -37,23 +37,25 @@ def test_it_decides_as_knative_does(case: dict[str, Any], truth: dict[str, Any])
 
 def test_it_goes_to_zero_after_a_window_and_a_grace_and_comes_back_for_one_held_request() -> None:
     kpa = Kpa(pool="a")
-    one = pool("a", [replica()], minimum=0)
-    memory = kpa.start(observation(one), 0.0)
+    one = pool("a", [replica()])
+    memory = kpa.start(observation(one, minimum=0), 0.0)
     decided = []
     for tick in range(1, 61):
         busy = 1.0 if tick <= 5 else 0.0
-        decision = kpa.decide(observation(one, ongoing=busy), memory, 2.0 * tick)
+        decision = kpa.decide(observation(one, ongoing=busy, minimum=0), memory, 2.0 * tick)
         memory = decision.memory
         decided.append(decision.replicas["a"])
     # Work until 10 s, an empty window at 70 s, the end of the grace at 100 s.
     assert decided == [1] * 49 + [0] * 11
-    empty = pool("a", [], minimum=0)
-    assert kpa.decide(observation(empty, ongoing=1.0), memory, 122.0).replicas == {"a": 1}
+    empty = pool("a", [])
+    assert kpa.decide(observation(empty, ongoing=1.0, minimum=0), memory, 122.0).replicas == {
+        "a": 1
+    }
 
 
-def test_the_bounds_of_the_pool_hold_last() -> None:
+def test_the_bounds_hold_last() -> None:
     kpa = Kpa(pool="a")
-    two = observation(pool("a", [replica()] * 2, minimum=2, maximum=8), ongoing=1000.0)
+    two = observation(pool("a", [replica()] * 2), minimum=2, maximum=8, ongoing=1000.0)
     assert kpa.decide(two, kpa.start(two, 0.0), 2.0).replicas == {"a": 8}
-    idle = observation(pool("a", [replica()] * 2, minimum=2, maximum=8))
+    idle = observation(pool("a", [replica()] * 2), minimum=2, maximum=8)
     assert kpa.decide(idle, restarted(0, 0.0), 2.0).replicas == {"a": 2}
