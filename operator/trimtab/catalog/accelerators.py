@@ -1,5 +1,6 @@
 """Accelerators by name: figures from the data file, or from the pool that brings its own."""
 
+import re
 from functools import cache
 from importlib import resources
 from typing import Any
@@ -20,9 +21,11 @@ _DECISIVE = ("memory_gib", "bandwidth_gbs", "bf16_tflops")
 
 
 def get(name: str) -> Accelerator | None:
-    """Return the accelerator called `name`, by catalogue name or short name; None if unknown."""
-    key = name.strip().lower()
-    return _by_name().get(key) or _by_short_name().get(key)
+    """Return the accelerator called `name`, or None.
+
+    Catalogue names, with or without the vendor, short names and other common spellings do.
+    """
+    return _by_spelling().get(_key(name))
 
 
 def names() -> tuple[str, ...]:
@@ -56,13 +59,29 @@ def from_hardware(name: str, hardware: Hardware, resource_name: str) -> Accelera
 
 @cache
 def _by_name() -> dict[str, Accelerator]:
-    text = resources.files(__package__).joinpath("data/accelerators.yaml").read_text("utf-8")
-    return {name: _accelerator(name, entry) for name, entry in yaml.safe_load(text).items()}
+    return {name: _accelerator(name, entry) for name, entry in _entries().items()}
 
 
 @cache
-def _by_short_name() -> dict[str, Accelerator]:
-    return {accelerator.short_name: accelerator for accelerator in _by_name().values()}
+def _by_spelling() -> dict[str, Accelerator]:
+    spellings: dict[str, Accelerator] = {}
+    for name, accelerator in _by_name().items():
+        bare = name.removeprefix(f"{accelerator.vendor}-")
+        aliases = _entries()[name].get("aliases", ())
+        for spelling in (name, bare, accelerator.short_name, *aliases):
+            spellings.setdefault(_key(spelling), accelerator)
+    return spellings
+
+
+def _key(spelling: str) -> str:
+    return re.sub(r"[\s_-]+", "-", spelling.strip().lower())
+
+
+@cache
+def _entries() -> dict[str, dict[str, Any]]:
+    text = resources.files(__package__).joinpath("data/accelerators.yaml").read_text("utf-8")
+    entries: dict[str, dict[str, Any]] = yaml.safe_load(text)
+    return entries
 
 
 def _accelerator(name: str, entry: dict[str, Any]) -> Accelerator:

@@ -17,7 +17,7 @@ SOURCES = {"aic", "ix", "aws", "tpu", "nrn", "hab", "amd", "bst", "nv", "mem"}
 
 @pytest.mark.parametrize("name", accelerators.names())
 def test_every_figure_has_a_source_and_is_plausible(name: str) -> None:
-    figures = {key: value for key, value in ENTRIES[name].items() if isinstance(value, list)}
+    figures = {k: v for k, v in ENTRIES[name].items() if isinstance(v, list) and k != "aliases"}
     assert {source for _, source in figures.values()} <= SOURCES
     accelerator = accelerators.get(name)
     assert accelerator is not None
@@ -35,6 +35,25 @@ def test_short_names_are_unique_and_lead_to_the_same_device() -> None:
     assert len(set(shorts)) == len(shorts)
     assert accelerators.get("h100") is accelerators.get("nvidia-h100-sxm")
     assert accelerators.get("tpu-v5e") is accelerators.get("google-tpu-v5e")
+
+
+@pytest.mark.parametrize(
+    ("spelling", "name"),
+    [
+        ("h100_sxm", "nvidia-h100-sxm"),
+        ("H200-SXM", "nvidia-h200-sxm"),
+        ("a100_sxm", "nvidia-a100-80gb-sxm"),
+        ("rtx_pro_6000_server", "nvidia-rtx-pro-6000"),
+        ("RTX PRO 6000", "nvidia-rtx-pro-6000"),
+        ("gb300", "nvidia-gb300"),
+        ("trainium2", "aws-trainium2"),
+        ("tpu-v7", "google-tpu-v7"),
+    ],
+)
+def test_common_spellings_are_understood(spelling: str, name: str) -> None:
+    found = accelerators.get(spelling)
+    assert found is not None
+    assert found.name == name
 
 
 def test_an_unknown_name_is_none_not_a_guess() -> None:
