@@ -21,6 +21,9 @@ from trimtab.units import DURATION_PATTERN
 Manifest = dict[str, Any]
 Path = tuple[str | int, ...]
 
+_FEW_FIELDS = 6
+"""Objects with at most so many optional fields often have all of them."""
+
 _NAMES = st.from_regex(r"[a-z]([-a-z0-9]{0,20}[a-z0-9])?", fullmatch=True)
 _LABEL_KEYS = st.from_regex(
     r"([a-z0-9]([-a-z0-9]{0,9}[a-z0-9])?(\.[a-z0-9]{1,9}){0,2}/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,9}[A-Za-z0-9])?",
@@ -34,6 +37,7 @@ _DURATION_PARTS = st.one_of(
     st.tuples(st.sampled_from(["0.001", "1.5", "99999.999"]), st.sampled_from(["ms", "s", "h"])),
 ).map(lambda part: f"{part[0]}{part[1]}")
 _DURATIONS = st.one_of(
+    st.sampled_from(["0s", "1s", "1000ms", "999ms1ms", "2s", "1m", "60s", "1h"]),
     _DURATION_PARTS,
     st.lists(_DURATION_PARTS, min_size=2, max_size=4).map("".join),
     st.from_regex(DURATION_PATTERN, fullmatch=True),
@@ -101,11 +105,27 @@ def _documents(model: type[ApiModel], *, obey: bool) -> st.SearchStrategy[Manife
         strategy = _field(schema["properties"][alias], info, obey=obey)
         (required if info.is_required() else optional)[alias] = strategy
     documents: st.SearchStrategy[Manifest] = st.fixed_dictionaries(required, optional=optional)
+    if len(optional) <= _FEW_FIELDS:
+        documents |= st.fixed_dictionaries(required | optional)
     if not obey:
-        return documents
+        return _sometimes_equal(documents, schema["properties"])
     if model is ModelArchitecture:
         documents = documents.map(_consistent_geometry)
     return documents.filter(_accepts(model.model_validate))
+
+
+@st.composite
+def _sometimes_equal(
+    draw: st.DrawFn, documents: st.SearchStrategy[Manifest], fields: dict[str, Schema]
+) -> Manifest:
+    """Give two fields of one kind the same value now and then: rules change their mind there."""
+    document = draw(documents)
+    for kind in ({"type": "integer"}, {"pattern": DURATION_PATTERN}):
+        alike = [name for name in document if kind.items() <= fields[name].items()]
+        if len(alike) > 1 and draw(st.booleans()):
+            first, second = draw(st.permutations(alike))[:2]
+            document = {**document, second: document[first]}
+    return document
 
 
 def _field(schema: Schema, info: FieldInfo, *, obey: bool) -> st.SearchStrategy[Any]:
@@ -137,11 +157,9 @@ def _values(schema: Schema, model: type[ApiModel] | None, *, obey: bool) -> st.S
         return _documents(model, obey=obey)
     if schema["type"] == "integer":
         low, high = schema["minimum"], schema["maximum"]
-        return st.one_of(
-            st.sampled_from([low, high]),
-            st.integers(low, min(high, low + 10)),
-            st.integers(low, high),
-        )
+        # Few values, so that two fields are often equal: rules break at equality.
+        common = [value for value in (low, 1, 2, 8, 256, high) if low <= value <= high]
+        return st.one_of(st.sampled_from(common), st.sampled_from(common), st.integers(low, high))
     if schema["type"] == "boolean":
         return st.booleans()
     return _strings(schema)

@@ -1,3 +1,4 @@
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -5,10 +6,11 @@ from pydantic import ValidationError
 
 from malformed import MALFORMED, Malformed
 from trimtab.api.base import ApiModel
-from trimtab.api.crd import KINDS
+from trimtab.api.crd import KINDS, object_schema
 from trimtab.api.engine import OWNED_ARGS, EngineSpec
 from trimtab.api.llmdeployment import LLMDeploymentSpec
 from trimtab.api.policy import LatencyPolicy, ScalingPolicy
+from trimtab.api.rules import VALIDATIONS
 
 KIND = {kind.KIND: kind for kind in KINDS}
 
@@ -77,3 +79,27 @@ def test_an_argument_of_ours_is_refused_in_every_spelling(flag: str, spelling: s
 def test_types_are_as_strict_as_the_api_servers(wrong: Any) -> None:
     with pytest.raises(ValidationError, match="valid integer"):
         ScalingPolicy.model_validate({"maxReplicas": wrong})
+
+
+def test_every_rule_has_a_manifest_that_breaks_it() -> None:
+    rules = {
+        (place["message"], place.get("fieldPath", "").lstrip("."))
+        for kind in KINDS
+        for schema in _schemas(object_schema(kind))
+        for place in schema.get(VALIDATIONS, [])
+    }
+    untried = [
+        f"{field} {message}"
+        for message, field in rules
+        if not any(case.says in message and case.names.endswith(field) for case in MALFORMED)
+    ]
+    assert not untried
+
+
+def _schemas(schema: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield schema
+    for child in schema.get("properties", {}).values():
+        yield from _schemas(child)
+    for keyword in ("items", "additionalProperties"):
+        if keyword in schema:
+            yield from _schemas(schema[keyword])
