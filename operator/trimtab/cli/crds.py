@@ -12,6 +12,7 @@ from trimtab.api.reference import reference
 app = typer.Typer(
     help="The CustomResourceDefinitions and the API reference, generated from the API models.",
     no_args_is_help=True,
+    rich_markup_mode="rich",
     pretty_exceptions_enable=False,
 )
 
@@ -21,7 +22,9 @@ Directory = Annotated[
 Page = Annotated[Path, typer.Option("--docs", help="Page of the API reference.")]
 
 
-@app.command()
+@app.command(
+    epilog="[bold]Examples[/]\n\n  trimtab crds write\n\n  trimtab crds write --dir /tmp/crds"
+)
 def write(directory: Directory = Path("crds"), page: Page = Path("docs/api.md")) -> None:
     """Write the definitions and the API reference; remove definitions of kinds that are gone."""
     for path, text in _generated(directory, page).items():
@@ -33,7 +36,7 @@ def write(directory: Directory = Path("crds"), page: Page = Path("docs/api.md"))
         typer.echo(f"removed {path}")
 
 
-@app.command()
+@app.command(epilog="[bold]Examples[/]\n\n  trimtab crds check")
 def check(directory: Directory = Path("crds"), page: Page = Path("docs/api.md")) -> None:
     """Exit with 1 where a file is not, byte for byte, what `write` would write."""
     problems = [
