@@ -4,6 +4,7 @@ from typing import Any
 
 from trimtab.api.llmdeployment import LLMDeploymentSpec
 from trimtab.api.policy import CapacityType
+from trimtab.catalog import accelerators
 from trimtab.models.capacity import Pool, Price
 from trimtab.models.hardware import Accelerator, Parallelism
 from trimtab.models.load import ObservedLoad
@@ -57,6 +58,20 @@ def pool(**over: Any) -> Pool:
     return Pool(**(values | over))
 
 
+def catalogue_pool(name: str, accelerator: str, usd: float, **over: Any) -> Pool:
+    """A pool of a known accelerator with 16 devices, eight to a node, at `usd` per device hour."""
+    known = accelerators.get(accelerator)
+    assert known is not None
+    values: dict[str, Any] = {
+        "name": name,
+        "accelerator": known,
+        "accelerator_name": known.name,
+        "price": Price(usd_per_hour=usd, source="Pool"),
+        "failure_domain": name,
+    }
+    return pool(**(values | over))
+
+
 def spec(**over: Any) -> LLMDeploymentSpec:
     """A spec as a user writes it, camelCase; `model` is Llama 3.1 8B unless given."""
     values: dict[str, Any] = {"model": {"name": "meta-llama/Llama-3.1-8B-Instruct"}}
@@ -80,6 +95,31 @@ def deployment_state(**over: Any) -> DeploymentState:
         "load": ObservedLoad(),
     }
     return DeploymentState(**(values | over))
+
+
+def planned(name: str = "chat", **over: Any) -> DeploymentState:
+    """A deployment with latency targets, a prior of 10 requests/s and room for 20 replicas.
+
+    `over` are fields of the state, or of the spec as users write them (camelCase).
+    """
+    wanted: dict[str, Any] = {
+        "latency": {"timeToFirstToken": "800ms", "interTokenLatency": "50ms"},
+        "workload": {"inputTokens": 1024, "outputTokens": 256, "requestsPerSecond": "10"},
+        "scaling": {"maxReplicas": 20},
+    }
+    fields = {key: over.pop(key) for key in list(over) if key not in _STATE_FIELDS}
+    made = spec(**(wanted | fields))
+    values: dict[str, Any] = {
+        "key": Key(namespace="assistants", name=name),
+        "uid": f"uid-{name}",
+        "created": NOW,
+        "spec": made,
+        "policy": resolve(made, None),
+    }
+    return deployment_state(**(values | over))
+
+
+_STATE_FIELDS = frozenset(DeploymentState.__dataclass_fields__)
 
 
 def variant_state(**over: Any) -> VariantState:

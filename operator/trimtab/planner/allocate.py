@@ -117,10 +117,13 @@ def _together(
         replace(problem, weight=CLASS_WEIGHT ** min(ranks[problem.priority], MOST_CLASSES))
         for problem in problems
     )
-    greedy = _greedy(problems, room, {})
+    order = sorted(problems, key=lambda item: (-item.priority, item.key))
+    greedy = _greedy(order, room, {})
+    reverse = _greedy(sorted(order[::-1], key=lambda item: -item.priority), room, {})
     seeds = [
         (
             greedy[problem.key].counts,
+            reverse[problem.key].counts,
             cover.cheapest(problem, room.bounds(problem)),
             *known.get(problem.key, ()),
         )
@@ -134,7 +137,7 @@ def _together(
         problem.key: Fleet(problem=problem, counts=counts, proven=answer.proven)
         for problem, counts in zip(problems, answer.counts, strict=True)
     }
-    exact = _greedy(problems, room, exact)
+    exact = _greedy(order, room, exact)
     if not _clashes(problems, exact, room) and _worth(exact) <= _worth(greedy):
         return exact
     return {key: replace(fleet, proven=answer.proven) for key, fleet in greedy.items()}
@@ -143,7 +146,7 @@ def _together(
 def _greedy(
     problems: Sequence[Problem], room: Room, fleets: Mapping[Key, Fleet]
 ) -> dict[Key, Fleet]:
-    """Answer one deployment after the other, the most important first, from what others leave.
+    """Answer one deployment after the other from what the others leave.
 
     What `fleets` already answers is only ever improved.
     """
@@ -151,7 +154,7 @@ def _greedy(
     for problem in problems:
         if problem.key in result:
             room = room.minus(problem, result[problem.key].counts)
-    for problem in sorted(problems, key=lambda item: (-item.priority, item.key)):
+    for problem in problems:
         before = result.get(problem.key)
         if before is not None:
             room = room.plus(problem, before.counts)

@@ -59,6 +59,14 @@ class _Column:
     usage: dict[Resource, float]
 
 
+class _Quiet(highspy.Highs):  # type: ignore[misc]  # highspy ships no types
+    """A solver that writes nothing, not even the banner that switching callbacks on prints."""
+
+    def enableCallbacks(self) -> None:  # noqa: N802
+        self.setOptionValue("output_flag", False)
+        super().enableCallbacks()
+
+
 class _Master:
     """The programme over the columns known so far."""
 
@@ -108,9 +116,8 @@ class _Master:
         lp.a_matrix_.value_ = np.array(value)
         if whole:
             lp.integrality_ = [highspy.HighsVarType.kInteger] * size
-        solver = highspy.Highs()
+        solver = _Quiet()
         for name, setting in (
-            ("output_flag", False),
             ("threads", 1),
             ("random_seed", 0),
             ("mip_max_nodes", NODES),

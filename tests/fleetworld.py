@@ -1,0 +1,199 @@
+"""A cluster of pods in a few lines, to drive plan -> apply -> clock without any server."""
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from builders import NOW
+from trimtab.config import PlannerConfig
+from trimtab.models.capacity import Pool
+from trimtab.models.hardware import Parallelism
+from trimtab.models.load import ObservedLoad
+from trimtab.models.memory import PlannerMemory
+from trimtab.models.plan import Decision, Plan
+from trimtab.models.signals import Fresh
+from trimtab.models.snapshot import Budget, DeploymentState, Key, Snapshot, VariantState
+from trimtab.planner.plan import plan
+
+
+def fresh_load(rps: float, **over: Any) -> ObservedLoad:
+    """Every signal fresh, no queue, latencies far below any target."""
+    figures = {
+        "arrival_rps": rps,
+        "input_tokens": 1000.0,
+        "output_tokens": 250.0,
+        "waiting": 0.0,
+        "running": rps,
+        "kv_utilization": 0.3,
+        "ttft_s": 0.1,
+        "itl_s": 0.01,
+        "e2e_s": 2.0,
+        "slo_attainment": 1.0,
+    }
+    values: dict[str, Any] = {name: Fresh(value=value) for name, value in figures.items()}
+    return ObservedLoad(**(values | over))
+
+
+def idle_load() -> ObservedLoad:
+    """Replicas that report fresh zeros: lengths and latencies are missing without traffic."""
+    zero = Fresh(value=0.0)
+    return ObservedLoad(arrival_rps=zero, waiting=zero, running=zero, kv_utilization=zero)
+
+
+@dataclass(slots=True)
+class Pod:
+    """One pod: it waits for devices, then starts, then is Ready."""
+
+    created: float
+    scheduled: bool = False
+    ready_at: float = float("inf")
+
+
+@dataclass
+class FleetWorld:
+    """Pools, deployments and pods; `tick` plans, applies and lets time pass."""
+
+    pools: list[Pool]
+    deployments: dict[Key, DeploymentState]
+    config: PlannerConfig = field(default_factory=PlannerConfig)
+    budgets: tuple[Budget, ...] = ()
+    start_s: float = 30.0
+    """Time from a scheduled pod to a Ready one."""
+    now: float = NOW
+    memory: PlannerMemory = field(default_factory=PlannerMemory)
+    stock: dict[str, int] = field(default_factory=dict)
+    """Devices that a pool really has, where that is less than it says."""
+    pods: dict[Key, dict[tuple[str, Parallelism], list[Pod]]] = field(default_factory=dict)
+
+    def snapshot(self) -> Snapshot:
+        return Snapshot(
+            now=self.now,
+            deployments=tuple(
+                replace(state, variants=self._variants(key))
+                for key, state in sorted(self.deployments.items())
+            ),
+            pools=tuple(self.pools),
+            budgets=self.budgets,
+            memory=self.memory,
+        )
+
+    def tick(self, seconds: float = 15.0) -> Plan:
+        """Plan, apply, and let `seconds` pass."""
+        result = plan(self.snapshot(), self.config)
+        self.apply(result)
+        self.pass_time(seconds)
+        return result
+
+    def run(self, seconds: float, every: float = 15.0) -> Plan:
+        """Tick for so long; return the last plan."""
+        result = self.tick(every)
+        for _ in range(int(seconds / every)):
+            result = self.tick(every)
+        return result
+
+    def apply(self, result: Plan) -> None:
+        """Do as the actuator does: scale every child; one with no replica and no pod goes."""
+        self.memory = result.memory
+        for decision in result.decisions:
+            if not decision.write:
+                continue
+            mine = self.pods.setdefault(decision.key, {})
+            for target in decision.targets:
+                pods = mine.setdefault((target.pool, target.parallelism), [])
+                # What is not Ready goes first, as a ReplicaSet does it.
+                pods.sort(key=lambda pod: (pod.ready_at > self.now, pod.created))
+                del pods[target.replicas :]
+                while len(pods) < target.replicas:
+                    pods.append(Pod(created=self.now))
+            self.pods[decision.key] = {key: pods for key, pods in mine.items() if pods}
+        self._schedule()
+
+    def pass_time(self, seconds: float) -> None:
+        self.now += seconds
+        self._schedule()
+
+    def set_load(self, load: ObservedLoad, name: str | None = None) -> None:
+        """Let every deployment, or the one called `name`, report `load`."""
+        for key, state in self.deployments.items():
+            if name is None or key.name == name:
+                self.deployments[key] = replace(state, load=load)
+
+    def replicas(self, name: str | None = None, pool: str | None = None) -> int:
+        return sum(
+            len(pods)
+            for key, mine in self.pods.items()
+            for (where, _), pods in mine.items()
+            if (name is None or key.name == name) and (pool is None or where == pool)
+        )
+
+    def ready(self, pool: str | None = None) -> int:
+        return sum(
+            pod.ready_at <= self.now
+            for mine in self.pods.values()
+            for (where, _), pods in mine.items()
+            for pod in pods
+            if pool is None or where == pool
+        )
+
+    def devices(self, pool: str) -> int:
+        return sum(
+            len(pods) * parallelism.devices
+            for mine in self.pods.values()
+            for (where, parallelism), pods in mine.items()
+            if where == pool
+        )
+
+    def lose_pool(self, name: str) -> None:
+        """The nodes vanish: pods there wait again."""
+        self.stock[name] = 0
+        for mine in self.pods.values():
+            for (where, _), pods in mine.items():
+                if where == name:
+                    pods[:] = [Pod(created=self.now) for _ in pods]
+
+    def _stock(self, pool: Pool) -> int:
+        return min(pool.usable_devices, self.stock.get(pool.name, pool.usable_devices))
+
+    def _schedule(self) -> None:
+        free = {pool.name: self._stock(pool) for pool in self.pools}
+        everything = [
+            (pod, where, parallelism.devices)
+            for key in sorted(self.pods)
+            for (where, parallelism), pods in sorted(
+                self.pods[key].items(), key=lambda item: (item[0][0], item[0][1].devices)
+            )
+            for pod in pods
+        ]
+        for pod, where, devices in everything:
+            if pod.scheduled:
+                free[where] = free.get(where, 0) - devices
+        for pod, where, devices in everything:
+            if not pod.scheduled and free.get(where, 0) >= devices:
+                free[where] -= devices
+                pod.scheduled, pod.ready_at = True, self.now + self.start_s
+
+    def _variants(self, key: Key) -> tuple[VariantState, ...]:
+        return tuple(
+            self._variant(where, parallelism, pods)
+            for (where, parallelism), pods in sorted(
+                self.pods.get(key, {}).items(), key=lambda item: (item[0][0], item[0][1].devices)
+            )
+        )
+
+    def _variant(self, where: str, parallelism: Parallelism, pods: list[Pod]) -> VariantState:
+        ready = [pod.ready_at for pod in pods if pod.ready_at <= self.now]
+        waiting = [pod.created for pod in pods if not pod.scheduled]
+        return VariantState(
+            pool=where,
+            parallelism=parallelism,
+            replicas=len(pods),
+            ready=len(ready),
+            pods=len(pods),
+            unschedulable=len(waiting),
+            unschedulable_s=self.now - min(waiting) if waiting else 0.0,
+            youngest_ready_s=self.now - max(ready) if ready else None,
+        )
+
+
+def decision_for(result: Plan, name: str) -> Decision:
+    """Return the decision for the deployment called `name`."""
+    return next(decision for decision in result.decisions if decision.key.name == name)
