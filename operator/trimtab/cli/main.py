@@ -7,7 +7,7 @@ import typer
 from rich.console import Console
 from typer.core import TyperGroup
 
-from trimtab.cli import crds
+from trimtab.cli import crds, predict
 from trimtab.cli import explain as explaining
 from trimtab.cli import run as running
 from trimtab.errors import InvalidInput, TrimtabError
@@ -40,6 +40,7 @@ app = typer.Typer(
 app.command(epilog=running.EPILOG)(running.run)
 app.command(epilog=explaining.EPILOG)(explaining.explain)
 app.add_typer(crds.app, name="crds")
+app.add_typer(predict.app, name="predict")
 
 
 @app.command()

@@ -70,7 +70,7 @@ def replica_capacity(request: CapacityRequest) -> ReplicaCapacity | Infeasible:
     return ReplicaCapacity(
         max_rps=rate,
         at_max=_prediction(replica, rate, request.targets.percentile),
-        provenance=_provenance(request, measured),
+        provenance=provenance_of(request, measured),
         uncertainty=_uncertainty(request, measured),
         kv_tokens=tokens,
     )
@@ -212,7 +212,8 @@ def _evaluate(
     return state, latencies(replica, state, percentile)
 
 
-def _provenance(request: CapacityRequest, measured: float | None) -> Provenance:
+def provenance_of(request: CapacityRequest, measured: float | None = None) -> Provenance:
+    """Return where a figure for `request` comes from."""
     if measured is not None:
         return Provenance.MEASURED
     return Provenance.CALIBRATED if request.points else Provenance.ESTIMATED

@@ -116,8 +116,13 @@ class PartDtypes:
 
 
 def part_dtypes(geometry: ModelGeometry, weight_dtype: str) -> PartDtypes:
-    """Return how each part is stored; "none" means as the checkpoint ships."""
-    dtype = geometry.native_weight_dtype if weight_dtype == "none" else weight_dtype
+    """Return how each part is stored; "none" means as the checkpoint ships.
+
+    A checkpoint that ships as MXFP4 stays what it is whatever 4-bit float is asked for.
+    """
+    native = geometry.native_weight_dtype
+    keep = weight_dtype == "none" or (native == "mxfp4" and weight_dtype == "nvfp4")
+    dtype = native if keep else weight_dtype
     narrow_attention = not (geometry.experts and dtype in _EXPERTS_ONLY)
     return PartDtypes(
         attention=dtype if narrow_attention else "none",

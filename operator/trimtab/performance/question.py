@@ -1,0 +1,213 @@
+"""A question about one replica in plain names and numbers, and its answer in milliseconds.
+
+What a person types, or a row of a file: the model and the accelerator by name, blanks by default.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from trimtab.api.llmdeployment import KVCacheDtype, Quantization
+from trimtab.catalog import accelerators, geometries
+from trimtab.errors import InvalidInput
+from trimtab.models.hardware import Accelerator, EngineSettings, ModelGeometry, Parallelism
+from trimtab.models.load import LatencyTargets, TokenShape
+from trimtab.models.performance import Infeasible, Provenance
+from trimtab.models.snapshot import Profile
+from trimtab.performance.capacity import CapacityRequest, provenance_of, replica_of
+from trimtab.performance.outlook import closed_loop, open_loop
+from trimtab.performance.profiles import ProfileKey, points_for
+
+_SPELLINGS = {
+    "quantization": {
+        "bf16": "none", "fp16": "none", "fp8_block": "fp8", "fp4": "nvfp4", "int4_wo": "int4",
+        "w4a16": "int4", "w8a8": "int8",
+    },
+    "kv_dtype": {"bf16": "auto", "fp16": "auto", "fp8_e4m3": "fp8"},
+    "engine": {"tensorrt-llm": "trtllm", "trt-llm": "trtllm"},
+}  # fmt: skip
+"""What others call the same thing."""
+
+_LARGE = 70 * 2.0**30
+"""Bytes of device memory from which vLLM's own defaults take larger batches."""
+_SHIPPED_FP8_CACHE = frozenset({"fp8", "nvfp4"})
+"""NVIDIA's checkpoints in these formats ask for an fp8 cache, which TensorRT-LLM obeys."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """One replica under one load; exactly one of `concurrency` and `request_rate` is a number."""
+
+    model: str
+    accelerator: str
+    quantization: str = "none"
+    kv_dtype: str = "auto"
+    tensor_parallel: int = 1
+    pipeline_parallel: int = 1
+    expert_parallel: int = 1
+    engine: str = "vllm"
+    input_tokens: float = 512
+    output_tokens: float = 256
+    prefix_hit: float = 0.0
+    concurrency: float | None = None
+    """Users who each ask again as soon as they are answered."""
+    request_rate: float | None = None
+    """Requests per second that arrive at random."""
+    spread: float = 0.0
+    """Standard deviation of both lengths over their means; benchmarks have 0, traffic about 1."""
+    max_num_seqs: int | None = None
+    max_num_batched_tokens: int | None = None
+    max_model_len: int | None = None
+    geometry: ModelGeometry | None = None
+    """Of a model that the catalogue does not know."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """Milliseconds and shares; None where there is none."""
+
+    ttft_ms: float | None = None
+    """Mean, like all without a percentile."""
+    ttft_p95_ms: float | None = None
+    tpot_ms: float | None = None
+    itl_p95_ms: float | None = None
+    e2e_ms: float | None = None
+    tokens_per_s: float | None = None
+    """Answer tokens per second of the replica."""
+    kv_utilization: float | None = None
+    fits: bool
+    reason: str = ""
+    """Why it does not fit, or Saturated: more is asked than the replica serves."""
+    provenance: str = Provenance.ESTIMATED.value
+
+
+def answer(question: Question, profiles: tuple[Profile, ...] = ()) -> Answer:
+    """Return the prediction for `question`.
+
+    Raises:
+        InvalidInput: A name is unknown, a number out of range, or the load not given once.
+    """
+    if (question.concurrency is None) == (question.request_rate is None):
+        raise InvalidInput(
+            "concurrency", "and request_rate are both given or both missing", "Give one of them"
+        )
+    request = request_of(question, profiles, LatencyTargets(percentile=0.95))
+    replica = replica_of(request)
+    if isinstance(replica, Infeasible):
+        return Answer(fits=False, reason=f"{replica.reason}: {replica.message}")
+    if question.concurrency is not None:
+        outlook = closed_loop(replica, np.array([question.concurrency]), 0.95)
+    else:
+        outlook = open_loop(replica, np.array([question.request_rate or 0.0]), 0.95)
+    return Answer(
+        ttft_ms=float(outlook.ttft_mean_s[0]) * 1e3,
+        ttft_p95_ms=float(outlook.ttft_s[0]) * 1e3,
+        tpot_ms=float(outlook.tpot_mean_s[0]) * 1e3,
+        itl_p95_ms=float(outlook.itl_s[0]) * 1e3,
+        e2e_ms=float(outlook.e2e_mean_s[0]) * 1e3,
+        tokens_per_s=float(outlook.rate[0]) * question.output_tokens,
+        kv_utilization=float(outlook.kv_utilization[0]),
+        fits=True,
+        reason="Saturated" if bool(outlook.saturated[0]) else "",
+        provenance=provenance_of(request).value,
+    )
+
+
+def request_of(
+    question: Question, profiles: tuple[Profile, ...], targets: LatencyTargets
+) -> CapacityRequest:
+    """Return `question` as the performance model asks it.
+
+    Raises:
+        InvalidInput: A name is unknown or a number out of range.
+    """
+    geometry = geometries.get(question.model) or question.geometry
+    if geometry is None:
+        raise InvalidInput(
+            "model",
+            f"{question.model!r} is not in the catalogue",
+            "Give its config.json, or spec.model.architecture in an LLMDeployment",
+        )
+    accelerator = accelerators.get(question.accelerator)
+    if accelerator is None:
+        raise InvalidInput(
+            "accelerator",
+            f"{question.accelerator!r} is not in the catalogue",
+            "Use one of " + ", ".join(accelerators.names()),
+        )
+    question = _spelt(question)
+    _check(question)
+    key = ProfileKey(
+        model=question.model,
+        accelerator=accelerator.name,
+        quantization=question.quantization,
+        tensor=question.tensor_parallel,
+    )
+    return CapacityRequest(
+        geometry=geometry,
+        accelerator=accelerator,
+        parallelism=Parallelism(
+            tensor=question.tensor_parallel,
+            pipeline=question.pipeline_parallel,
+            expert=question.expert_parallel if geometry.experts else 1,
+        ),
+        engine=_engine(question, accelerator),
+        shape=TokenShape(
+            input_tokens=question.input_tokens,
+            output_tokens=question.output_tokens,
+            prefix_hit=question.prefix_hit,
+            input_cv=question.spread,
+            output_cv=question.spread,
+        ),
+        targets=targets,
+        points=points_for(profiles, key),
+    )
+
+
+def _engine(question: Question, accelerator: Accelerator) -> EngineSettings:
+    """Settings that are not given are those that vLLM's server starts with on such a device."""
+    large = accelerator.memory_bytes >= _LARGE
+    kv_dtype = question.kv_dtype
+    if (
+        kv_dtype == "auto"
+        and question.engine == "trtllm"
+        and question.quantization in _SHIPPED_FP8_CACHE
+    ):
+        kv_dtype = "fp8"
+    longest = int(question.input_tokens + question.output_tokens)
+    return EngineSettings(
+        name=question.engine,
+        weight_dtype=question.quantization,
+        kv_dtype=kv_dtype,
+        max_model_len=question.max_model_len or max(longest, 2048),
+        max_num_seqs=question.max_num_seqs or (1024 if large else 256),
+        max_num_batched_tokens=question.max_num_batched_tokens or (8192 if large else 2048),
+    )
+
+
+def _spelt(question: Question) -> Question:
+    names = {
+        field: spellings.get(str(getattr(question, field)).lower(), getattr(question, field))
+        for field, spellings in _SPELLINGS.items()
+    }
+    return replace(question, **names)
+
+
+def _check(question: Question) -> None:
+    for name, value, allowed in (
+        ("quantization", question.quantization, [one.value for one in Quantization]),
+        ("kv_dtype", question.kv_dtype, [one.value for one in KVCacheDtype]),
+    ):
+        if value not in allowed:
+            raise InvalidInput(name, f"{value!r} is unknown", "Use one of " + ", ".join(allowed))
+    for name, number, least in (
+        ("tensor_parallel", question.tensor_parallel, 1),
+        ("pipeline_parallel", question.pipeline_parallel, 1),
+        ("expert_parallel", question.expert_parallel, 1),
+        ("input_tokens", question.input_tokens, 1),
+        ("output_tokens", question.output_tokens, 1),
+        ("prefix_hit", question.prefix_hit, 0),
+        ("spread", question.spread, 0),
+    ):
+        if number < least:
+            raise InvalidInput(name, f"{number} is too small", f"Write at least {least}")
