@@ -61,15 +61,17 @@ def replica_capacity(request: CapacityRequest) -> ReplicaCapacity | Infeasible:
     if isinstance(tokens, Infeasible):
         raise Bug("a replica that fits has no KV cache")
     measured = interpolated_rate(request.points, request.shape, request.targets)
-    rate = measured
-    if rate is None:
-        modelled = _largest_rate(replica, request.targets)
-        if isinstance(modelled, Infeasible):
-            return modelled
-        rate = modelled
+    found = measured if measured is not None else _largest_rate(replica, request.targets)
+    if isinstance(found, Infeasible):
+        return found
+    rate, at_max = (
+        found
+        if isinstance(found, tuple)
+        else (found, _prediction(replica, found, request.targets.percentile))
+    )
     return ReplicaCapacity(
         max_rps=rate,
-        at_max=_prediction(replica, rate, request.targets.percentile),
+        at_max=at_max,
         provenance=provenance_of(request, measured),
         uncertainty=_uncertainty(request, measured),
         kv_tokens=tokens,
@@ -143,21 +145,39 @@ def _time_scale(request: CapacityRequest) -> float:
     return math.exp(float(np.median(factors)))
 
 
-def _largest_rate(replica: Replica, targets: LatencyTargets) -> float | Infeasible:
-    """Rate just below the first load at which a target is missed, by two grids of loads."""
-    most = replica.most_arrivals
+def _largest_rate(
+    replica: Replica, targets: LatencyTargets
+) -> float | tuple[float, LatencyPrediction] | Infeasible:
+    """Rate just below the first load at which a target is missed, by two grids of loads.
+
+    Targets that a growing queue cannot break do not let it grow: then the safe load is the limit.
+    """
+    safe = SAFE_LOAD * saturation_rate(replica)
     if not targets.any:
-        return SAFE_LOAD * saturation_rate(replica)
-    coarse = most * np.geomspace(LIGHTEST, 1.0, _GRID)
-    state, waits = _evaluate(replica, coarse, targets.percentile)
+        return safe
+    unbounded = targets.ttft_s is None and targets.e2e_s is None
+    most = replica.most_arrivals
+    loads = most * np.geomspace(LIGHTEST, 1.0, _GRID)
+    state, waits = _evaluate(replica, loads, targets.percentile)
     first_bad = _first_bad(waits, targets)
     if first_bad == 0:
         return _miss(waits, targets)
-    if first_bad == len(coarse):
-        return float(state.rate[-1])
-    fine = np.linspace(coarse[first_bad - 1], coarse[first_bad], _GRID)
-    state, waits = _evaluate(replica, fine, targets.percentile)
-    return float(state.rate[max(_first_bad(waits, targets) - 1, 0)])
+    if first_bad < _GRID:
+        loads = np.linspace(loads[first_bad - 1], loads[first_bad], _GRID)
+        state, waits = _evaluate(replica, loads, targets.percentile)
+        first_bad = _first_bad(waits, targets)
+    last = max(first_bad - 1, 0)
+    rate = float(state.rate[last])
+    if unbounded and rate > safe:
+        return safe
+    held = min(float(waits.in_flight[last]), replica.slots)
+    return rate, LatencyPrediction(
+        ttft_s=float(waits.ttft_s[last]),
+        itl_s=float(waits.itl_s[last]),
+        e2e_s=float(waits.e2e_s[last]),
+        kv_utilization=min(held / replica.kv_slots, 1.0),
+        concurrency=held,
+    )
 
 
 def _first_bad(waits: Latencies, targets: LatencyTargets) -> int:

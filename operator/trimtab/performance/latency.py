@@ -47,10 +47,9 @@ def latencies(replica: Replica, state: Equilibrium, percentile: float) -> Latenc
     engine_s = replica.step.request_s + replica.step.first_token_steps * state.step_s
     ttft_mean = 0.5 * rest_s + wait_s + own_mean + engine_s
     ttft = _ttft_quantile(own_s, rest_s, wait_s, chance, percentile) + engine_s
-    answers = replica.lengths.answers
     steps = replica.lengths.answer - 1.0
     e2e_mean = ttft_mean + steps * state.step_s
-    longer = float(np.quantile(answers, percentile)) - replica.lengths.answer
+    longer = _quantile(replica.lengths.answers, percentile) - replica.lengths.answer
     spread = np.hypot(np.maximum(ttft - ttft_mean, 0.0), longer * state.step_s)
     return Latencies(
         ttft_mean_s=ttft_mean,
@@ -105,15 +104,19 @@ def _wait(replica: Replica, state: Equilibrium, own_s: Array) -> tuple[Array, Ar
     )
     occupancy = lengths.prompt / state.chunk * full_s
     busy = np.minimum(state.rate * occupancy, 0.999)
-    variation = float(lengths.prompts.var()) / lengths.prompt**2
-    budget_s = (1.0 + variation) / 2.0 * busy / (1.0 - busy) * occupancy
+    budget_s = (1.0 + lengths.prompt_variation) / 2.0 * busy / (1.0 - busy) * occupancy
 
     held = np.minimum((state.batch + state.rate * own_s) / replica.slots, 0.999)
     spare = (1.0 - held) * np.sqrt(replica.slots)
     crowded = 1.0 / (1.0 + spare * _normal_cdf(spare) / _normal_density(spare))
     residence = own_s + replica.decode_steps * state.step_s
-    variation = float(lengths.answers.var()) / lengths.answer**2
-    place_s = crowded * (1.0 + variation) / 2.0 * residence / (replica.slots * (1.0 - held))
+    place_s = (
+        crowded
+        * (1.0 + lengths.answer_variation)
+        / 2.0
+        * residence
+        / (replica.slots * (1.0 - held))
+    )
     return 1.0 - (1.0 - busy) * (1.0 - crowded), budget_s + place_s
 
 
@@ -181,6 +184,12 @@ def _request_gap_quantile(replica: Replica, state: Equilibrium, percentile: floa
     spread = np.sqrt(lumps / max(replica.lengths.answer, 1.0) + 0.5 * crowded_s * crowded_s)
     quantile: Array = state.step_s + max(_NORMAL.inv_cdf(percentile), 0.0) * spread
     return quantile
+
+
+def _quantile(values: Array, share: float) -> float:
+    """Quantile of equally likely ascending values, linear between their middles."""
+    middles = (np.arange(len(values)) + 0.5) / len(values)
+    return float(np.interp(share, middles, values))
 
 
 def _row_quantile(values: Array, share: Array) -> Array:

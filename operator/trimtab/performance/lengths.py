@@ -19,33 +19,38 @@ class Lengths:
 
     prompts: Array
     """Prompt tokens that must be computed: those in the prefix cache are not. Ascending."""
-    cached: float
-    """Mean prompt tokens found in the prefix cache."""
     answers: Array
     """Answer tokens, ascending."""
-
-    @property
-    def prompt(self) -> float:
-        """Mean computed prompt tokens."""
-        return float(self.prompts.mean())
-
-    @property
-    def answer(self) -> float:
-        """Mean answer tokens."""
-        return float(self.answers.mean())
+    cached: float
+    """Mean prompt tokens found in the prefix cache."""
+    prompt: float
+    """Mean computed prompt tokens."""
+    answer: float
+    """Mean answer tokens."""
+    prompt_square: float
+    """Mean square of computed prompt tokens."""
+    answer_square: float
+    """Mean square of answer tokens."""
 
     @property
     def resident(self) -> float:
         """Mean tokens that a decoding request holds: E[O (I + O/2)] / E[O], as long ones stay."""
-        answers = self.answers
-        grown = float((answers * answers).mean()) / (2.0 * self.answer)
-        return self.prompt + self.cached + grown
+        return self.prompt + self.cached + self.answer_square / (2.0 * self.answer)
 
     @property
     def prompt_context(self) -> float:
         """Mean tokens that a computed prompt token attends to."""
-        squares = float((self.prompts * self.prompts).mean())
-        return self.cached + squares / (2.0 * self.prompt)
+        return self.cached + self.prompt_square / (2.0 * self.prompt)
+
+    @property
+    def prompt_variation(self) -> float:
+        """Squared deviation of computed prompts over their mean."""
+        return max(self.prompt_square / self.prompt**2 - 1.0, 0.0)
+
+    @property
+    def answer_variation(self) -> float:
+        """Squared deviation of answers over their mean."""
+        return max(self.answer_square / self.answer**2 - 1.0, 0.0)
 
 
 @lru_cache(maxsize=8192)
@@ -58,10 +63,16 @@ def lengths_of(shape: TokenShape, max_model_len: int) -> Lengths:
     prompts = _lognormal(shape.input_tokens, shape.input_cv, max_model_len - 1)
     answers = _lognormal(shape.output_tokens, shape.output_cv, max_model_len)
     hit = min(max(shape.prefix_hit, 0.0), 0.99)
+    computed = np.maximum(prompts * (1.0 - hit), 1.0)
+    answers = np.maximum(answers, 1.0)
     return Lengths(
-        prompts=np.maximum(prompts * (1.0 - hit), 1.0),
+        prompts=computed,
+        answers=answers,
         cached=float(prompts.mean()) * hit,
-        answers=np.maximum(answers, 1.0),
+        prompt=float(computed.mean()),
+        answer=float(answers.mean()),
+        prompt_square=float((computed * computed).mean()),
+        answer_square=float((answers * answers).mean()),
     )
 
 

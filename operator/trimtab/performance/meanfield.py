@@ -129,10 +129,9 @@ def _lump_tokens(arrivals: Array, quiet: Array, lengths: Lengths) -> Array:
 
     Its quantiles follow Wilson and Hilferty's cube; they are scaled back to the exact mean.
     """
-    prompts = lengths.prompts
     some = -np.expm1(-arrivals)
     mean = arrivals * lengths.prompt / some
-    square = arrivals * float((prompts * prompts).mean()) + (arrivals * lengths.prompt) ** 2
+    square = arrivals * lengths.prompt_square + (arrivals * lengths.prompt) ** 2
     variance = np.maximum(square / some - mean * mean, 1e-6 * mean * mean)
     shape = (mean * mean / variance)[:, None]
     cube = 1.0 - 1.0 / (9.0 * shape) + _LUMP_Z / (3.0 * np.sqrt(shape))

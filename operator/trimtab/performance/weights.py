@@ -93,6 +93,7 @@ class StoredWeights:
         return self.attention + self.feed_forward + self.experts + self.embedding + self.head
 
 
+@lru_cache(maxsize=1024)
 def stored_weights(geometry: ModelGeometry, weight_dtype: str) -> StoredWeights:
     """Return the bytes of each part when stored as `weight_dtype` (api Quantization value)."""
     counts = parameters(geometry)
