@@ -34,7 +34,7 @@ class Answers:
         """Answer the one query of a pass that reads so, whatever namespaces it selects."""
         self.asked.append(expr)
         namespace = [NAMESPACE] if "namespace=~" in expr else []
-        wanted = queries.build(engines.get(EngineType.VLLM), CONFIG.rate_window_s, namespace)
+        wanted = queries.build(engines.get(EngineType.VLLM), CONFIG, namespace)
         name = next(name for name, known in wanted.items() if known == expr)
         answer = self.answers.get(name, [])
         if isinstance(answer, Exception):
@@ -42,14 +42,14 @@ class Answers:
         return tuple(answer)
 
 
-def by_pod(values: Mapping[str, float], **labels: str) -> list[Sample]:
+def by_pod(values: Mapping[str, float], stem: str = STEM) -> list[Sample]:
     """One sample for each pod, given by the end of its name."""
-    return [_sample(value, pod=f"{STEM}{end}", **labels) for end, value in values.items()]
+    return [_sample(value, pod=f"{stem}{end}") for end, value in values.items()]
 
 
-def by_stem(value: float, stem: str = STEM, **labels: str) -> list[Sample]:
+def by_stem(value: float, stem: str = STEM) -> list[Sample]:
     """One sample of the ReplicaSet."""
-    return [_sample(value, **{STEM_LABEL: stem}, **labels)]
+    return [_sample(value, **{STEM_LABEL: stem})]
 
 
 def by_bucket(buckets: Mapping[str, float], stem: str = STEM) -> list[Sample]:
@@ -64,8 +64,7 @@ def steady(ends: list[str], **over: Any) -> Answers:
         "running": by_pod(dict.fromkeys(ends, 4.0)),
         "waiting": by_pod(dict.fromkeys(ends, 0.0)),
         "kv_utilization": by_pod({end: 0.1 * (i + 1) for i, end in enumerate(ends)}),
-        "growth": by_stem(0.0),
-        "rejected": by_stem(0.0),
+        "arrivals": by_pod({end: 10.0 / len(ends) for end in ends}),
         "cache_found": by_stem(200.0),
         "cache_sought": by_stem(1000.0),
         "input_tokens_sum": by_stem(8000.0),

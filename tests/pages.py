@@ -2,6 +2,7 @@
 
 import gzip
 import re
+from functools import cache
 from pathlib import Path
 
 _DATA = Path(__file__).parent / "unit/observe/data"
@@ -33,21 +34,21 @@ def names(text: str) -> set[str]:
 
 
 def under_load(seconds: float) -> str:
-    """A page after so many seconds of the load between load1 and load2, going on at its pace.
+    """A page after so many seconds of the load between load1 and load2.
 
-    Counters grow as they did between the two; gauges stay as they were at load2.
+    Counters start at 0 and grow as they did between the two; gauges are those of load2.
     """
+    return "".join(f"{series}{value + slope * seconds!r}\n" for series, value, slope in _lines())
+
+
+@cache
+def _lines() -> tuple[tuple[str, float, float], ...]:
+    """Every sample with its value at the start and what it gains in a second."""
     before, after = samples(page("load1")), samples(page("load2"))
     kinds = dict(re.findall(r"^# TYPE (\S+) (\S+)$", page("load2"), re.MULTILINE))
-    lines = []
-    for line in page("load2").splitlines():
-        match = _SAMPLE.fullmatch(line)
-        if line.startswith("#") or match is None:
-            lines.append(line)
-            continue
-        series = match["series"]
-        value = after[series]
-        if kinds.get(series.partition("{")[0]) != "gauge":  # histogram parts have no type line
-            value += (value - before.get(series, 0.0)) / LOAD_GAP_S * seconds
-        lines.append(f"{series} {value!r}")
-    return "\n".join(lines) + "\n"
+    result = []
+    for series, value in after.items():
+        gauge = kinds.get(series.partition("{")[0]) == "gauge"  # parts of histograms have no type
+        slope = 0.0 if gauge else (value - before.get(series, 0.0)) / LOAD_GAP_S
+        result.append((f"{series} ", value if gauge else 0.0, slope))
+    return tuple(result)

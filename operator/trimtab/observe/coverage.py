@@ -10,7 +10,7 @@ from trimtab.observe.world import PodFacts, pod_stem
 
 STALE_AFTER_SCRAPES = 3
 REPORTS_AFTER_SCRAPES = 2
-"""Until a replica has been Ready for so many scrapes, its silence is no doubt."""
+"""Until a replica has been Ready for so many scrapes, its silence has a plain reason."""
 RATES_AFTER_SCRAPES = 3
 """A rate needs two samples, so it comes one scrape later."""
 AHEAD_S = 5.0
@@ -26,30 +26,27 @@ class Clock:
     now: float
     scrape_s: float
 
-    def age(self, timestamp: float) -> float:
-        """Return the age of a sample."""
-        return self.now - timestamp
-
-    def ready_for(self, pod: PodFacts, scrapes: int) -> bool:
-        """Return whether `pod` has been Ready for so many scrapes."""
-        return pod.ready_since is not None and self.now - pod.ready_since >= scrapes * self.scrape_s
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Coverage:
-    """Which replicas report. One page of a replica has all metrics, so this is said once."""
+    """Which replicas report. One page of a replica has all metrics, so this is said once.
 
+    Every Ready replica counts, also one that was not scraped yet: it has traffic that nobody has
+    seen, so the rest is a lower bound.
+    """
+
+    due: frozenset[Place]
+    """Ready replicas."""
     reporting: tuple[Place, ...]
-    expected: int
-    """Replicas that should report, and those that do without having to."""
+    """Replicas with a recent sample; an overloaded one may fail its probe and still report."""
     age_s: float
     """Age of the oldest of their newest samples."""
-    silence: Signal | None
-    """Why nothing can be said, where none reports."""
     stale: Mapping[Place, float]
     """Replicas with old samples, and their ages."""
-    rated: tuple[Place, ...]
-    """Replicas that should have a rate."""
+    silence: Signal | None
+    """Why nothing can be said, where none reports."""
+    young: str | None
+    """Why there may be no rate yet, where no replica is old enough for one."""
 
     @classmethod
     def of(
@@ -63,33 +60,38 @@ class Coverage:
             clock: The time.
             metric: Whose timestamps these are, for the reason.
         """
-        ages = {at: clock.age(seen[at]) for pod in pods if (at := _place(pod)) in seen}
+        ages = {at: clock.now - seen[at] for pod in pods if (at := _place(pod)) in seen}
         limit = STALE_AFTER_SCRAPES * clock.scrape_s
         reporting = tuple(at for at, age in ages.items() if -AHEAD_S <= age <= limit)
-        due = {_place(pod) for pod in pods if clock.ready_for(pod, REPORTS_AFTER_SCRAPES)}
+        since = [pod.ready_since for pod in pods if pod.ready_since is not None]
+        scrapes = (clock.now - min(since, default=clock.now)) / clock.scrape_s
+        silence = None
+        if not reporting:
+            silence = _silence(list(ages.values()), len(since), scrapes, metric)
         return cls(
+            due=frozenset(_place(pod) for pod in pods if pod.ready_since is not None),
             reporting=reporting,
-            expected=len(due | set(reporting)),
             age_s=max((max(0.0, ages[at]) for at in reporting), default=0.0),
-            silence=None if reporting else _silence(pods, list(ages.values()), len(due), metric),
             stale={at: age for at, age in ages.items() if age > limit},
-            rated=tuple(_place(pod) for pod in pods if clock.ready_for(pod, RATES_AFTER_SCRAPES)),
+            silence=silence,
+            young=_young(RATES_AFTER_SCRAPES) if scrapes < RATES_AFTER_SCRAPES else None,
         )
 
-    def qualified(self, value: float, reporting: int) -> Signal:
-        """Return `value` as a signal to which so many replicas contributed."""
-        if reporting < self.expected:
-            return Partial(value=value, reporting=reporting, expected=self.expected)
+    def qualified(self, value: float, contributing: Iterable[Place]) -> Signal:
+        """Return `value` as a signal to which these replicas contributed."""
+        having = set(contributing) & set(self.reporting)
+        expected = self.due | set(self.reporting)
+        if having != expected:
+            return Partial(value=value, reporting=len(having), expected=len(expected))
         return Fresh(value=value, age_s=self.age_s)
 
-    def qualified_rate(self, value: float, stems: Iterable[str]) -> Signal:
+    def qualified_by_stem(self, value: float, stems: Iterable[str]) -> Signal:
         """Return a rate over `stems` as a signal; a replica without a rate does not report."""
         have = set(stems)
-        silent = {at for at in self.rated if pod_stem(at[1]) not in have}
-        return self.qualified(value, sum(1 for at in self.reporting if at not in silent))
+        return self.qualified(value, (at for at in self.reporting if pod_stem(at[1]) in have))
 
 
-def _silence(pods: Sequence[PodFacts], ages: list[float], due: int, metric: str) -> Signal:
+def _silence(ages: list[float], due: int, scrapes: float, metric: str) -> Signal:
     unusable = [age for age in ages if not math.isfinite(age) or age < -AHEAD_S]
     if unusable:
         return Invalid(
@@ -98,16 +100,18 @@ def _silence(pods: Sequence[PodFacts], ages: list[float], due: int, metric: str)
         )
     if ages:
         return Missing(why=f"the newest sample of {metric} is {min(ages):.0f} s old")
-    if due:
-        return Missing(
-            why=f"Prometheus has no {metric} with the namespace and pod labels of "
-            f"{due} ready replicas: is there a PodMonitor?"
-        )
-    if any(pod.ready_since is not None for pod in pods):
-        return Missing(
-            why=f"the replicas became ready less than {REPORTS_AFTER_SCRAPES} scrapes ago"
-        )
-    return Missing(why=NO_REPLICA)
+    if not due:
+        return Missing(why=NO_REPLICA)
+    if scrapes < REPORTS_AFTER_SCRAPES:
+        return Missing(why=_young(REPORTS_AFTER_SCRAPES))
+    return Missing(
+        why=f"Prometheus has no {metric} with the namespace and pod labels of "
+        f"{due} ready replicas: is there a PodMonitor?"
+    )
+
+
+def _young(scrapes: int) -> str:
+    return f"the replicas became ready less than {scrapes} scrapes ago"
 
 
 def _place(pod: PodFacts) -> Place:

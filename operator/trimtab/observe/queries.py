@@ -9,6 +9,7 @@ counts for the part of the window in which it served.
 
 from collections.abc import Callable, Iterable, Mapping
 
+from trimtab.config import OperatorConfig
 from trimtab.observe.engines import Engine, Gauge
 from trimtab.observe.promql import series
 
@@ -20,21 +21,23 @@ must pass proxies, which take 8 KiB."""
 _STEM_PATTERN = "(.*)....."  # see world.pod_stem
 
 
-def build(engine: Engine, window_s: float, namespaces: Iterable[str]) -> Mapping[str, str]:
+def build(engine: Engine, config: OperatorConfig, namespaces: Iterable[str]) -> Mapping[str, str]:
     """Return the queries of one pass by name.
 
     Args:
         engine: The metric names.
-        window_s: Window of rates, in seconds.
+        config: Window of rates and scrape interval.
         namespaces: Where replicas are; only their series are asked for.
     """
-    return _Builder(engine, window_s, tuple(namespaces)).queries()
+    return _Builder(engine, config, tuple(namespaces)).queries()
 
 
 class _Builder:
-    def __init__(self, engine: Engine, window_s: float, namespaces: tuple[str, ...]) -> None:
+    def __init__(self, engine: Engine, config: OperatorConfig, namespaces: tuple[str, ...]) -> None:
         self._engine = engine
-        self._range = f"[{round(window_s * 1000)}ms]"
+        self._window_s = config.rate_window_s
+        self._scrape_s = config.scrape_interval_s
+        self._range = f"[{_ms(self._window_s)}]"
         few = sum(len(namespace) + 1 for namespace in namespaces) <= MAX_NAMESPACE_CHARS
         self._namespaces = namespaces if few else ()
         self._split = ", ".join(engine.labels)
@@ -46,8 +49,7 @@ class _Builder:
             "running": self._gauge(engine.running),
             "waiting": self._gauge(engine.waiting),
             "kv_utilization": self._gauge(engine.kv_utilization),
-            "growth": self._by_stem(self._growth()),
-            "rejected": self._by_stem(self._rate(engine.rejected)),
+            "arrivals": f"max by (namespace, pod) ({self._arrivals()})",
             "cache_found": self._by_stem(self._cache(lambda pair: (pair.found, pair.sought))),
             "cache_sought": self._by_stem(self._cache(lambda pair: (pair.sought, pair.found))),
             "input_tokens_sum": self._by_stem(self._rate(engine.input_tokens, "_sum")),
@@ -65,7 +67,7 @@ class _Builder:
     def _gauge(self, gauge: Gauge) -> str:
         if gauge.over_ranks == "max":
             return f"max by (namespace, pod) ({self._any(gauge.names)})"
-        return f"max by (namespace, pod) (sum without ({self._split}) ({self._any(gauge.names)}))"
+        return f"max by (namespace, pod) ({self._whole(self._any(gauge.names))})"
 
     def _over(self, function: str, name: str) -> str:
         return f"{function}({series(name, self._namespaces)}{self._range})"
@@ -73,15 +75,31 @@ class _Builder:
     def _rate(self, names: Iterable[str], suffix: str = "") -> str:
         return " or ".join(self._over("rate", name + suffix) for name in names)
 
-    def _growth(self) -> str:
-        """Return by how much each queue grew over the window; 0 where the engine restarted.
+    def _arrivals(self) -> str:
+        """Return first tokens, growth of the queue and rejections, per second.
 
-        A restart empties the queue, and those requests did not leave it served.
+        Completions lag by a whole answer, and in a growing queue never catch up. A request that
+        arrived is in the queue, or has its first token, or was refused. A restart empties the
+        queue, and those requests did not leave it served: then its growth is 0.
+
+        rate() and delta() divide by the whole window also where a series is younger, and take it
+        to reach half a scrape before its first sample (Prometheus, extrapolatedRate). Without a
+        correction a new replica would seem idle for a window.
         """
-        growth = " or ".join(self._over("delta", name) for name in self._engine.waiting.names)
+        served = self._whole(self._rate(self._engine.ttft, "_count"))
         resets = " or ".join(self._over("resets", f"{name}_count") for name in self._engine.ttft)
+        queue = " or ".join(self._over("delta", name) for name in self._engine.waiting.names)
         restarted = f"(({resets}) > 0)"
-        return f"((({growth}) unless {restarted}) or 0 * {restarted})"
+        growth = self._whole(f"(({queue}) unless {restarted}) or 0 * {restarted}")
+        refused = self._whole(self._rate(self._engine.rejected))
+        window = f"{self._window_s:g}"
+        steps = f"[{_ms(self._window_s)}:{_ms(self._scrape_s / 2)}]"
+        first = f"min_over_time(timestamp({self._any(self._engine.running.names)}){steps})"
+        first = f"min without ({self._split}) ({first})"
+        covered = f"clamp_max(time() - {first} + {self._scrape_s / 2:g}, {window})"
+        # Not every version counts rejections.
+        total = f"{served} + {growth} / {window} + ({refused} or 0 * {served})"
+        return f"({total}) * {window} / {covered}"
 
     def _cache(self, order: Callable[..., tuple[str, str]]) -> str:
         pairs = (order(pair) for pair in self._engine.prefix_cache)
@@ -90,10 +108,18 @@ class _Builder:
             for wanted, other in pairs
         )
 
+    def _whole(self, expr: str) -> str:
+        """Return `expr` added up over what splits one replica's series."""
+        return f"sum without ({self._split}) ({expr})"
+
     def _by_stem(self, expr: str, *more: str) -> str:
         kept = "".join(f", {label}" for label in more)
-        by_pod = f"max by (namespace, pod{kept}) (sum without ({self._split}) ({expr}))"
+        by_pod = f"max by (namespace, pod{kept}) ({self._whole(expr)})"
         return (
             f"sum by (namespace, {STEM_LABEL}{kept}) (label_replace("
             f'{by_pod}, "{STEM_LABEL}", "$1", "pod", "{_STEM_PATTERN}"))'
         )
+
+
+def _ms(seconds: float) -> str:
+    return f"{round(seconds * 1000)}ms"

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from trimtab.errors import Unavailable
 from trimtab.observe.prometheus import MetricsSource, Refused, Sample
 from trimtab.observe.queries import STEM_LABEL
+from trimtab.observe.world import pod_stem
 
 Place = tuple[str, str]
 """Namespace, and a pod's name or stem."""
@@ -23,6 +24,8 @@ class Readings:
 
     values: Mapping[str, Mapping[Place, float]]
     """By query, then by pod (gauges, `seen`) or by stem (rates)."""
+    arrivals: Mapping[Place, Mapping[Place, float]]
+    """By stem, then by pod."""
     buckets: Mapping[str, Mapping[Place, Mapping[float, float]]]
     """By query, then by stem: rate by upper bound."""
     refused: Mapping[str, str] = field(default_factory=dict)
@@ -39,6 +42,7 @@ def take(metrics: MetricsSource, queries: Mapping[str, str], budget_s: float) ->
     """
     started = time.monotonic()
     values: dict[str, Mapping[Place, float]] = {}
+    arrivals: Mapping[Place, Mapping[Place, float]] = {}
     buckets: dict[str, Mapping[Place, Mapping[float, float]]] = {}
     refused = {}
     for name, expr in queries.items():
@@ -49,16 +53,25 @@ def take(metrics: MetricsSource, queries: Mapping[str, str], budget_s: float) ->
         except Refused as error:
             refused[name] = str(error)
             continue
-        if name in _BY_BUCKET:
+        if name == "arrivals":
+            arrivals = _by_stem_and_pod(samples)
+        elif name in _BY_BUCKET:
             buckets[name] = _by_bucket(samples)
         else:
             values[name] = _by_place(samples, "pod" if name in _BY_POD else STEM_LABEL)
-    return Readings(values=values, buckets=buckets, refused=refused)
+    return Readings(values=values, arrivals=arrivals, buckets=buckets, refused=refused)
 
 
 def _by_place(samples: tuple[Sample, ...], label: str) -> dict[Place, float]:
     place = _placed(label)
     return {at: sample.value for sample in samples if (at := place(sample)) is not None}
+
+
+def _by_stem_and_pod(samples: tuple[Sample, ...]) -> dict[Place, dict[Place, float]]:
+    result: dict[Place, dict[Place, float]] = defaultdict(dict)
+    for (namespace, pod), value in _by_place(samples, "pod").items():
+        result[namespace, pod_stem(pod)][namespace, pod] = value
+    return dict(result)
 
 
 def _by_bucket(samples: tuple[Sample, ...]) -> dict[Place, dict[float, float]]:

@@ -2,13 +2,11 @@
 
 | seen | signal |
 |---|---|
-| all replicas that should report do, within three scrapes | Fresh |
+| all Ready replicas report, within three scrapes | Fresh |
 | some of them | Partial: a lower bound |
 | the newest sample is older than three scrapes | Stale |
 | a sample from the future, not finite, negative or out of range; a query refused | Invalid |
 | no series, no replica, no request in the window | Missing, and why |
-
-Who should report, and from when on: see `coverage`.
 """
 
 import math
@@ -22,7 +20,7 @@ from trimtab.models.load import LatencyTargets, ObservedLoad
 from trimtab.models.signals import Fresh, Invalid, Missing, Partial, Signal, Stale
 from trimtab.models.snapshot import Key
 from trimtab.observe import engines, histogram, queries
-from trimtab.observe.coverage import NO_REPLICA, RATES_AFTER_SCRAPES, Clock, Coverage
+from trimtab.observe.coverage import NO_REPLICA, Clock, Coverage
 from trimtab.observe.prometheus import MetricsSource
 from trimtab.observe.readings import Readings, take
 from trimtab.observe.world import PodFacts, pod_stem
@@ -68,7 +66,7 @@ def read(
     if not namespaces:
         return {each.key: _nothing(NO_REPLICA) for each in subjects}
     engine = engines.get(EngineType.VLLM)
-    wanted = queries.build(engine, config.rate_window_s, sorted(namespaces))
+    wanted = queries.build(engine, config, sorted(namespaces))
     try:
         readings = take(metrics, wanted, 2 * config.prometheus_timeout_s)
     except Unavailable as error:
@@ -100,7 +98,6 @@ class _Reader:
         self._subject = subject
         self._readings = readings
         self._engine = engine
-        self._window_s = config.rate_window_s
         self._coverage = Coverage.of(
             [pod for pod in subject.pods if not pod.terminating and not pod.finished],
             readings.values.get("seen", {}),
@@ -135,13 +132,13 @@ class _Reader:
             if not old or _unusable(old, most):
                 return coverage.silence
             return Stale(value=float(combine(old)), age_s=min(coverage.stale.values()))
-        found = [values[place] for place in coverage.reporting if place in values]
+        found = {place: values[place] for place in coverage.reporting if place in values}
         if not found:
             return Missing(why=f"no replica exports {' or '.join(gauge.names)}")
-        unusable = _unusable(found, most)
+        unusable = _unusable(found.values(), most)
         if unusable:
             return Invalid(why=f"{gauge.names[0]} is {unusable}")
-        return coverage.qualified(float(combine(found)), len(found))
+        return coverage.qualified(float(combine(found.values())), found)
 
     def _stems(self) -> frozenset[str]:
         return self._subject.stems | {pod_stem(pod.name) for pod in self._subject.pods}
@@ -156,41 +153,34 @@ class _Reader:
             if (namespace, stem) in values
         }
 
-    def _gap(self, asked: Iterable[str], metric: str, stems: Collection[str]) -> Signal | None:
-        """Return why a rate over `stems` says nothing, or None."""
+    def _gap(self, asked: Iterable[str], metric: str, found: Collection[object]) -> Signal | None:
+        """Return why a rate says nothing, of which this was found, or None."""
         for query in ("seen", *asked):
             if query in self._readings.refused:
                 return Invalid(why=self._readings.refused[query])
         if self._coverage.silence is not None:
             return self._coverage.silence
-        if stems:
+        if found:
             return None
-        if self._coverage.rated:
-            return Missing(why=f"no replica exports {metric}")
-        return Missing(why=f"the replicas became ready less than {RATES_AFTER_SCRAPES} scrapes ago")
+        return Missing(why=self._coverage.young or f"no replica exports {metric}")
 
     def _arrivals(self) -> Signal:
-        """Return first tokens, growth of the queues and rejections, per second.
-
-        Completions lag by a whole answer, and in a growing queue never catch up. A request that
-        arrived is in the queue, or has its first token, or was refused.
-        """
-        served = {
-            stem: buckets.get(math.inf, math.nan) for stem, buckets in self._buckets("ttft").items()
+        """Return the arrivals at the replicas, and at pods that are gone from the same stems."""
+        namespace = self._subject.key.namespace
+        found = {
+            place: rate
+            for stem in sorted(self._stems())
+            for place, rate in self._readings.arrivals.get((namespace, stem), {}).items()
         }
-        growth = self._rates("growth")
-        gap = self._gap(("ttft", "growth"), f"{self._engine.ttft[0]}_count", served)
+        needed = f"{self._engine.ttft[0]}_count and {self._engine.waiting.names[0]}"
+        gap = self._gap(("arrivals",), needed, found)
         if gap is not None:
             return gap
-        if not growth.keys() >= served.keys():
-            return Missing(why=f"no replica exports {self._engine.waiting.names[0]} over time")
-        rejected = self._rates("rejected")  # not every version counts them
-        rates = [*served.values(), *rejected.values()]
-        unusable = _unusable(rates, MAX_REQUESTS)
-        grown = sum(growth[stem] for stem in served) / self._window_s
-        if unusable or not abs(grown) <= MAX_REQUESTS:
-            return Invalid(why=f"the arrival rate is {unusable or grown}")
-        return self._coverage.qualified_rate(max(0.0, sum(rates) + grown), served)
+        arrivals = sum(found.values())
+        if not abs(arrivals) <= MAX_REQUESTS:
+            return Invalid(why=f"the arrival rate is {arrivals:g} requests/s")
+        # A queue may shrink a little faster than it is seen to be served.
+        return self._coverage.qualified(max(0.0, arrivals), found)
 
     def _mean(self, query: str, names: tuple[str, ...]) -> Signal:
         total, count = self._rates(f"{query}_sum"), self._rates(f"{query}_count")
@@ -220,7 +210,7 @@ class _Reader:
             return Missing(why=NO_REQUEST)
         if over / under > most * (1 + 1e-6):
             return Invalid(why=f"{over / under:g} is more than {most:g}")
-        return self._coverage.qualified_rate(min(most, over / under), stems)
+        return self._coverage.qualified_by_stem(min(most, over / under), stems)
 
     def _buckets(self, query: str) -> Mapping[str, Mapping[float, float]]:
         found = self._readings.buckets.get(query, {})
@@ -250,7 +240,7 @@ class _Reader:
         return (
             Missing(why=NO_REQUEST)
             if value is None
-            else self._coverage.qualified_rate(value, self._buckets(query))
+            else self._coverage.qualified_by_stem(value, self._buckets(query))
         )
 
     def _attainment(self) -> Signal:
@@ -274,7 +264,7 @@ class _Reader:
                     why=f"the target of {target:g} s is below the first bucket of {names[0]}, "
                     f"which is {bound:g} s"
                 )
-            signal = self._coverage.qualified_rate(share, self._buckets(query))
+            signal = self._coverage.qualified_by_stem(share, self._buckets(query))
             if least is None or _value(signal) < _value(least):
                 least = signal
         return least or Missing(why="the policy has no latency target")

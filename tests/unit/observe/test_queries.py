@@ -1,37 +1,39 @@
 """The queries of a pass: few, constant in number, and whole whatever the names are."""
 
-import re
 from urllib.parse import quote
 
 import pytest
 
 from trimtab.api.engine import EngineType
+from trimtab.config import OperatorConfig
 from trimtab.observe import engines, queries
 from trimtab.observe.promql import one_of, series, string
 
+CONFIG = OperatorConfig(rate_window_s=60.0)
 ENGINE = engines.get(EngineType.VLLM)
 
 
 def test_at_most_fifteen_queries_of_bounded_length_whatever_the_fleet() -> None:
-    few = queries.build(ENGINE, 60.0, ["a"])
-    many = queries.build(ENGINE, 60.0, [f"namespace-{i}" for i in range(10_000)])
+    few = queries.build(ENGINE, CONFIG, ["a"])
+    many = queries.build(ENGINE, CONFIG, [f"namespace-{i}" for i in range(10_000)])
     assert few.keys() == many.keys()
     assert len(few) <= 15
-    most = queries.build(ENGINE, 60.0, ["n" * 63] * (queries.MAX_NAMESPACE_CHARS // 64))
+    most = queries.build(ENGINE, CONFIG, ["n" * 63] * (queries.MAX_NAMESPACE_CHARS // 64))
     assert all("namespace=~" in expr for expr in most.values())
     lengths = [len(quote(expr)) for expr in (*few.values(), *many.values(), *most.values())]
     assert max(lengths) < 8000
 
 
 def test_every_query_makes_one_value_per_pod_before_anything_is_added_up() -> None:
-    for name, expr in queries.build(ENGINE, 60.0, ["a"]).items():
-        assert "max by (namespace, pod" in expr, name
-        if "rate(" in expr or "delta(" in expr:
-            assert expr.startswith("sum by (namespace, trimtab_stem"), name
+    for name, expr in queries.build(ENGINE, CONFIG, ["a"]).items():
+        if expr.startswith("sum by (namespace, trimtab_stem"):
+            assert "(label_replace(max by (namespace, pod" in expr, name
+        else:
+            assert expr.startswith("max by (namespace, pod) ("), name
 
 
 def test_older_names_are_asked_for_after_newer_ones() -> None:
-    expr = queries.build(ENGINE, 60.0, [])["itl"]
+    expr = queries.build(ENGINE, CONFIG, [])["itl"]
     newer, older = (f"rate({name}_bucket[60000ms])" for name in ENGINE.itl)
     assert f"{newer} or {older}" in expr
 
@@ -67,5 +69,7 @@ def test_namespaces_are_filtered() -> None:
 
 
 def test_windows_are_exact() -> None:
-    assert "[22500ms]" in queries.build(ENGINE, 22.5, [])["ttft"]
-    assert not re.search(r"\[\d+\.\d", queries.build(ENGINE, 22.5, [])["ttft"])
+    odd = OperatorConfig(rate_window_s=22.5, scrape_interval_s=7.5)
+    exprs = queries.build(ENGINE, odd, [])
+    assert "[22500ms]" in exprs["ttft"]
+    assert "[22500ms:3750ms]" in exprs["arrivals"]

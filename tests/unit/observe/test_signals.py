@@ -21,6 +21,7 @@ from trimtab.observe.world import PodFacts
 KEY = Key(namespace=NAMESPACE, name="chat")
 ENDS = ["aaaaa", "bbbbb", "ccccc"]
 GAUGES = ("running", "waiting", "kv_utilization")
+BY_POD = ("seen", "arrivals", *GAUGES)
 SIGNALS = tuple(
     each.name for each in fields(ObservedLoad) if each.name not in ("source_error", "configured")
 )
@@ -72,29 +73,22 @@ def test_steady_traffic() -> None:
     assert (found.source_error, found.configured) == (None, True)
 
 
-def test_a_growing_queue_is_demand_that_has_not_been_served() -> None:
-    """The real pages: 14 s of load gave 88 first tokens while the queue went from 34 to 30."""
-    source = steady(
-        ENDS,
-        ttft=by_bucket({"2.5": 0.0, "+Inf": 88 / 14}),
-        growth=by_stem(-4 * 60 / 14),  # delta() over the window of 60 s, as Prometheus extrapolates
-    )
-    assert value(load(source).arrival_rps) == pytest.approx(6.0)  # what the load generator sent
-
-
-def test_rejections_are_demand_and_a_version_that_does_not_count_them_has_none() -> None:
-    assert value(load(steady(ENDS, rejected=by_stem(3.0))).arrival_rps) == 13.0
-    assert value(load(steady(ENDS, rejected=[])).arrival_rps) == 10.0
-
-
 def test_arrivals_are_never_negative() -> None:
-    assert value(load(steady(ENDS, growth=by_stem(-6000.0))).arrival_rps) == 0.0
+    assert (
+        value(
+            load(
+                steady(ENDS, arrivals=by_pod({"aaaaa": -0.5, "bbbbb": 0.0, "ccccc": 0.0}))
+            ).arrival_rps
+        )
+        == 0.0
+    )
 
 
 def test_without_traffic_rates_are_zero_and_latencies_unknown() -> None:
     silent = {"0.1": 0.0, "+Inf": 0.0}
     source = steady(
         ENDS,
+        arrivals=by_pod(dict.fromkeys(ENDS, 0.0)),
         ttft=by_bucket(silent),
         itl=by_bucket(silent),
         e2e=by_bucket(silent),
@@ -151,10 +145,18 @@ def test_an_overloaded_replica_that_fails_its_probe_still_reports_its_queue() ->
     assert value(load(source, replicas=pods(["aaaaa"], ready_s=None)).waiting) == 90.0
 
 
-def test_a_replica_that_became_ready_just_now_is_no_doubt() -> None:
-    replicas = (*pods(["aaaaa", "bbbbb"]), *pods(["ccccc"], ready_s=20))
+def test_a_ready_replica_that_was_not_scraped_yet_has_traffic_that_nobody_saw() -> None:
+    replicas = (*pods(["aaaaa", "bbbbb"]), *pods(["ccccc"], ready_s=2))
     found = load(steady(["aaaaa", "bbbbb"]), replicas=replicas)
-    assert all(isinstance(each, Fresh) for each in all_signals(found).values())
+    assert found.running == Partial(value=8.0, reporting=2, expected=3)
+    assert found.arrival_rps == Partial(value=10.0, reporting=2, expected=3)
+
+
+def test_a_replica_scraped_once_has_gauges_and_no_rate() -> None:
+    replicas = (*pods(["aaaaa", "bbbbb"]), *pods(["ccccc"], ready_s=2))
+    found = load(steady(ENDS, arrivals=by_pod({"aaaaa": 5.0, "bbbbb": 5.0})), replicas=replicas)
+    assert value(found.running) == 12.0
+    assert found.arrival_rps == Partial(value=10.0, reporting=2, expected=3)
 
 
 def test_only_young_replicas_are_not_yet_rather_than_lost() -> None:
@@ -163,7 +165,7 @@ def test_only_young_replicas_are_not_yet_rather_than_lost() -> None:
 
 
 def test_the_first_scrape_gives_gauges_and_no_rate_yet() -> None:
-    source = steady(ENDS, ttft=[], growth=[], input_tokens_sum=[], input_tokens_count=[])
+    source = steady(ENDS, arrivals=[], ttft=[], input_tokens_sum=[], input_tokens_count=[])
     found = load(source, replicas=pods(ENDS, ready_s=40))
     assert value(found.running) == 12.0
     assert found.arrival_rps == Missing(why="the replicas became ready less than 3 scrapes ago")
@@ -231,9 +233,6 @@ def test_kv_utilization_in_percent_is_invalid() -> None:
 @pytest.mark.parametrize(
     ("query", "signal", "bad"),
     [
-        ("growth", "arrival_rps", math.nan),
-        ("growth", "arrival_rps", -math.inf),
-        ("rejected", "arrival_rps", -1.0),
         ("input_tokens_sum", "input_tokens", math.nan),
         ("input_tokens_sum", "input_tokens", 1e300),
         ("output_tokens_count", "output_tokens", -1.0),
@@ -246,13 +245,17 @@ def test_absurd_rates_are_invalid(query: str, signal: str, bad: float) -> None:
     assert isinstance(found, Invalid)
 
 
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf, 1e300, -1e300])
+def test_absurd_arrivals_are_invalid(bad: float) -> None:
+    found = load(steady(ENDS, arrivals=by_pod({"aaaaa": bad, "bbbbb": 1.0, "ccccc": 1.0})))
+    assert isinstance(found.arrival_rps, Invalid)
+
+
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -1.0])
 def test_absurd_buckets_are_invalid(bad: float) -> None:
     found = load(steady(ENDS, ttft=by_bucket({"0.5": bad, "+Inf": 10.0})))
     assert isinstance(found.ttft_s, Invalid)
     assert isinstance(found.slo_attainment, Invalid)
-    counted = load(steady(ENDS, ttft=by_bucket({"0.5": 1.0, "+Inf": bad})))
-    assert isinstance(counted.arrival_rps, Invalid)
 
 
 @pytest.mark.parametrize(
@@ -261,8 +264,8 @@ def test_absurd_buckets_are_invalid(bad: float) -> None:
         ("running", ["running"]),
         ("waiting", ["waiting"]),
         ("kv_utilization", ["kv_utilization"]),
-        ("growth", ["arrival_rps"]),
-        ("ttft", ["arrival_rps", "ttft_s", "slo_attainment"]),
+        ("arrivals", ["arrival_rps"]),
+        ("ttft", ["ttft_s", "slo_attainment"]),
         ("e2e", ["e2e_s"]),
         ("input_tokens_sum", ["input_tokens"]),
         ("cache_sought", ["prefix_hit"]),
@@ -301,7 +304,7 @@ def test_another_tenant_s_pod_has_no_influence() -> None:
     source = steady(ENDS)
     for name, answer in source.answers.items():
         assert isinstance(answer, list)
-        label = "pod" if name in ("seen", *GAUGES) else "trimtab_stem"
+        label = "pod" if name in BY_POD else "trimtab_stem"
         for labels in (
             {"namespace": "rogue", label: answer[0].labels[label]},
             {"namespace": NAMESPACE, label: "rogue-0"},
@@ -316,20 +319,20 @@ def test_another_tenant_s_pod_has_no_influence() -> None:
 def test_pods_that_are_gone_count_in_the_rates_of_the_window_they_served_in() -> None:
     old = f"chat-l40s-tp1-{bodies.HASH}-"
     source = steady(ENDS)
-    for name, answer in source.answers.items():
+    for name, more in (
+        ("arrivals", by_pod({"zzzzz": 10.0}, old)),
+        ("input_tokens_sum", by_stem(16000.0, old)),
+        ("input_tokens_count", by_stem(8.0, old)),
+        ("ttft", by_bucket({"0.1": 0.0, "0.5": 0.0, "1.0": 10.0, "+Inf": 10.0}, old)),
+    ):
+        answer = source.answers[name]
         assert isinstance(answer, list)
-        if name not in ("seen", *GAUGES):
-            more = (
-                by_bucket({each.labels["le"]: each.value for each in answer}, old)
-                if ("le" in answer[0].labels)
-                else by_stem(answer[0].value, old)
-            )
-            answer.extend(more)
+        answer.extend(more)
     assert value(load(source).arrival_rps) == 10.0
     found = load(source, stems=frozenset({old}))
     assert value(found.arrival_rps) == 20.0
-    assert value(found.input_tokens) == 1000.0
-    assert value(found.ttft_s) == pytest.approx(0.5)
+    assert value(found.input_tokens) == 1500.0
+    assert value(found.ttft_s) == pytest.approx(0.5 + 0.5 * 9 / 11)
 
 
 def test_terminating_replicas_need_not_report_and_their_queue_is_nobody_s() -> None:
