@@ -22,6 +22,8 @@ def problem(buckets: Buckets) -> str | None:
     """Return why `buckets` are no histogram, or None."""
     if math.inf not in buckets or len(buckets) < 2:
         return "the histogram lacks its buckets"
+    if min(buckets) < 0:
+        return "a bucket of the histogram ends below zero"
     if any(not math.isfinite(rate) or rate < 0 for rate in buckets.values()):
         return "a bucket of the histogram is no usable number"
     return None

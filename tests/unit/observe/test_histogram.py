@@ -53,7 +53,15 @@ def test_only_common_bounds_are_merged() -> None:
 
 
 @pytest.mark.parametrize(
-    "buckets", [{}, {0.1: 1.0}, {INF: 1.0}, {0.1: math.nan, INF: 1.0}, {0.1: -1.0, INF: 1.0}]
+    "buckets",
+    [
+        {},
+        {0.1: 1.0},
+        {INF: 1.0},
+        {0.1: math.nan, INF: 1.0},
+        {0.1: -1.0, INF: 1.0},
+        {-0.1: 0.0, INF: 1.0},
+    ],
 )
 def test_what_is_no_histogram(buckets: dict[float, float]) -> None:
     assert problem(buckets) is not None
