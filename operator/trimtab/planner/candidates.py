@@ -11,11 +11,11 @@ from trimtab.catalog import accelerators, geometries
 from trimtab.config import PlannerConfig
 from trimtab.models.hardware import EngineSettings, ModelGeometry, Parallelism
 from trimtab.models.load import TokenShape
-from trimtab.models.performance import Infeasible, ReplicaCapacity
+from trimtab.models.performance import Infeasible, LatencyPrediction, ReplicaCapacity
 from trimtab.models.plan import Verdict
 from trimtab.models.policy import EffectivePolicy
 from trimtab.models.snapshot import DeploymentState, Profile
-from trimtab.performance.capacity import CapacityRequest, replica_capacity
+from trimtab.performance.capacity import CapacityRequest, predict, replica_capacity
 from trimtab.performance.profiles import MeasuredPoint, ProfileKey, points_for
 from trimtab.planner.shortage import PoolState
 from trimtab.units import format_money, parse_decimal
@@ -59,6 +59,8 @@ class Choice:
     """The same with half of the headroom: what a fleet that exists may be asked before it grows."""
     price: float | None
     """$/h of one replica."""
+    wait_s: float | None
+    """Mean-load wait of a request from end to end, where latency is the objective; else None."""
 
     @property
     def key(self) -> tuple[str, Parallelism]:
@@ -221,15 +223,25 @@ def _choice(
         usable_rps=rate * max(LEAST_SHARE, 1.0 - headroom - unsure),
         tight_rps=rate * max(LEAST_SHARE, 1.0 - headroom / 2.0 - unsure),
         price=price,
+        wait_s=None if capacity is None else _wait_s(query, state, parallelism, rate),
     )
+
+
+def _wait_s(query: Query, state: PoolState, parallelism: Parallelism, rate: float) -> float | None:
+    """Return the wait at half of the largest rate: all choices are compared equally busy."""
+    request = _request(query, state, parallelism)
+    if query.policy.objective is not Objective.MINIMIZE_LATENCY or request is None:
+        return None
+    answer = predict(request, rate / 2.0)
+    return answer.e2e_s if isinstance(answer, LatencyPrediction) else None
 
 
 def _capacity(
     query: Query, state: PoolState, parallelism: Parallelism, geometry: ModelGeometry | None
 ) -> ReplicaCapacity | Infeasible | None:
     """Return what one replica does, why it cannot, or None when its figures are unknown."""
-    accelerator = state.pool.accelerator
-    if accelerator is None or geometry is None:
+    request = _request(query, state, parallelism)
+    if request is None or geometry is None:
         return None
     per_node = state.pool.devices_per_node
     if parallelism.devices > per_node or per_node % parallelism.devices:
@@ -242,28 +254,34 @@ def _capacity(
             reason=Verdict.DOES_NOT_FIT,
             message=f"{geometry.heads} attention heads do not spread over {parallelism.tensor}",
         )
-    engine = engine_settings(query.state.spec)
-    answer = replica_capacity(
-        CapacityRequest(
-            geometry=geometry,
-            accelerator=accelerator,
-            parallelism=parallelism,
-            engine=engine,
-            shape=query.shape,
-            targets=query.policy.targets,
-            points=query.speeds.points(
-                ProfileKey(
-                    model=query.state.spec.model.name,
-                    accelerator=accelerator.name,
-                    quantization=engine.weight_dtype,
-                    tensor=parallelism.tensor,
-                )
-            ),
-        )
-    )
+    answer = replica_capacity(request)
     if isinstance(answer, ReplicaCapacity) and not (0 < answer.max_rps < math.inf):
         return Infeasible(reason=Verdict.DOES_NOT_FIT, message="it serves no request at all")
     return answer
+
+
+def _request(query: Query, state: PoolState, parallelism: Parallelism) -> CapacityRequest | None:
+    accelerator = state.pool.accelerator
+    geometry = geometries.geometry_of(query.state.spec.model)
+    if accelerator is None or geometry is None:
+        return None
+    engine = engine_settings(query.state.spec)
+    return CapacityRequest(
+        geometry=geometry,
+        accelerator=accelerator,
+        parallelism=parallelism,
+        engine=engine,
+        shape=query.shape,
+        targets=query.policy.targets,
+        points=query.speeds.points(
+            ProfileKey(
+                model=query.state.spec.model.name,
+                accelerator=accelerator.name,
+                quantization=engine.weight_dtype,
+                tensor=parallelism.tensor,
+            )
+        ),
+    )
 
 
 def _limits(

@@ -3,11 +3,15 @@
 import math
 
 from trimtab.api.llmdeployment import Mode
-from trimtab.api.policy import Objective
 from trimtab.config import PlannerConfig
 from trimtab.planner.case import Case, Place
 from trimtab.planner.problem import Option, Problem
 
+LATENCY_POWER = 8.0
+"""Where latency is the objective, a choice weighs as this power of how much slower it is than the
+fastest: high enough that the faster one is taken whatever it costs, low enough to be computed."""
+SLOWEST = 4.0
+"""Choices slower than so many times the fastest weigh alike."""
 DEVICE_COST = 1e-4
 """Weight of one device, $/h: of two fleets that cost the same, the smaller one is taken."""
 
@@ -59,6 +63,7 @@ def _problem(
 ) -> Problem:
     places = option_places(case)
     dearest = max((p.price / p.parallelism.devices for p in places if p.price), default=1.0)
+    fastest = min((p.choice.wait_s for p in places if p.choice and p.choice.wait_s), default=None)
     cap = case.policy.max_usd_per_hour
     maximum = case.policy.max_replicas
     if case.policy.mode is Mode.SCALE_UP_ONLY:
@@ -78,7 +83,7 @@ def _problem(
                 pool=place.pool,
                 devices=place.parallelism.devices,
                 rps=place.usable_rps,
-                cost=_cost(case, place, dearest),
+                cost=_cost(place, dearest, fastest),
                 price=place.price or 0.0,
                 current=place.supply,
                 lower=place.supply if keeps else 0,
@@ -95,17 +100,22 @@ def _most(place: Place, maximum: int) -> int:
     return max(place.supply, maximum)
 
 
-def _cost(case: Case, place: Place, dearest: float) -> float:
-    """Return what the solver weighs one replica at; what has no price weighs as the dearest."""
+def _cost(place: Place, dearest: float, fastest: float | None) -> float:
+    """Return what the solver weighs one replica at; what has no price weighs as the dearest.
+
+    Args:
+        place: Where the replica would be.
+        dearest: Largest price of one device, $/h.
+        fastest: Shortest wait over all places where latency is the objective, else None.
+    """
     devices = place.parallelism.devices
     price = dearest * devices if place.price is None else place.price
     money = price + DEVICE_COST * devices
-    capacity = place.choice.capacity if place.choice else None
-    if case.policy.objective is not Objective.MINIMIZE_LATENCY or capacity is None:
+    wait = place.choice.wait_s if place.choice else None
+    if fastest is None or wait is None:
         return money
-    # The mean over requests of what one waits, with the price to break ties.
-    waited = capacity.at_max.e2e_s if math.isfinite(capacity.at_max.e2e_s) else 1e3
-    return place.usable_rps * waited + 1e-3 * money
+    slower: float = min(wait / fastest, SLOWEST) ** LATENCY_POWER
+    return place.usable_rps * slower + 1e-3 * money
 
 
 def _spent(case: Case) -> float:

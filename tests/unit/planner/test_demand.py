@@ -1,0 +1,108 @@
+"""How much is asked: measured, else expected, else unknown; shapes that do not flicker."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from builders import planned, variant_state
+from fleetworld import fresh_load
+from trimtab.models.load import ObservedLoad, TokenShape
+from trimtab.models.memory import DeploymentMemory
+from trimtab.models.plan import DemandSource
+from trimtab.models.signals import Fresh, Missing, Partial, Stale
+from trimtab.planner.demand import DRAIN_S, SHAPE_STEP, Need, measured_shape, need_of
+from trimtab.planner.evidence import evidence_of
+
+PRIOR = TokenShape(input_tokens=1024.0, output_tokens=256.0)
+BLANK = DeploymentMemory(namespace="n", name="d", uid="u")
+
+
+def need(load: ObservedLoad, *, young: bool = False, **memory: Any) -> Need:
+    state = planned(variants=(variant_state(),), load=load)
+    assert state.policy is not None
+    evidence = evidence_of(state, state.policy.targets)
+    return need_of(load, state.policy, evidence, replace(BLANK, **memory), young=young)
+
+
+def test_measured_arrivals_and_the_queue_are_the_demand() -> None:
+    found = need(fresh_load(3.0, waiting=Fresh(value=DRAIN_S)))
+    assert found.rps == pytest.approx(4.0)
+    assert found.observed_rps == 3.0
+    assert found.source is DemandSource.PROMETHEUS
+
+
+def test_the_prior_counts_until_something_is_measured() -> None:
+    found = need(ObservedLoad())
+    assert (found.rps, found.source, found.observed_rps) == (10.0, DemandSource.WORKLOAD, None)
+
+
+def test_beside_fresh_evidence_the_prior_counts_only_for_a_young_deployment() -> None:
+    assert need(fresh_load(1.0), young=True).rps == 10.0
+    assert need(fresh_load(1.0), young=False).rps == 1.0
+    assert need(fresh_load(1.0), young=True, measured=True).rps == 1.0
+    assert need(fresh_load(20.0), young=True).source is DemandSource.PROMETHEUS
+
+
+def test_once_measured_the_prior_does_not_come_back_in_an_outage() -> None:
+    found = need(fresh_load(1.0, arrival_rps=Missing(why="down")), measured=True)
+    assert (found.rps, found.source) == (0.0, DemandSource.UNKNOWN)
+
+
+def test_a_partial_rate_is_a_lower_bound() -> None:
+    partial = Partial(value=30.0, reporting=1, expected=2)
+    found = need(fresh_load(1.0, arrival_rps=partial), measured=True)
+    assert (found.rps, found.source) == (30.0, DemandSource.PROMETHEUS)
+
+
+def test_a_stale_rate_is_unknown() -> None:
+    stale = Stale(value=30.0, age_s=100.0)
+    assert need(fresh_load(1.0, arrival_rps=stale), measured=True).rps == 0.0
+
+
+def test_the_shape_is_measured_else_remembered_else_the_prior() -> None:
+    measured = need(fresh_load(1.0)).shape
+    assert measured.input_tokens == pytest.approx(1000.0, rel=0.05)
+    assert measured.output_tokens == pytest.approx(250.0, rel=0.05)
+    last = TokenShape(input_tokens=77.0, output_tokens=7.0)
+    blind = fresh_load(1.0, input_tokens=Missing(why="none"))
+    assert need(blind, shape=last).shape == last
+    assert need(blind).shape == PRIOR
+    assert not need(blind).shape_measured
+
+
+@given(st.floats(2.0, 1e5), st.floats(0.97, 1.03))
+def test_a_length_on_the_grid_stays_when_the_measured_one_moves_a_little(
+    length: float, factor: float
+) -> None:
+    def shape(value: float, last: TokenShape | None) -> TokenShape | None:
+        load = fresh_load(1.0, input_tokens=Fresh(value=value))
+        return measured_shape(load, PRIOR, last)
+
+    first = shape(length, None)
+    assert first is not None
+    assert first.input_tokens == pytest.approx(length, rel=SHAPE_STEP**0.5 - 1 + 0.06)
+    # From any point that rounds here, a move of 3 % is no reason to leave: 2.5 % of slack is kept.
+    assert shape(first.input_tokens * factor, first) == first
+
+
+def test_a_length_that_moves_for_good_is_followed() -> None:
+    load = fresh_load(1.0, input_tokens=Fresh(value=1100.0))
+    last = TokenShape(input_tokens=1000.0, output_tokens=250.0)
+    shape = measured_shape(load, PRIOR, last)
+    assert shape is not None
+    assert shape.input_tokens != 1000.0
+
+
+def test_the_prefix_hit_is_rounded_down_and_stays() -> None:
+    def hit(value: float, last: TokenShape | None = None) -> float:
+        shape = measured_shape(fresh_load(1.0, prefix_hit=Fresh(value=value)), PRIOR, last)
+        assert shape is not None
+        return shape.prefix_hit
+
+    assert hit(0.49) == 0.45
+    assert hit(0.5) == 0.5
+    assert hit(0.47, TokenShape(input_tokens=1.0, output_tokens=1.0, prefix_hit=0.45)) == 0.45
+    assert hit(7.0) == 1.0

@@ -1,0 +1,108 @@
+"""Pools that run short: when, for how long, and what stays usable."""
+
+from dataclasses import replace
+from typing import Any
+
+from builders import NOW, catalogue_pool, planned, variant_state
+from trimtab.config import PlannerConfig
+from trimtab.models.hardware import Parallelism
+from trimtab.models.memory import PlannerMemory, PoolMemory
+from trimtab.models.snapshot import Snapshot, VariantState
+from trimtab.planner.shortage import PoolState, survey
+
+CONFIG = PlannerConfig()
+
+
+def look(
+    variant: VariantState, *memory: PoolMemory, now: float = NOW, **over: Any
+) -> tuple[PoolState, tuple[PoolMemory, ...]]:
+    snapshot = Snapshot(
+        now=now,
+        deployments=(planned(variants=(variant,)),),
+        pools=(catalogue_pool("h100", "nvidia-h100-sxm", 3.5, **over),),
+        memory=PlannerMemory(pools=memory),
+    )
+    states, entries = survey(snapshot, CONFIG)
+    return states["h100"], entries
+
+
+def waiting(seconds: float, **over: Any) -> VariantState:
+    values: dict[str, Any] = {
+        "replicas": 5,
+        "ready": 3,
+        "pods": 5,
+        "unschedulable": 2,
+        "unschedulable_s": seconds,
+    }
+    return variant_state(**(values | over))
+
+
+def test_devices_are_promised_to_every_pod_that_exists_or_shall_exist() -> None:
+    two = Parallelism(tensor=2)
+    state, _ = look(variant_state(replicas=3, pods=4, ready=2, parallelism=two))
+    assert (state.promised, state.limit, state.free) == (8, 16, 8)
+    state, _ = look(variant_state(replicas=5, pods=4, ready=2, parallelism=two))
+    assert state.promised == 10
+
+
+def test_free_is_never_negative_when_nodes_are_lost() -> None:
+    assert look(variant_state(replicas=5, pods=5), devices=2)[0].free == 0
+
+
+def test_pods_that_wait_within_patience_mark_nothing() -> None:
+    state, memory = look(waiting(599.0))
+    assert not state.short
+    assert memory == ()
+
+
+def test_pods_that_wait_longer_mark_the_pool_and_what_is_scheduled_stays_usable() -> None:
+    state, memory = look(waiting(600.0))
+    assert state.short
+    assert (state.limit, state.free) == (3, 0)
+    assert memory == (PoolMemory(pool="h100", short_until=NOW + 300.0, backoff_s=600.0, held=3),)
+
+
+def test_a_pool_that_cannot_have_room_is_short_without_patience() -> None:
+    assert not look(waiting(29.0), devices=3)[0].short
+    assert look(waiting(30.0), devices=3)[0].short
+    assert not look(waiting(30.0), devices=4)[0].short
+
+
+def test_a_rest_lasts_and_doubles_when_it_is_short_again() -> None:
+    _, (entry,) = look(waiting(600.0))
+    assert look(waiting(700.0), entry, now=NOW + 299.0)[0].short
+    state, (again,) = look(waiting(900.0), entry, now=NOW + 300.0)
+    assert state.short
+    assert again.short_until == NOW + 300.0 + 600.0
+    assert again.backoff_s == 1200.0
+    _, (third,) = look(waiting(900.0), again, now=again.short_until)
+    assert third.backoff_s == CONFIG.shortage_backoff_max_s
+
+
+def test_after_the_rest_the_pool_is_tried_again_and_at_last_forgotten() -> None:
+    _, (entry,) = look(waiting(600.0))
+    well = variant_state(replicas=3, pods=3, ready=3)
+    state, memory = look(well, entry, now=entry.short_until)
+    assert not state.short
+    assert state.limit == 16
+    assert memory == (entry,)
+    assert look(well, entry, now=entry.short_until + entry.backoff_s)[1] == ()
+
+
+def test_what_is_scheduled_during_a_rest_counts_as_usable() -> None:
+    _, (entry,) = look(waiting(600.0))
+    state, _ = look(waiting(700.0, unschedulable=1), entry, now=NOW + 60.0)
+    assert state.limit == 4
+
+
+def test_a_clock_that_went_back_does_not_make_a_rest_endless() -> None:
+    _, (entry,) = look(waiting(600.0))
+    _, (kept,) = look(variant_state(), entry, now=NOW - 10 * 86400.0)
+    assert kept.short_until == NOW - 10 * 86400.0 + CONFIG.shortage_backoff_max_s
+
+
+def test_a_pool_that_is_gone_is_remembered_until_its_rest_is_over() -> None:
+    entry = PoolMemory(pool="gone", short_until=NOW + 10.0, backoff_s=600.0)
+    snapshot = Snapshot(now=NOW, deployments=(), pools=(), memory=PlannerMemory(pools=(entry,)))
+    assert survey(snapshot, CONFIG) == ({}, (entry,))
+    assert survey(replace(snapshot, now=NOW + 611.0), CONFIG) == ({}, ())
