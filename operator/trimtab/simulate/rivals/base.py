@@ -1,9 +1,9 @@
 """What a rival sees, remembers and answers: the one way into every rule of this package."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
 MemoryT = TypeVar("MemoryT")
 
@@ -93,6 +93,26 @@ class Arrival:
     output_tokens: float
     """What their answers will have, as they are counted once they are done."""
     count: float = 1.0
+
+
+class Work(NamedTuple):
+    """Requests and their mean lengths; 0 tokens without a request."""
+
+    requests: float
+    input_tokens: float
+    output_tokens: float
+
+
+def work(arrivals: Iterable[Arrival]) -> Work:
+    """Return the sum and the means of `arrivals`."""
+    requests = inputs = outputs = 0.0
+    for arrival in arrivals:
+        requests += arrival.count
+        inputs += arrival.count * arrival.input_tokens
+        outputs += arrival.count * arrival.output_tokens
+    if requests <= 0:
+        return Work(0.0, 0.0, 0.0)
+    return Work(requests, inputs / requests, outputs / requests)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
