@@ -8,7 +8,7 @@ from typing import Any
 from trimtab.actuate.kinds import EVENT, Document
 from trimtab.actuate.status import timestamp
 from trimtab.api.base import API_VERSION
-from trimtab.api.conditions import ConditionStatus, ConditionType, Reason
+from trimtab.api.conditions import ConditionStatus, ConditionType
 from trimtab.api.llmdeployment import LLMDeployment
 from trimtab.models.snapshot import DeploymentState
 
@@ -23,8 +23,8 @@ _BAD = {
     ConditionType.STALLED: ConditionStatus.TRUE,
 }
 """Conditions whose turns are told, and the status that is bad news."""
-_NO_NEWS = {Reason.NO_REPLICAS, Reason.NO_METRICS_SOURCE, Reason.NO_TRAFFIC, Reason.NO_TARGETS}
-"""Reasons that are how things are, not something that happened."""
+_LOST = {ConditionType.METRICS_AVAILABLE, ConditionType.SLO_MET}
+"""Of these only a loss is bad news: a new deployment has neither for a while."""
 BURST = 20.0
 PER_SECOND = 10 / 3600
 """Events of one deployment: a flapping condition must not flood its namespace."""
@@ -92,9 +92,10 @@ def _turned(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterable[_Turn]:
         was_bad, now_bad = was.get("status") == bad, now.get("status") == bad
         if was_bad == now_bad or now.get("status") == ConditionStatus.UNKNOWN:
             continue
+        if now_bad and kind in _LOST and was.get("status") != ConditionStatus.TRUE:
+            continue
         told = now if now else {"reason": was.get("reason", ""), "message": f"No longer {kind}"}
-        if told["reason"] not in _NO_NEWS:
-            yield _Turn(kind=kind, reason=told["reason"], message=told["message"], good=not now_bad)
+        yield _Turn(kind=kind, reason=told["reason"], message=told["message"], good=not now_bad)
 
 
 def _event(state: DeploymentState, turn: _Turn, now: float) -> Document:

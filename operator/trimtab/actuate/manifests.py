@@ -22,6 +22,7 @@ from trimtab.api.naming import (
     NAME_LABEL,
     PIPELINE_LABEL,
     POOL_LABEL,
+    REPLICAS_ANNOTATION,
     SERVING_PORT,
     SERVING_PORT_NAME,
     TENSOR_LABEL,
@@ -105,7 +106,9 @@ def _deployment(state: DeploymentState, name: str, target: VariantTarget, pool: 
         "selector": {"matchLabels": _selector(state, name)},
         "template": {"metadata": {"labels": labels}, "spec": pod},
     }
-    return _document(state, DEPLOYMENT, name, labels) | {"spec": spec}
+    document = _document(state, DEPLOYMENT, name, labels) | {"spec": spec}
+    document["metadata"]["annotations"] = {REPLICAS_ANNOTATION: str(target.replicas)}
+    return document
 
 
 def _service(state: DeploymentState, name: str, selector: dict[str, str]) -> Document:
@@ -158,8 +161,9 @@ def _document(state: DeploymentState, kind: Kind, name: str, labels: dict[str, s
 
 
 def _stamped(document: Document) -> Document:
-    annotations = {HASH_ANNOTATION: digest(document)}
-    return document | {"metadata": document["metadata"] | {"annotations": annotations}}
+    metadata = document["metadata"]
+    annotations = metadata.get("annotations", {}) | {HASH_ANNOTATION: digest(document)}
+    return document | {"metadata": metadata | {"annotations": annotations}}
 
 
 def _labels(state: DeploymentState) -> dict[str, str]:

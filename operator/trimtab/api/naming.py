@@ -26,6 +26,9 @@ PAUSE_ANNOTATION = f"{GROUP}/paused"
 """`"true"` on an LLMDeployment stops every write to its children."""
 HASH_ANNOTATION = f"{GROUP}/applied-hash"
 """Digest of what was last applied, so that a removed field is noticed."""
+REPLICAS_ANNOTATION = f"{GROUP}/replicas"
+"""On a child Deployment: the replicas that were decided, whoever has edited `spec.replicas` since.
+"""
 
 SERVING_PORT = 8000
 SERVING_PORT_NAME = "http"

@@ -5,6 +5,7 @@ was deleted while a watcher was away would live on in the mirror without the sec
 """
 
 from collections.abc import Callable, Coroutine
+from http import HTTPStatus
 from types import SimpleNamespace
 from typing import Any
 
@@ -71,27 +72,22 @@ _COLLECTIONS = {watched.path(): watched.kind for watched in WATCHED}
 
 
 def _trace(context: Context) -> aiohttp.TraceConfig:
-    async def started(
-        _session: aiohttp.ClientSession,
-        _trace: SimpleNamespace,
-        request: aiohttp.TraceRequestStartParams,
-    ) -> None:
-        kind = kind_at(request.url.path)
-        if kind is not None and _watches(request.url):
-            context.beats.beat(watch_of(kind))
-
-    async def ended(
+    async def answered(
         _session: aiohttp.ClientSession,
         _trace: SimpleNamespace,
         request: aiohttp.TraceRequestEndParams,
     ) -> None:
+        """Take note of an answer; that of a watch begins with its headers, long before it ends."""
         kind = kind_at(request.url.path)
-        if kind is not None and not _watches(request.url):
+        if kind is None or request.response.status != HTTPStatus.OK:
+            return
+        if _watches(request.url):
+            context.beats.beat(watch_of(kind))
+        else:
             context.watcher_listed(kind)
 
     trace = aiohttp.TraceConfig()
-    trace.on_request_start.append(started)
-    trace.on_request_end.append(ended)
+    trace.on_request_end.append(answered)
     return trace
 
 

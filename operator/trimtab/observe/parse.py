@@ -19,6 +19,7 @@ from trimtab.api.naming import (
     MANAGER,
     PIPELINE_LABEL,
     POOL_LABEL,
+    REPLICAS_ANNOTATION,
     TENSOR_LABEL,
     VARIANT_LABEL,
 )
@@ -136,10 +137,15 @@ def _namespace(body: Body) -> Parsed:
 
 
 def _child(body: Body) -> Parsed:
-    """Return a child Deployment; its own labels count, else those that its pods would have."""
+    """Return a child Deployment.
+
+    The labels that its pods have count before its own, and the replicas that were decided before
+    those that somebody has edited: what was decided stays the base of the next decision, and the
+    edit is undone.
+    """
     metadata = mapping(body, "metadata")
     template = labels_of(body, "spec", "template", "metadata", "labels")
-    labels = template | labels_of(body, "metadata", "labels")
+    labels = labels_of(body, "metadata", "labels") | template
     shape = _shape(labels)
     deployment = labels.get(DEPLOYMENT_LABEL)
     if shape is None or not deployment:
@@ -148,7 +154,10 @@ def _child(body: Body) -> Parsed:
             f"a child needs {DEPLOYMENT_LABEL}, {POOL_LABEL} and {TENSOR_LABEL}",
             "Delete this Deployment, and Trimtab makes a new one",
         )
+    decided = text(mapping(metadata, "annotations").get(REPLICAS_ANNOTATION))
     replicas = mapping(body, "spec").get("replicas", 1)
+    if decided.isascii() and decided.isdigit() and len(decided) < 7:
+        replicas = int(decided)
     facts = ChildFacts(
         namespace=text(metadata.get("namespace")),
         name=text(metadata.get("name")),

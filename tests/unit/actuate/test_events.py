@@ -29,7 +29,7 @@ def told(old: dict[str, Any], new: dict[str, Any]) -> list[tuple[str, str]]:
 FRESH = ("MetricsAvailable", "True", "MetricsFresh")
 STALE = ("MetricsAvailable", "False", "MetricsStale")
 UNKNOWN = ("MetricsAvailable", "Unknown", "Pending")
-NONE = ("MetricsAvailable", "False", "NoMetricsSource")
+SHORT = ("CapacityAvailable", "False", "CapacityShort")
 STALLED = ("Stalled", "True", "ChildRejected")
 
 
@@ -41,10 +41,11 @@ STALLED = ("Stalled", "True", "ChildRejected")
         (status(), status(fleet="h100:3"), [("Normal", "DemandRose")]),
         (status(FRESH), status(STALE), [("Warning", "MetricsStale")]),
         (status(STALE), status(FRESH), [("Normal", "MetricsFresh")]),
-        (status(UNKNOWN), status(STALE), [("Warning", "MetricsStale")]),
+        (status(UNKNOWN), status(STALE), []),
+        (status(), status(STALE), []),
         (status(STALE), status(UNKNOWN), []),
         (status(UNKNOWN), status(FRESH), []),
-        (status(), status(NONE), []),
+        (status(), status(SHORT), [("Warning", "CapacityShort")]),
         (status(), status(STALLED), [("Warning", "ChildRejected")]),
         (status(STALLED), status(), [("Normal", "ChildRejected")]),
     ],

@@ -79,12 +79,26 @@ def test_a_child_counts_by_its_template_when_its_own_labels_are_gone() -> None:
 @pytest.mark.parametrize("tensor", ["", "0", "-1", "1.5", "99999", "two", "²"])
 def test_a_child_with_an_absurd_parallelism_is_broken(tensor: str) -> None:
     body = bodies.child()
-    body["metadata"]["labels"] = body["metadata"]["labels"] | {
-        "trimtab.dev/tensor-parallel": tensor
-    }
+    template = body["spec"]["template"]["metadata"]
+    template["labels"] = template["labels"] | {"trimtab.dev/tensor-parallel": tensor}
     parsed = parse(Kind.DEPLOYMENT, body)
     assert parsed.facts is None
     assert "trimtab.dev/tensor-parallel" in (parsed.error or "")
+
+
+def test_an_edit_of_a_child_does_not_change_what_was_decided() -> None:
+    """A label or `spec.replicas` that somebody edited is undone, so it must not count."""
+    body = bodies.child(replicas=7, annotations={"trimtab.dev/replicas": "3"})
+    edited = {"trimtab.dev/pool": "elsewhere", "trimtab.dev/tensor-parallel": "two"}
+    body["metadata"]["labels"] = body["metadata"]["labels"] | edited
+    facts = child_facts(body)
+    assert (facts.shape.pool, facts.shape.parallelism.tensor, facts.replicas) == ("h100", 1, 3)
+
+
+@pytest.mark.parametrize("decided", ["", "-1", "1.5", "²", "12345678", "many"])
+def test_nonsense_in_the_annotation_is_ignored(decided: str) -> None:
+    body = bodies.child(replicas=7, annotations={"trimtab.dev/replicas": decided})
+    assert child_facts(body).replicas == 7
 
 
 def test_a_deployment_without_replicas_field_has_one() -> None:
