@@ -12,7 +12,7 @@ from trimtab_e2e.stack import Stack
 @pytest.fixture(scope="module")
 def stack(request: pytest.FixtureRequest) -> Iterator[Stack]:
     """The system without a running operator; nodes of four kinds, whose pods start in 2 s."""
-    name = request.module.__name__.rpartition(".")[2].removeprefix("test_")
+    name = request.module.__name__.rpartition(".")[2].removeprefix("test_").replace("_", "-")
     with Stack(select_cluster(f"e2e-{name}")) as stack:
         for shape, count in (
             ("a10g-eks", 4),
