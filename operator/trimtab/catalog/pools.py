@@ -3,6 +3,8 @@
 from trimtab.api.acceleratorpool import AcceleratorPool, AcceleratorPoolSpec
 from trimtab.api.policy import CapacityType
 from trimtab.catalog import accelerators
+from trimtab.catalog.nodes import identify
+from trimtab.catalog.prices import device_price
 from trimtab.models.capacity import Pool, Price
 from trimtab.models.hardware import Accelerator
 from trimtab.units import parse_decimal, parse_duration
@@ -50,6 +52,22 @@ def pool_of(
         max_devices=max_devices,
         provisioning_s=_provisioning_s(spec, grows=(max_devices or 0) > devices),
         failure_domain=spec.failure_domain or resource.metadata.name,
+    )
+
+
+def selected_price(spec: AcceleratorPoolSpec) -> Price | None:
+    """Return the catalogue's price of one device of the nodes that `spec` selects, or None.
+
+    Instance type, cloud and region are read from the node selector, as no node is there to ask.
+    """
+    kind = identify(spec.node_selector, (), {spec.resource_name: spec.devices_per_node})
+    known = accelerators.get(spec.accelerator)
+    return device_price(
+        known.name if known else spec.accelerator,
+        spec.capacity_type or CapacityType.ON_DEMAND,
+        instance_type=kind.instance_type if kind else None,
+        provider=kind.cloud if kind else None,
+        region=kind.region if kind else None,
     )
 
 

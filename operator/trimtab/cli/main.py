@@ -9,6 +9,7 @@ from typer.core import TyperGroup
 
 from trimtab.cli import crds, predict
 from trimtab.cli import explain as explaining
+from trimtab.cli import plan as planning
 from trimtab.cli import run as running
 from trimtab.errors import InvalidInput, TrimtabError
 from trimtab.version import VERSION
@@ -39,6 +40,7 @@ app = typer.Typer(
 )
 app.command(epilog=running.EPILOG)(running.run)
 app.command(epilog=explaining.EPILOG)(explaining.explain)
+app.command(epilog=planning.EPILOG)(planning.plan)
 app.add_typer(crds.app, name="crds")
 app.add_typer(predict.app, name="predict")
 

@@ -13,6 +13,8 @@ from trimtab.planner.problem import COVERED, Counts, Problem, Resource, Room, us
 
 CLASS_WEIGHT = 4.0
 """How much more the shortage of a priority weighs than that of the next lower one."""
+SHARES = (1.0, 0.75, 0.5, 0.25, 0.0)
+"""Shares of a demand for which there is an answer to choose where not all can be covered."""
 MOST_CLASSES = 5
 """Priorities beyond so many weigh alike while columns are sought; the choice tells them apart."""
 
@@ -120,11 +122,15 @@ def _together(
     order = sorted(problems, key=lambda item: (-item.priority, item.key))
     greedy = _greedy(order, room, {})
     reverse = _greedy(sorted(order[::-1], key=lambda item: -item.priority), room, {})
+    scarce = any(fleet.is_short for fleet in greedy.values())
     seeds = [
         (
             greedy[problem.key].counts,
             reverse[problem.key].counts,
-            cover.cheapest(problem, room.bounds(problem)),
+            *(
+                cover.cheapest(replace(problem, rps=share * problem.rps), room.bounds(problem))
+                for share in (SHARES if scarce else (1.0,))
+            ),
             *known.get(problem.key, ()),
         )
         for problem in problems

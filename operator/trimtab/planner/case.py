@@ -84,6 +84,13 @@ class Place:
         """$/h of one replica; None when unknown."""
         return None if self.choice is None else self.choice.price
 
+    @property
+    def ratio(self) -> float:
+        """$/h of one request/s; infinite when unknown. A reserved device may cost nothing."""
+        if self.price is None or self.usable_rps <= 0:
+            return math.inf
+        return self.price / self.usable_rps
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
@@ -323,7 +330,7 @@ def _reference(places: Iterable[Place]) -> Choice | None:
         return None
     best = min(
         able,
-        key=lambda p: (-p.supply * p.usable_rps, (p.price or math.inf) / p.usable_rps, p.name),
+        key=lambda p: (-p.supply * p.usable_rps, p.ratio, p.name),
     )
     return best.choice
 

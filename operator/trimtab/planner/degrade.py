@@ -92,7 +92,7 @@ def _asked(case: Case, room: BudgetRoom, members: Iterable[Case]) -> tuple[float
 def _unit(case: Case) -> Place | None:
     """Return where one more replica would be cheapest."""
     growing = [place for place in case.places if place.choice is not None and place.choice.grows]
-    return min(growing, key=lambda p: (p.price or math.inf, p.name), default=None)
+    return min(growing, key=lambda p: (p.ratio, p.name), default=None)
 
 
 def _spent(case: Case) -> float:

@@ -1,6 +1,6 @@
 """What was decided for one deployment, why, and what it falls short of."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from trimtab.api.conditions import Reason
@@ -8,7 +8,7 @@ from trimtab.api.llmdeployment import Mode
 from trimtab.models.plan import DemandSource, Why
 from trimtab.planner import texts
 from trimtab.planner.allocate import Fleet
-from trimtab.planner.case import Case, PlaceKey
+from trimtab.planner.case import Case, Place, PlaceKey
 from trimtab.planner.problem import Bounds
 from trimtab.units import format_duration
 
@@ -67,14 +67,18 @@ def shortfall(outcome: Outcome) -> tuple[Reason | None, str]:
     free = dict(outcome.left.free)
     fits = [p for p in growing if free.get(p.pool, 0) >= p.parallelism.devices]
     if fits:
-        return (
-            Reason.BUDGET_REACHED,
-            f"{lacks}: the budget leaves {texts.money(outcome.left.money)}",
-        )
+        return Reason.BUDGET_REACHED, f"{lacks}: {_budget_left(outcome, fits)}"
     if any(p.choice is not None and p.choice.state.short for p in case.places):
         names = sorted({p.pool for p in case.places if p.choice and p.choice.state.short})
         return Reason.POOL_SHORT, f"{lacks}: pods wait in vain on {', '.join(names)}"
     return Reason.CAPACITY_SHORT, f"{lacks}: no pool that can serve it has devices left"
+
+
+def _budget_left(outcome: Outcome, fits: Iterable[Place]) -> str:
+    left = outcome.left
+    if any((place.price or 0.0) > left.money for place in fits):
+        return f"the budget leaves {texts.money(left.money)}"
+    return f"the budget leaves {left.devices} devices"
 
 
 def explain(outcome: Outcome) -> tuple[Why, str]:

@@ -104,12 +104,18 @@ class Problem:
         return floor + short * self.short_cost + missing * self.missing_cost
 
     def shortage(self, counts: Counts) -> float:
-        """Return the worth of what `counts` falls short of, in $/h at the cheapest option."""
+        """Return the worth of what `counts` falls short of, in $/h at the cheapest option.
+
+        The larger the share that one deployment lacks, the more each request/s of it weighs, so
+        that equals share a shortage alike.
+        """
         if not self.options:
             return 0.0
         cheapest = min(option.ratio for option in self.options)
         replica = min(option.cost for option in self.options)
-        return self.short_rps(counts) * cheapest + self.missing(counts) * replica
+        short = self.short_rps(counts)
+        share = short / self.rps if short > 0 else 0.0
+        return short * (1.0 + share) * cheapest + self.missing(counts) * replica
 
     @property
     def short_cost(self) -> float:

@@ -55,7 +55,7 @@ def _add(case: Case, wanted: Mapping[PlaceKey, int], targets: dict[PlaceKey, int
     step = max(LEAST_GROWTH, int(GROWTH * case.total), case.minimum - case.total)
     order = sorted(
         (place for place in case.places if wanted[place.key] > place.supply),
-        key=lambda p: ((p.price or math.inf) / p.usable_rps, p.name),
+        key=lambda p: (p.ratio, p.name),
     )
     for place in order:
         more = wanted[place.key] - place.supply
@@ -103,8 +103,7 @@ def _remove(
 
 def _removal_order(place: Place) -> tuple[bool, bool, float, str]:
     """What is lost first, then what must leave, then what gives least for its price."""
-    ratio = (place.price or math.inf) / place.usable_rps if place.usable_rps > 0 else math.inf
-    return place.lost == 0, place.stays, -ratio, place.name
+    return place.lost == 0, place.stays, -place.ratio, place.name
 
 
 def _is_safe(case: Case, fleet: Fleet, targets: Mapping[PlaceKey, int], removed: Place) -> bool:

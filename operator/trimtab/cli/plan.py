@@ -1,0 +1,187 @@
+"""`trimtab plan`: which pools, how many replicas, at what cost, and why; from files alone."""
+
+import json
+import time
+from collections.abc import Iterable
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+import yaml
+from pydantic import TypeAdapter, ValidationError
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from trimtab.cli import manifests
+from trimtab.config import PlannerConfig
+from trimtab.errors import InvalidInput
+from trimtab.models.codec import load_snapshot
+from trimtab.models.plan import Candidate, Decision, Plan, Verdict
+from trimtab.models.snapshot import Snapshot
+from trimtab.planner.offline import Manifests, snapshot_of
+from trimtab.planner.plan import plan as decide
+from trimtab.units import format_money
+
+EPILOG = """[bold]Examples[/]
+
+  trimtab plan -f manifests/
+
+  trimtab plan -f chat.yaml -f pools.yaml -o yaml
+
+  trimtab plan --snapshot tick.json -f what-if.yaml
+"""
+
+_DECISION: TypeAdapter[Decision] = TypeAdapter(Decision)
+
+
+class Output(StrEnum):
+    """How the answer looks."""
+
+    TABLE = "table"
+    JSON = "json"
+    YAML = "yaml"
+
+
+def plan(
+    file: Annotated[
+        list[str] | None,
+        typer.Option("--file", "-f", help="Manifests: a file, a folder, or - for standard input."),
+    ] = None,
+    snapshot: Annotated[
+        Path | None, typer.Option(help="A recorded snapshot, such as a line of the decision log.")
+    ] = None,
+    output: Annotated[Output, typer.Option("--output", "-o", help="Format.")] = Output.TABLE,
+    all_candidates: Annotated[
+        bool, typer.Option("--all", "-a", help="Show every rejected candidate.")
+    ] = False,
+) -> None:
+    """Say which pools, how many replicas and what cost, and why. No cluster and no GPU is needed.
+
+    LLMDeployments, AcceleratorPools, ServingPolicies, PerformanceProfiles and FleetBudgets come
+    from manifests; nothing runs yet, so the demand is that of spec.workload. With --snapshot the
+    recorded world is planned again, and manifests are a change to try on it.
+    """
+    if not file and snapshot is None:
+        raise InvalidInput("--file", "there is nothing to plan", "Name manifests or a --snapshot")
+    written, notes = manifests.read(file or ())
+    world, assumed = _world(written, snapshot)
+    result = decide(world, PlannerConfig())
+    if output is Output.TABLE:
+        render(result, Console(), (*notes, *assumed), everything=all_candidates)
+    else:
+        document = {
+            "decisions": [
+                _DECISION.dump_python(decision, mode="json") for decision in result.decisions
+            ],
+            "notes": [*notes, *assumed],
+        }
+        if output is Output.JSON:
+            typer.echo(json.dumps(document, indent=2))
+        else:
+            typer.echo(yaml.safe_dump(document, sort_keys=False), nl=False)
+
+
+def _world(written: Manifests, recorded: Path | None) -> tuple[Snapshot, tuple[str, ...]]:
+    if recorded is None:
+        world, notes = snapshot_of(written, time.time())
+    else:
+        base = _recorded(recorded)
+        world, notes = snapshot_of(written, base.now, base)
+    if not world.deployments:
+        raise InvalidInput("--file", "no LLMDeployment is in it", "Add one to the manifests")
+    return world, notes
+
+
+def _recorded(path: Path) -> Snapshot:
+    """Return the snapshot in the last line of `path`, which is the newest of a decision log."""
+    try:
+        lines = [line for line in path.read_text("utf-8").splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidInput("--snapshot", f"cannot read it: {error}", "Name a file") from error
+    try:
+        return load_snapshot(lines[-1] if lines else "")
+    except ValidationError as error:
+        raise InvalidInput(
+            "--snapshot",
+            f"{path} holds no snapshot of this version: {str(error).splitlines()[0]}",
+            "Record one with trimtab run --decision-log",
+        ) from error
+
+
+def render(result: Plan, console: Console, notes: Iterable[str], *, everything: bool) -> None:
+    """Print `result` for a person: the fleet, then each decision with its losers."""
+    console.print(_fleet(result.decisions))
+    for decision in result.decisions:
+        console.print()
+        console.print(Text(f"{decision.key}: {decision.message}", style="bold"))
+        if decision.saving is not None:
+            console.print(Text(_saving(decision)))
+        losers = _losers(decision, everything=everything)
+        if losers is not None:
+            console.print(losers)
+    for note in notes:
+        console.print(Text(f"\n{note}", style="dim"))
+
+
+def _fleet(decisions: Iterable[Decision]) -> Table:
+    titles = ("DEPLOYMENT", "POOL", "ACCELERATOR", "TP", "REPLICAS", "$/H", "$/1M TOKENS", "SAVED")
+    rows: list[tuple[str, ...]] = []
+    total = 0.0
+    for decision in decisions:
+        total += decision.usd_per_hour or 0.0
+        name = str(decision.key)
+        tokens, saving = decision.usd_per_million_tokens, decision.saving
+        per_token = "" if tokens is None else format_money(tokens)
+        saved = "" if saving is None else f"{saving.saved_share:.0%}"
+        for target in decision.targets:
+            if target.replicas:
+                price = target.usd_per_replica_hour
+                cost = "unknown" if price is None else format_money(price * target.replicas)
+                degree, count = str(target.parallelism.tensor), str(target.replicas)
+                rows.append(
+                    (name, target.pool, target.accelerator, degree, count, cost, per_token, saved)
+                )
+                name = per_token = saved = ""
+        if name:
+            rows.append((name, decision.why, "", "", "0", "0.00", "", ""))
+    rows.append(("total", "", "", "", "", format_money(total), "", ""))
+    return _table(titles, rows)
+
+
+def _saving(decision: Decision) -> str:
+    saving = decision.saving
+    if saving is None:
+        return ""
+    share = abs(saving.saved_share)
+    kind = "less" if saving.saved_share >= 0 else "more"
+    price = format_money(saving.baseline_usd_per_hour)
+    return f"{share:.0%} {kind} than {saving.baseline} at ${price}/h"
+
+
+def _losers(decision: Decision, *, everything: bool) -> Table | None:
+    """Return the rejected candidates; of each pool only the first, unless all are asked for."""
+    seen: set[str] = set()
+    rows = []
+    for candidate in decision.candidates:
+        if candidate.verdict is Verdict.CHOSEN:
+            continue
+        if everything or candidate.pool not in seen:
+            rows.append(_row(candidate))
+        seen.add(candidate.pool)
+    return _table(("REJECTED", "TP", "BECAUSE", "FIGURES"), rows) if rows else None
+
+
+def _row(candidate: Candidate) -> tuple[str, ...]:
+    degree = str(candidate.parallelism.tensor)
+    return candidate.pool, degree, candidate.verdict, candidate.message
+
+
+def _table(titles: Iterable[str], rows: Iterable[tuple[str, ...]]) -> Table:
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for title in titles:
+        table.add_column(title, overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    return table

@@ -1,0 +1,164 @@
+"""`trimtab plan`: the decision from files, without a cluster."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from typer.testing import CliRunner, Result
+
+from builders import NOW
+from fleetworld import fresh_load
+from trimtab.cli.main import app
+from trimtab.cli.manifests import read
+from trimtab.models.codec import dump_snapshot
+from trimtab.models.hardware import Parallelism
+from trimtab.models.snapshot import VariantState
+from trimtab.planner.offline import UNLIMITED, snapshot_of
+
+EXAMPLES = Path(__file__).parents[3] / "examples"
+
+POOL: dict[str, Any] = {
+    "apiVersion": "trimtab.dev/v1alpha1",
+    "kind": "AcceleratorPool",
+    "metadata": {"name": "h100"},
+    "spec": {
+        "accelerator": "nvidia-h100-sxm",
+        "resourceName": "nvidia.com/gpu",
+        "devicesPerNode": 8,
+        "nodeSelector": {"nvidia.com/gpu.product": "NVIDIA-H100-80GB-HBM3"},
+        "price": {"perDeviceHour": "2.50"},
+    },
+}
+CHAT: dict[str, Any] = {
+    "apiVersion": "trimtab.dev/v1alpha1",
+    "kind": "LLMDeployment",
+    "metadata": {"name": "chat", "namespace": "assistants"},
+    "spec": {
+        "model": {"name": "meta-llama/Llama-3.1-8B-Instruct"},
+        "latency": {"timeToFirstToken": "800ms", "interTokenLatency": "50ms"},
+        "workload": {"inputTokens": 1024, "outputTokens": 256, "requestsPerSecond": "40"},
+    },
+}
+
+
+def run(*arguments: str, stdin: str | None = None) -> Result:
+    return CliRunner().invoke(app, ["plan", *arguments], input=stdin)
+
+
+def decisions(result: Result) -> list[dict[str, Any]]:
+    assert result.exit_code == 0, result.output
+    found: list[dict[str, Any]] = json.loads(result.stdout)["decisions"]
+    return found
+
+
+def write(folder: Path, *documents: dict[str, Any]) -> str:
+    (folder / "all.yaml").write_text(yaml.safe_dump_all(documents))
+    return str(folder)
+
+
+def test_a_folder_of_manifests_becomes_a_fleet_with_its_price(tmp_path: Path) -> None:
+    result = run("-f", write(tmp_path, POOL, CHAT), "-o", "json")
+    (decision,) = decisions(result)
+    (target,) = decision["targets"]
+    assert (target["pool"], target["replicas"]) == ("h100", 3)
+    assert decision["usd_per_hour"] == pytest.approx(7.5)
+    assert decision["demand"]["source"] == "Workload"
+    assert "taken as unlimited" in json.loads(result.stdout)["notes"][0]
+
+
+def test_the_same_comes_from_standard_input_and_as_yaml(tmp_path: Path) -> None:
+    text = yaml.safe_dump_all([POOL, CHAT])
+    answer = run("-f", "-", "-o", "yaml", stdin=text)
+    assert answer.exit_code == 0
+    assert yaml.safe_load(answer.stdout)["decisions"][0]["targets"][0]["replicas"] == 3
+
+
+def test_the_table_names_fleet_price_saving_and_losers(tmp_path: Path) -> None:
+    dear = json.loads(json.dumps(POOL))
+    dear["metadata"]["name"] = "dear"
+    dear["spec"]["price"]["perDeviceHour"] = "9"
+    answer = run("-f", write(tmp_path, POOL, dear, CHAT))
+    assert answer.exit_code == 0
+    for part in ("assistants/chat", "h100", "7.50", "REJECTED", "dear", "Dearer", "static peak"):
+        assert part in answer.stdout
+
+
+def test_the_maximum_of_a_pool_is_its_capacity(tmp_path: Path) -> None:
+    small = json.loads(json.dumps(POOL))
+    small["spec"]["capacity"] = {"maxDevices": 2}
+    result = run("-f", write(tmp_path, small, CHAT), "-o", "json")
+    (decision,) = decisions(result)
+    assert decision["targets"][0]["replicas"] == 2
+    assert json.loads(result.stdout)["notes"] == []
+    assert any(fact["reason"] == "CapacityShort" for fact in decision["facts"])
+
+
+def test_every_example_can_be_planned() -> None:
+    result = run("-f", str(EXAMPLES), "-o", "json")
+    found = decisions(result)
+    assert found
+    assert "Namespace" not in json.loads(result.stdout)["notes"][0]
+
+
+def test_a_policy_reference_to_nothing_is_said(tmp_path: Path) -> None:
+    chat = json.loads(json.dumps(CHAT))
+    chat["spec"]["policyRef"] = "gone"
+    (decision,) = decisions(run("-f", write(tmp_path, POOL, chat), "-o", "json"))
+    assert decision["why"] == "Invalid"
+    assert "no ServingPolicy is called gone" in decision["message"]
+
+
+@pytest.mark.parametrize(
+    ("text", "field"),
+    [
+        ("kind: [", "it is no YAML"),
+        ("- just\n- a list\n", "no object"),
+        ("{}\n", "no LLMDeployment"),
+    ],
+)
+def test_what_cannot_be_planned_is_refused_with_a_remedy(
+    tmp_path: Path, text: str, field: str
+) -> None:
+    (tmp_path / "bad.yaml").write_text(text)
+    answer = run("-f", str(tmp_path / "bad.yaml"))
+    assert answer.exit_code == 1
+    assert field in answer.stderr
+
+
+def test_a_wrong_field_is_named_with_its_file(tmp_path: Path) -> None:
+    pool = json.loads(json.dumps(POOL))
+    pool["spec"]["devicesPerNode"] = 0
+    answer = run("-f", write(tmp_path, pool, CHAT))
+    assert answer.exit_code == 1
+    assert "all.yaml: AcceleratorPool h100: spec.devicesPerNode" in answer.stderr
+
+
+def test_nothing_to_plan_and_nothing_to_read_are_refused(tmp_path: Path) -> None:
+    assert "--snapshot" in run().stderr
+    assert run("-f", str(tmp_path)).exit_code == 1
+    assert run("-f", str(tmp_path / "none.yaml")).exit_code == 1
+    assert run("--snapshot", str(tmp_path / "none.json")).exit_code == 1
+
+
+def test_a_recorded_snapshot_is_planned_again_and_a_change_is_tried_on_it(tmp_path: Path) -> None:
+    folder = tmp_path / "manifests"
+    folder.mkdir()
+    written, _ = read([write(folder, POOL, CHAT)])
+    world, _ = snapshot_of(written, NOW)
+    assert world.pools[0].max_devices == UNLIMITED
+    variant = VariantState(pool="h100", parallelism=Parallelism(), replicas=2, ready=2, pods=2)
+    running = replace(world.deployments[0], variants=(variant,), load=fresh_load(20.0))
+    world = replace(world, deployments=(replace(running, created=NOW - 3600.0),))
+    record = tmp_path / "log.json"
+    record.write_bytes(b"an older line\n" + dump_snapshot(world) + b"\n")
+    (decision,) = decisions(run("--snapshot", str(record), "-o", "json"))
+    assert decision["targets"][0]["replicas"] == 2
+    chat = json.loads(json.dumps(CHAT))
+    chat["spec"]["scaling"] = {"minReplicas": 5}
+    change = write(tmp_path, chat)
+    (changed,) = decisions(run("--snapshot", str(record), "-f", f"{change}/all.yaml", "-o", "json"))
+    assert changed["targets"][0]["replicas"] == 5
+    assert changed["why"] == "Bounds"
