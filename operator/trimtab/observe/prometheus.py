@@ -103,7 +103,7 @@ class PrometheusSource:
                 message = f"{self._where} answers HTTP {adapter.status}: {_reason(adapter.body)}"
                 raise kind(message) from error
             except (requests.RequestException, HTTPError, OSError) as error:
-                raise Unavailable(f"{self._where} does not answer: {_short(error)}") from error
+                raise Unavailable(f"{self._where} does not answer: {_cause(error)}") from error
             except (KeyError, TypeError, ValueError, RecursionError) as error:
                 raise Unavailable(f"{self._where} answers no query result") from error
 
@@ -140,8 +140,12 @@ def _reason(body: bytes) -> str:
         return "no reason given"
 
 
-def _short(error: Exception) -> str:
-    return (str(error) or type(error).__name__)[:200]
+def _cause(error: BaseException) -> str:
+    """Return what went wrong first, without the wrapping of the layers above."""
+    while error.__context__ is not None:
+        error = error.__context__
+    text = (isinstance(error, OSError) and error.strerror) or str(error) or type(error).__name__
+    return text[:200]
 
 
 class _Guard:
@@ -227,7 +231,7 @@ class _TlsPool(HTTPSConnectionPool):
 
 
 class _Session(requests.Session):
-    """Sends to where it is told and nowhere else."""
+    """Sends what it is told through one adapter, and adds nothing of the environment."""
 
     def __init__(self, adapter: HTTPAdapter) -> None:
         super().__init__()
@@ -236,12 +240,12 @@ class _Session(requests.Session):
         for scheme in ("http://", "https://"):
             self.mount(scheme, adapter)
 
-    def get_redirect_target(self, resp: requests.Response) -> str | None:
-        return None
-
 
 class _Adapter(HTTPAdapter):
-    """Reads at most `MAX_BODY_BYTES` of an answer, and keeps it and its status."""
+    """Reads at most `MAX_BODY_BYTES` of an answer, and keeps it and its status.
+
+    The headers are left behind: what the caller gets has no Location to follow.
+    """
 
     def __init__(self) -> None:
         super().__init__(max_retries=0)

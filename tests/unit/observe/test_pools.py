@@ -124,7 +124,7 @@ def test_devices_of_others_are_foreign_and_ours_are_not() -> None:
 def test_replicas_that_no_plan_counts_are_in_the_way_like_foreign_ones() -> None:
     gone = bodies.pod("aaaaa", deployment="gone", variant="gone-h100-tp1")
     elsewhere = bodies.pod("bbbbb", pool="l40s")
-    over = bodies.pod("ccccc", phase="Succeeded")
+    over = bodies.pod("ccccc", phase="Failed", deployment="gone", variant="gone-h100-tp1")
     pending = bodies.pod("ddddd", unschedulable_s=5, ready_s=None)
     facts = only(
         world(

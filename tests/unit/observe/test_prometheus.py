@@ -121,7 +121,8 @@ def test_what_is_no_finite_number_is_handed_on_as_such(serve: Serve, text: objec
 def test_nobody_listens() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-    fails_in_time(PrometheusSource(f"http://127.0.0.1:{port}", TIMEOUT_S))
+    error = fails_in_time(PrometheusSource(f"http://127.0.0.1:{port}", TIMEOUT_S))
+    assert str(error) == f"Prometheus at 127.0.0.1:{port} does not answer: Connection refused"
 
 
 def test_a_server_that_accepts_and_never_answers(serve: Serve) -> None:
