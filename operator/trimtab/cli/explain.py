@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 import yaml
@@ -14,7 +14,6 @@ from rich.table import Table
 from rich.text import Text
 
 from trimtab.api.llmdeployment import LLMDeployment, LLMDeploymentStatus
-from trimtab.controller.reading import read_deployment
 from trimtab.errors import InvalidInput
 
 EPILOG = """[bold]Examples[/]
@@ -50,7 +49,7 @@ def explain(
     The answer is the decision record in the status of the object, so it needs no access to the
     operator and can be read from a file.
     """
-    document = _from_file(file, name) if file else read_deployment(kubeconfig, namespace, name)
+    document = _from_file(file, name) if file else _live(kubeconfig, namespace, name)
     status = document.get("status") or {}
     if output is Output.JSON:
         typer.echo(json.dumps(status, indent=2))
@@ -160,7 +159,14 @@ def _or_unknown(value: int | None) -> str:
     return "unknown" if value is None else str(value)
 
 
-def _from_file(path: str, name: str) -> dict[str, object]:
+def _live(kubeconfig: str | None, namespace: str, name: str) -> dict[str, Any]:
+    # The Kubernetes client takes a second to import, which no other command should pay.
+    from trimtab.controller.reading import read_deployment
+
+    return read_deployment(kubeconfig, namespace, name)
+
+
+def _from_file(path: str, name: str) -> dict[str, Any]:
     try:
         text = typer.get_text_stream("stdin").read() if path == "-" else Path(path).read_text()
         documents = [item for item in yaml.safe_load_all(text) if isinstance(item, dict)]
@@ -170,7 +176,7 @@ def _from_file(path: str, name: str) -> dict[str, object]:
         for item in document.get("items") or [document]:
             metadata = item.get("metadata") or {}
             if item.get("kind") == LLMDeployment.KIND and metadata.get("name") == name:
-                found: dict[str, object] = item
+                found: dict[str, Any] = item
                 return found
     raise InvalidInput("--file", f"{path} has no LLMDeployment {name}", "Give its live manifest")
 

@@ -10,7 +10,6 @@ from typing import Annotated, Any
 import typer
 
 from trimtab.config import OperatorConfig, PlannerConfig
-from trimtab.controller.process import run as run_process
 from trimtab.errors import InvalidInput
 from trimtab.telemetry.logs import LogFormat, configure
 from trimtab.units import format_duration, parse_duration
@@ -177,6 +176,9 @@ def run(
     Needs the CustomResourceDefinitions and the rules of deploy/rbac.yaml. Several may run at
     once; the one that holds the lease acts.
     """
+    # kopf and the Kubernetes client take a second to import, which no other command should pay.
+    from trimtab.controller.process import run as run_process
+
     level = log_level.upper()
     if level not in logging.getLevelNamesMapping():
         raise typer.BadParameter(f"{log_level!r} is no level. Write debug, info, warning or error")
