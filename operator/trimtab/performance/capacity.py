@@ -19,15 +19,19 @@ from trimtab.models.performance import (
     ReplicaCapacity,
 )
 from trimtab.performance.fit import kv_budget_bytes, kv_bytes_per_sequence, kv_tokens
-from trimtab.performance.latency import Latencies, latencies
-from trimtab.performance.lengths import lengths_of
+from trimtab.performance.latency import Latencies, gap_quantile, latencies
+from trimtab.performance.lengths import Lengths, lengths_of
 from trimtab.performance.meanfield import Equilibrium, Replica, equilibrium
 from trimtab.performance.outlook import LIGHTEST, open_loop, saturation_rate
 from trimtab.performance.profiles import MeasuredPoint, interpolated_rate
 from trimtab.performance.steptime import Array, step_model
 
 SAFE_LOAD = 0.85
-"""Share of the saturation rate that a replica without targets is given."""
+"""Share of the saturation rate that a replica is given when no target bounds its queue."""
+QUEUE_LOAD = 0.92
+"""The same when one does: beyond it a queue is too steep for any model to place a target on."""
+GAP_RESERVE = 0.2
+"""Of the gaps that may exceed an ITL target, how many are kept in reserve: prompts clump."""
 
 _GRID = 24
 _SCALE_STEPS = 16
@@ -110,13 +114,23 @@ def _uncorrected(request: CapacityRequest) -> Replica | Infeasible:
         return budget
     lengths = lengths_of(request.shape, engine.max_model_len)
     held = kv_bytes_per_sequence(request.geometry, lengths.resident, engine.kv_dtype)
+    kv_slots = max(budget / held, 1.0)
     return Replica(
         step=step_model(request.geometry, request.accelerator, request.parallelism, engine),
         lengths=lengths,
         token_budget=float(engine.max_num_batched_tokens),
-        slots=min(float(engine.max_num_seqs), budget / held),
-        kv_slots=budget / held,
+        slots=min(float(engine.max_num_seqs), _admitted(kv_slots, lengths)),
+        kv_slots=kv_slots,
     )
+
+
+def _admitted(kv_slots: float, lengths: Lengths) -> float:
+    """Requests that a cache for `kv_slots` of mean size holds without being taken back.
+
+    Sizes differ: n of them need n and a standard deviation, which is nothing for equal ones.
+    """
+    spread = math.sqrt(lengths.prompt_variation + lengths.answer_variation)
+    return max(kv_slots - spread * math.sqrt(kv_slots), 1.0)
 
 
 @lru_cache(maxsize=4096)
@@ -148,30 +162,19 @@ def _time_scale(request: CapacityRequest) -> float:
 def _largest_rate(
     replica: Replica, targets: LatencyTargets
 ) -> float | tuple[float, LatencyPrediction] | Infeasible:
-    """Rate just below the first load at which a target is missed, by two grids of loads.
-
-    Targets that a growing queue cannot break do not let it grow: then the safe load is the limit.
-    """
-    safe = SAFE_LOAD * saturation_rate(replica)
+    """Rate just below the first load at which a target is missed, by two grids of loads."""
     if not targets.any:
-        return safe
-    unbounded = targets.ttft_s is None and targets.e2e_s is None
-    most = replica.most_arrivals
-    loads = most * np.geomspace(LIGHTEST, 1.0, _GRID)
+        return SAFE_LOAD * saturation_rate(replica)
+    loads = replica.most_arrivals * np.geomspace(LIGHTEST, 1.0, _GRID)
     state, waits = _evaluate(replica, loads, targets.percentile)
-    first_bad = _first_bad(waits, targets)
+    first_bad = _first_bad(replica, state, waits, targets)
     if first_bad == 0:
         return _miss(waits, targets)
-    if first_bad < _GRID:
-        loads = np.linspace(loads[first_bad - 1], loads[first_bad], _GRID)
-        state, waits = _evaluate(replica, loads, targets.percentile)
-        first_bad = _first_bad(waits, targets)
-    last = max(first_bad - 1, 0)
-    rate = float(state.rate[last])
-    if unbounded and rate > safe:
-        return safe
+    loads = np.linspace(loads[first_bad - 1], loads[min(first_bad, _GRID - 1)], _GRID)
+    state, waits = _evaluate(replica, loads, targets.percentile)
+    last = max(_first_bad(replica, state, waits, targets) - 1, 0)
     held = min(float(waits.in_flight[last]), replica.slots)
-    return rate, LatencyPrediction(
+    return float(state.rate[last]), LatencyPrediction(
         ttft_s=float(waits.ttft_s[last]),
         itl_s=float(waits.itl_s[last]),
         e2e_s=float(waits.e2e_s[last]),
@@ -180,9 +183,15 @@ def _largest_rate(
     )
 
 
-def _first_bad(waits: Latencies, targets: LatencyTargets) -> int:
-    """Index of the first load at which a target is missed; the number of loads if none is."""
-    bad = np.zeros(len(waits.ttft_s), dtype=bool)
+def _first_bad(
+    replica: Replica, state: Equilibrium, waits: Latencies, targets: LatencyTargets
+) -> int:
+    """Index of the first load that misses a target or is unsafe; the number of loads if none is.
+
+    The lightest load is judged without reserve: there the question is what can be met at all.
+    """
+    bounded = targets.ttft_s is not None or targets.e2e_s is not None
+    bad = state.rate > (QUEUE_LOAD if bounded else SAFE_LOAD) * saturation_rate(replica)
     for target, values in (
         (targets.ttft_s, waits.ttft_s),
         (targets.itl_s, waits.itl_s),
@@ -190,6 +199,9 @@ def _first_bad(waits: Latencies, targets: LatencyTargets) -> int:
     ):
         if target is not None:
             bad |= values > target
+    if targets.itl_s is not None:
+        reserved = 1.0 - (1.0 - targets.percentile) * (1.0 - GAP_RESERVE)
+        bad[1:] |= gap_quantile(replica, state, reserved)[1:] > targets.itl_s
     return int(np.argmax(bad)) if bad.any() else len(bad)
 
 

@@ -16,11 +16,9 @@ _LATENT_KERNELS = 6
 _SPARSE_KERNELS = 15
 _LINEAR_KERNELS = 10
 """More of them with routed experts, latent, sparse and linear attention, as fitted."""
-INTEGER_EXPERT_READ = 0.80
-"""Of `expert_read`, where 4-bit integers must be unpacked on the way."""
 
 _FOUR_BIT_FLOATS = frozenset({"mxfp4", "nvfp4"})
-FOUR_BIT_INTEGERS = frozenset({"int4", "awq", "gptq"})
+_FOUR_BIT_INTEGERS = frozenset({"int4", "awq", "gptq"})
 
 
 def dense_rate(accelerator: Accelerator, share: Efficiency, dtype: str) -> float:
@@ -39,6 +37,12 @@ def expert_rate(accelerator: Accelerator, share: Efficiency, dtype: str) -> floa
         return rate * share.four_bit_expert
     narrow = compute_peak(accelerator, dtype) > accelerator.bf16_flops
     return rate * (share.narrow_expert if narrow else share.expert)
+
+
+def expert_read_rate(accelerator: Accelerator, share: Efficiency, dtype: str) -> float:
+    """Return bytes/s at which routed experts stored as `dtype` are read."""
+    unpacked = share.integer_expert_read if dtype in _FOUR_BIT_INTEGERS else 1.0
+    return accelerator.bandwidth * share.expert_read * unpacked
 
 
 def kernels(geometry: ModelGeometry) -> float:

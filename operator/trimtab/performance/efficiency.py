@@ -32,6 +32,8 @@ class Efficiency:
     """Of memory bandwidth, reading weights."""
     expert_read: float = 0.90
     """Of memory bandwidth, reading routed experts."""
+    integer_expert_read: float = 0.80
+    """Of `expert_read`, where 4-bit integers must be unpacked on the way."""
     kv_read: float = 0.80
     """Of memory bandwidth, reading keys and values."""
     attention: float = 0.55

@@ -12,7 +12,7 @@ from statistics import NormalDist
 
 import numpy as np
 
-from trimtab.performance.meanfield import Equilibrium, Replica, prompt_s
+from trimtab.performance.meanfield import Equilibrium, Replica, prompt_work
 from trimtab.performance.steptime import Array
 
 _NORMAL = NormalDist()
@@ -56,7 +56,7 @@ def latencies(replica: Replica, state: Equilibrium, percentile: float) -> Latenc
         ttft_s=ttft,
         tpot_mean_s=state.step_s,
         tpot_s=_request_gap_quantile(replica, state, percentile),
-        itl_s=_gap_quantile(replica, state, percentile),
+        itl_s=gap_quantile(replica, state, percentile),
         e2e_mean_s=e2e_mean,
         e2e_s=e2e_mean + spread,
         in_flight=state.batch + state.rate * (own_mean + wait_s),
@@ -74,23 +74,21 @@ def own_prompt_s(replica: Replica, state: Equilibrium) -> Array:
     own_context = lengths.cached + lengths.prompts / 2.0
     context = (lengths.prompts * own_context + others * lengths.prompt_context) / tokens
     batch = state.batch[:, None]
-    seconds, _ = prompt_s(
+    return prompt_work(
         replica.step,
         tokens,
         context=context,
         batch=batch,
         cached=batch * lengths.resident,
         chunk=state.chunk[:, None],
-    )
-    return seconds
+    ).seconds
 
 
 def _rest_s(state: Equilibrium, own_s: Array) -> Array:
     """Longest rest of the step that runs when a request arrives; nothing when none does."""
-    steps = state.decode_s[:, None] + state.lump_s
-    loud = 1.0 - state.quiet
-    first = state.quiet * state.decode_s + loud * steps.mean(axis=1)
-    second = state.quiet * state.decode_s**2 + loud * (steps * steps).mean(axis=1)
+    quiet = state.quiet
+    first = quiet * state.decode_s + (state.loud_share * state.loud_s).sum(axis=1)
+    second = quiet * state.decode_s**2 + (state.loud_share * state.loud_s**2).sum(axis=1)
     occupied = -np.expm1(-(state.batch + state.rate * own_s))
     rest: Array = occupied * second / first
     return rest
@@ -156,28 +154,37 @@ def _ttft_quantile(
     return quantile
 
 
-def _gap_quantile(replica: Replica, state: Equilibrium, percentile: float) -> Array:
-    """Quantile of the time between two tokens of a request, over all tokens."""
+def gap_quantile(replica: Replica, state: Equilibrium, percentile: float) -> Array:
+    """Return a quantile of the time between two tokens of a request, over all tokens."""
     lengths = replica.lengths
     z = _NORMAL.inv_cdf(percentile)
     crowd = np.minimum(state.batch + z * np.sqrt(state.batch), max(replica.slots, 1.0))
     crowd = np.maximum(crowd, state.batch)
     crowded_s = replica.step.decode_s(crowd, crowd * lengths.resident) - state.decode_s
-    # Among steps with prompts, the quantile that leaves the right share of all steps above it.
-    share = np.clip((percentile - state.quiet) / np.maximum(1.0 - state.quiet, 1e-12), 0.0, 1.0)
-    tokens = np.minimum(_row_quantile(state.lump_tokens, share), state.chunk)
-    loud_s = replica.step.mixed_s(
-        tokens, lengths.prompt_context, state.batch, state.batch * lengths.resident
-    )
-    prompted_s = np.where(state.quiet < percentile, loud_s - state.decode_s, 0.0)
+    prompted_s = np.maximum(_loud_quantile(state, percentile) - state.decode_s, 0.0)
     return state.decode_s + np.hypot(crowded_s, prompted_s)
+
+
+def _loud_quantile(state: Equilibrium, percentile: float) -> Array:
+    """Quantile over all steps, where those without prompts are the shortest."""
+    order = np.argsort(state.loud_s, axis=1)
+    seconds = np.take_along_axis(state.loud_s, order, axis=1)
+    share = np.take_along_axis(state.loud_share, order, axis=1)
+    ends = state.quiet[:, None] + np.cumsum(share, axis=1)
+    middles = ends - 0.5 * share
+    rows = np.arange(len(seconds))
+    upper = np.minimum((middles < percentile).sum(axis=1), seconds.shape[1] - 1)
+    lower = np.maximum(upper - 1, 0)
+    gap = np.maximum(middles[rows, upper] - middles[rows, lower], 1e-12)
+    weight = np.clip((percentile - middles[rows, lower]) / gap, 0.0, 1.0)
+    mixed = seconds[rows, lower] * (1.0 - weight) + seconds[rows, upper] * weight
+    return np.where(state.quiet < percentile, mixed, state.decode_s)
 
 
 def _request_gap_quantile(replica: Replica, state: Equilibrium, percentile: float) -> Array:
     """Quantile of a request's mean gap: lumps average out over its tokens, crowds over its stay."""
-    loud = 1.0 - state.quiet
-    mean = loud * state.lump_s.mean(axis=1)
-    lumps = loud * (state.lump_s * state.lump_s).mean(axis=1) - mean * mean
+    mean = state.loud * state.lump_s.mean(axis=1)
+    lumps = state.loud * (state.lump_s * state.lump_s).mean(axis=1) - mean * mean
     crowd = np.minimum(state.batch + np.sqrt(state.batch), max(replica.slots, 1.0))
     crowd = np.maximum(crowd, state.batch)
     crowded_s = replica.step.decode_s(crowd, crowd * replica.lengths.resident) - state.decode_s
@@ -190,15 +197,3 @@ def _quantile(values: Array, share: float) -> float:
     """Quantile of equally likely ascending values, linear between their middles."""
     middles = (np.arange(len(values)) + 0.5) / len(values)
     return float(np.interp(share, middles, values))
-
-
-def _row_quantile(values: Array, share: Array) -> Array:
-    """Quantile of each row of equally likely ascending values, linear between their middles."""
-    count = values.shape[1]
-    position = np.clip(share * count - 0.5, 0.0, count - 1.0)
-    lower = np.floor(position).astype(np.int64)
-    upper = np.minimum(lower + 1, count - 1)
-    rows = np.arange(values.shape[0])
-    weight = position - lower
-    blend: Array = values[rows, lower] * (1.0 - weight) + values[rows, upper] * weight
-    return blend

@@ -63,12 +63,20 @@ class Equilibrium:
     """Mean time from one token of a request to its next."""
     chunk: Array
     """Most prompt tokens of one step beside the batch."""
-    quiet: Array
-    """Share of steps without a prompt."""
-    lump_tokens: Array
-    """Prompt tokens of the other steps: equally likely values, ascending, on the last axis."""
+    loud: Array
+    """Chance that prompts arrive in a step."""
     lump_s: Array
-    """What those prompts add to the steps of the batch, in seconds."""
+    """What those prompts add to the time of the batch: equally likely values on the last axis."""
+    loud_s: Array
+    """Times of the steps that carry prompts, on the last axis."""
+    loud_share: Array
+    """Share of each of those in all steps; the rest take `decode_s`."""
+
+    @property
+    def quiet(self) -> Array:
+        """Share of steps without prompts."""
+        quiet: Array = 1.0 - self.loud_share.sum(axis=1)
+        return quiet
 
 
 def equilibrium(replica: Replica, arrivals: Array) -> Equilibrium:
@@ -78,18 +86,18 @@ def equilibrium(replica: Replica, arrivals: Array) -> Equilibrium:
     cached = batch * lengths.resident
     decode_s = replica.step.decode_s(batch, cached)
     chunk = np.maximum(replica.token_budget - batch, 1.0)
-    quiet = np.exp(-arrivals)
-    lumps = _lump_tokens(arrivals, quiet, lengths)
-    spent, steps = prompt_s(
+    loud = -np.expm1(-arrivals)
+    work = prompt_work(
         replica.step,
-        lumps,
+        _lump_tokens(arrivals, loud, lengths),
         context=lengths.prompt_context,
         batch=batch[:, None],
         cached=cached[:, None],
         chunk=chunk[:, None],
     )
-    lump_s = spent - steps * decode_s[:, None]
-    step_s = decode_s + (1.0 - quiet) * lump_s.mean(axis=1)
+    lump_s = work.seconds - work.steps * decode_s[:, None]
+    step_s = decode_s + loud * lump_s.mean(axis=1)
+    shares = np.concatenate([work.full, work.last], axis=1) * (loud / _LUMPS)[:, None]
     return Equilibrium(
         arrivals=arrivals,
         rate=arrivals / step_s,
@@ -97,13 +105,38 @@ def equilibrium(replica: Replica, arrivals: Array) -> Equilibrium:
         decode_s=decode_s,
         step_s=step_s,
         chunk=chunk,
-        quiet=quiet,
-        lump_tokens=lumps,
+        loud=loud,
         lump_s=lump_s,
+        loud_s=np.concatenate([work.full_s, work.last_s], axis=1),
+        loud_share=shares / np.maximum(shares.sum(axis=1), 1.0)[:, None],
     )
 
 
-def prompt_s(
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PromptWork:
+    """Steps that work prompts off: full chunks, and a last one with what is left."""
+
+    full: Array
+    """Steps with a full chunk."""
+    full_s: Array
+    """Seconds of one of them."""
+    last: Array
+    """Steps with less: 0 or 1."""
+    last_s: Array
+    """Seconds of it."""
+
+    @property
+    def steps(self) -> Array:
+        """Steps of both kinds."""
+        return self.full + self.last
+
+    @property
+    def seconds(self) -> Array:
+        """Seconds of all of them."""
+        return self.full * self.full_s + self.last * self.last_s
+
+
+def prompt_work(
     step: StepModel,
     tokens: Array,
     *,
@@ -111,28 +144,29 @@ def prompt_s(
     batch: Number,
     cached: Number,
     chunk: Number,
-) -> tuple[Array, Array]:
-    """Return seconds and number of the steps that work `tokens` prompt tokens off in chunks.
+) -> PromptWork:
+    """Return the steps that work `tokens` prompt tokens off, the batch decoding beside.
 
-    The arguments broadcast together; the batch decodes beside in every step.
+    The arguments broadcast together.
     """
     full = np.floor(tokens / chunk)
-    rest = tokens - full * chunk
-    whole_s = step.mixed_s(np.minimum(tokens, chunk), context, batch, cached)
-    rest_s = step.mixed_s(rest, context, batch, cached)
-    some = rest > 0.0
-    return full * whole_s + np.where(some, rest_s, 0.0), full + some
+    left = tokens - full * chunk
+    return PromptWork(
+        full=full,
+        full_s=step.mixed_s(np.minimum(tokens, chunk), context, batch, cached),
+        last=np.where(left > 0.0, 1.0, 0.0),
+        last_s=step.mixed_s(left, context, batch, cached),
+    )
 
 
-def _lump_tokens(arrivals: Array, quiet: Array, lengths: Lengths) -> Array:
+def _lump_tokens(arrivals: Array, loud: Array, lengths: Lengths) -> Array:
     """Prompt tokens of a step that has any: a gamma distribution with the right two moments.
 
     Its quantiles follow Wilson and Hilferty's cube; they are scaled back to the exact mean.
     """
-    some = -np.expm1(-arrivals)
-    mean = arrivals * lengths.prompt / some
+    mean = arrivals * lengths.prompt / loud
     square = arrivals * lengths.prompt_square + (arrivals * lengths.prompt) ** 2
-    variance = np.maximum(square / some - mean * mean, 1e-6 * mean * mean)
+    variance = np.maximum(square / loud - mean * mean, 1e-6 * mean * mean)
     shape = (mean * mean / variance)[:, None]
     cube = 1.0 - 1.0 / (9.0 * shape) + _LUMP_Z / (3.0 * np.sqrt(shape))
     values = np.maximum(cube, 0.02) ** 3

@@ -17,11 +17,10 @@ from numpy.typing import NDArray
 from trimtab.models.hardware import Accelerator, EngineSettings, ModelGeometry, Parallelism
 from trimtab.performance.coefficients import (
     EXPERT_BLOCK,
-    FOUR_BIT_INTEGERS,
-    INTEGER_EXPERT_READ,
     dense_rate,
     exchange_s,
     expert_rate,
+    expert_read_rate,
     kernels,
     kv_layer_s,
 )
@@ -196,7 +195,7 @@ def step_model(
         return 2.0 * count / (devices * dense_rate(accelerator, share, dtype))
 
     expert_s = 2.0 / (devices * ranks * expert_rate(accelerator, share, dtypes.experts))
-    unpacked = INTEGER_EXPERT_READ if dtypes.experts in FOUR_BIT_INTEGERS else 1.0
+    expert_read = tensor * ranks * expert_read_rate(accelerator, share, dtypes.experts)
     one_kv_s = kv_layer_s(geometry, accelerator, parallelism, engine)
     pair_layer_s = (
         4.0
@@ -213,7 +212,7 @@ def step_model(
         weights_s=(stored.attention + stored.feed_forward) / (bandwidth * share.weight_read),
         expert_token_s=expert_s * counts.active_experts,
         expert_pad_s=expert_s * counts.experts * EXPERT_BLOCK,
-        experts_s=stored.experts / (bandwidth * ranks * share.expert_read * unpacked),
+        experts_s=stored.experts / expert_read,
         expert_miss=(1.0 - geometry.active_experts / geometry.experts) if geometry.experts else 1.0,
         head_token_s=dense_s(counts.head, "none"),
         head_s=stored.head / (bandwidth * share.weight_read),

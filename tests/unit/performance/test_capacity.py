@@ -71,7 +71,7 @@ def test_beyond_saturation_the_queue_grows_without_end() -> None:
 
 def test_a_target_that_no_queue_breaks_leaves_the_safe_share() -> None:
     loose = capacity(request(targets=LatencyTargets(itl_s=60.0)))
-    assert loose.max_rps == capacity(request()).max_rps
+    assert loose.max_rps == pytest.approx(capacity(request()).max_rps, rel=0.01)
 
 
 def test_an_idle_replica_answers_with_one_prompt_step_and_one_decode_step() -> None:

@@ -1,0 +1,230 @@
+"""Scores the performance model against every measured set and writes docs/accuracy.md.
+
+Run it with `make accuracy`, or as `python -m bench.accuracy` in tests/. `--quick` leaves out the
+token-level simulations, which take minutes.
+"""
+
+import math
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from bench.accuracy import grid, mlperf, older, runs, silicon, simulated, sweeps
+from bench.accuracy.plot import scatter
+from bench.accuracy.score import Pair, Score, by, score
+
+ROOT = Path(__file__).parents[3]
+PAGE = ROOT / "docs" / "accuracy.md"
+PLOT = ROOT / "docs" / "images" / "accuracy.svg"
+
+CLEAR = math.log(1.1)
+"""Difference of costs, in logarithms, above which a rank is no toss-up."""
+
+_HEAD = "| | n | median | p90 | bias |\n|---|---|---|---|---|"
+_INTRODUCTION = """# How accurate the performance model is
+
+Written by `make accuracy` from what it just ran; every number here can be made again that way.
+
+Errors are relative: *median* and *p90* of the absolute error, *bias* is the median signed error
+(positive: predicted slower or more than measured). *Fitted* rows are those that constants were
+fitted to; *held out* is every third deployment of each device family and precision, in the order
+of a hash of their names: no constant has seen them (`python -m bench.accuracy.fit`). No constant
+belongs to a model, a row or a data set. They belong to a device family or an engine, and stand with
+their meaning in `efficiency.py` and `coefficients.py` of `operator/trimtab/performance/`.
+
+![Predicted against measured](images/accuracy.svg)
+"""
+_READING = """## How to read it, and where the model is blind
+
+- The deployments ran engines of many versions; two versions of one engine on one machine differ by
+  up to 30 % here, which no model of the hardware can see. Calibration (below) is for that.
+- TTFT of a closed loop depends on how its users fall into step. SGLang and TensorRT-LLM rows come
+  from recipes that stream tokens in groups; their constants describe those recipes.
+- Deployments over more than eight devices are predicted badly: exchanges between nodes are not
+  modelled, and how attention is spread there is not always known.
+- The RTX PRO 6000 and RTX 4090 runs and the A10 sweep gave one constant each for cards at their
+  power limit, so their own figures are no test of it.
+- Integer 4-bit experts on Blackwell are about a quarter slower than predicted: no such row was in
+  the fit.
+- Mixtures of experts: every expert is taken to be as likely as another. Traffic that prefers some
+  reads fewer weights than predicted, so predictions are late there, on the safe side.
+- Sampling is not modelled: engines that sort a large vocabulary for every token (the Phi-4-mini
+  sweeps) saturate far earlier than predicted.
+- Accelerators of families without measurements (Gaudi, TPU, Trainium, V100, T4) carry middle values
+  and `confidence` 0.6: their capacities come with a standard error of 31 %.
+- Engines of 2023 and 2024 are shown at the end only to say how far today's constants are from them.
+"""
+
+
+def main() -> None:
+    """Score everything and write the page and the plot."""
+    quick = "--quick" in sys.argv[1:]
+    points, refused = silicon.points()
+    tpot, ttft = silicon.tpot(points), silicon.ttft(points)
+    parts = [
+        _INTRODUCTION,
+        _deployments(tpot, ttft, refused),
+        _calibration(points),
+        _steps(grid.steps()),
+        _sweeps(sweeps.sweeps()),
+        _replays(runs.replays()),
+        _mlperf(mlperf.results()),
+        *([] if quick else [_simulated(simulated.run())]),
+        _older(),
+        _READING,
+    ]
+    PAGE.write_text("\n".join(parts), encoding="utf-8")
+    PLOT.parent.mkdir(exist_ok=True)
+    series = {"TPOT, held out": [p for p in tpot if p.held_out], "TPOT, fitted": tpot}
+    PLOT.write_text(
+        scatter(
+            {name: _milliseconds(pairs) for name, pairs in reversed(series.items())},
+            title="Time per output token of 2,443 measured deployments",
+            unit="ms",
+        ),
+        encoding="utf-8",
+    )
+    sys.stdout.write(f"wrote {PAGE.relative_to(ROOT)}\n{_line('TPOT', score(tpot))}\n")
+
+
+def _deployments(tpot: Sequence[Pair], ttft: Sequence[Pair], refused: int) -> str:
+    rows: dict[str, Score] = {}
+    for name, pairs in (("TPOT", tpot), ("TTFT below saturation", ttft)):
+        rows[f"**{name}**, all"] = score(pairs)
+        rows[f"{name}, fitted"] = score([p for p in pairs if not p.held_out])
+        rows[f"{name}, held out"] = score([p for p in pairs if p.held_out])
+    names = {"model": 0, "accelerator": 1, "engine": 2}
+    details = "\n\n".join(
+        _table(
+            f"TPOT by {what}",
+            by(tpot, lambda pair, i=i: pair.group.split("|")[i]),  # type: ignore[misc]
+        )
+        for what, i in names.items()
+    )
+    return (
+        "## Measured deployments, from data sheets alone\n\n"
+        "InferenceX and NVIDIA, 2025-10 to 2026-04: vLLM, SGLang and TensorRT-LLM at a fixed "
+        f"number of users (`inferencex_silicon`, aggregated). {refused} rows are said not to fit "
+        "and are left out.\n\n" + _table("", rows) + "\n\n" + details + "\n"
+    )
+
+
+def _calibration(points: list[silicon.Point]) -> str:
+    ranks = silicon.ranked(points)
+    clear = [right for apart, right in ranks if apart > CLEAR]
+    rows = {"TPOT after three rows": score(silicon.calibrated_tpot(points))}
+    return (
+        "## After three measurements, and rank\n\n"
+        "Three rows of the same replica and engine version stretch all times by one factor; the "
+        "other rows are scored.\n\n"
+        + _table("", rows)
+        + f"\n\nOf {len(ranks)} pairs of accelerators that served one model under one load, the "
+        "one with the cheaper token (catalogue prices) is named in "
+        f"{sum(right for _, right in ranks) / len(ranks):.1%}; of the {len(clear)} whose costs "
+        f"differ by more than 10 %, in {sum(clear) / len(clear):.1%}.\n"
+    )
+
+
+def _steps(pairs: list[Pair]) -> str:
+    split = {
+        "all models but " + grid.HELD_OUT: score([p for p in pairs if not p.held_out]),
+        grid.HELD_OUT + ", held out": score([p for p in pairs if p.held_out]),
+    }
+    return (
+        "## Engine steps against measured kernels\n\n"
+        "AIConfigurator's grid (`aic_step_grid`), without an engine's own time.\n\n"
+        + _table("", split)
+        + "\n\n"
+        + _table("By accelerator and phase", by(pairs, lambda pair: pair.group))
+        + "\n"
+    )
+
+
+def _sweeps(found: list[sweeps.Sweep]) -> str:
+    lines = [
+        "## Open loops up to saturation\n",
+        "| sweep | knee, req/s | predicted | error | TPOT below it | p95 TTFT below it |",
+        "|---|---|---|---|---|---|",
+    ]
+    lines += [
+        f"| {one.name} | {one.knee.measured:.1f} | {one.knee.predicted:.1f} | "
+        f"{one.knee.error:+.0%} | {score(one.tpot).median:.0%} | {score(one.ttft_p95).median:.0%} |"
+        for one in found
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _replays(pairs: list[Pair]) -> str:
+    return (
+        "## Requests of real vLLM runs, played again\n\n"
+        "The simulated engine serves the same 300 arrivals with our step times. The third run is "
+        "labelled 16 bit; its decode steps are faster than reading 16-bit experts allows.\n\n"
+        + _values(pairs, "s")
+    )
+
+
+def _mlperf(pairs: list[Pair]) -> str:
+    return (
+        "## MLPerf v4.1: tokens per second and accelerator\n\n"
+        "Server results are under the limits of 2 s TTFT and 200 ms TPOT at p99; the best of 1, 2, "
+        "4 and 8 devices is predicted, the median of the submitters is measured.\n\n"
+        + _values(pairs, "")
+    )
+
+
+def _simulated(found: list[simulated.Case]) -> str:
+    broken = sum(case.overshoot > 0.1 for case in found)
+    rows = {"largest rate": score(simulated.pairs(found))}
+    worst = sorted(found, key=lambda case: -abs(case.predicted / case.simulated - 1.0))[:5]
+    lines = [
+        f"| {case.name} | {case.predicted:.3g} | {case.simulated:.3g} | {case.overshoot:+.0%} |"
+        for case in worst
+    ]
+    return (
+        "## Largest rate under a p95 target, against the token-level simulation\n\n"
+        "Same step times on both sides, so this is the error of the mean-field model alone.\n\n"
+        + _table("", rows)
+        + f"\n\nAt the predicted rate {broken} of {len(found)} cases break a target by more than "
+        "10 %. The five largest errors:\n\n| case | predicted | simulated | worst target |\n"
+        "|---|---|---|---|\n" + "\n".join(lines) + "\n"
+    )
+
+
+def _older() -> str:
+    return (
+        "## Engines of 2023 and 2024, for comparison\n\n"
+        + _table("Splitwise: vLLM of 2023", by(older.splitwise(), lambda pair: pair.group))
+        + "\n\n"
+        + _table("dstack: Llama-3.1-405B, 2024", by(older.dstack(), lambda pair: pair.group))
+        + "\n"
+    )
+
+
+def _values(pairs: Iterable[Pair], unit: str) -> str:
+    lines = ["| | measured | predicted | error |", "|---|---|---|---|"]
+    lines += [
+        f"| {pair.group.replace('|', ', ')} | {pair.measured:.4g} {unit} | "
+        f"{pair.predicted:.4g} {unit} | {pair.error:+.0%} |"
+        for pair in pairs
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _table(title: str, scores: Mapping[str, Score]) -> str:
+    lines = [f"### {title}\n"] if title else []
+    lines.append(_HEAD)
+    lines += [f"| {name.replace('|', ', ')} | {value} |" for name, value in scores.items()]
+    return "\n".join(lines)
+
+
+def _line(name: str, value: Score) -> str:
+    return f"{name}: median {value.median:.1%}, p90 {value.p90:.1%}, bias {value.bias:+.1%}"
+
+
+def _milliseconds(pairs: Iterable[Pair]) -> list[Pair]:
+    return [
+        Pair(group=p.group, predicted=p.predicted * 1e3, measured=p.measured * 1e3) for p in pairs
+    ]
+
+
+main()
