@@ -5,6 +5,7 @@ from typing import Any
 
 from trimtab.api.acceleratorpool import AcceleratorPool
 from trimtab.api.base import API_VERSION, Resource
+from trimtab.api.fleetbudget import FleetBudget
 from trimtab.api.llmdeployment import LLMDeployment
 
 Document = dict[str, Any]
@@ -41,8 +42,9 @@ EVENT = Kind(api_version="v1", kind="Event", plural="events")
 LEASE = Kind(api_version="coordination.k8s.io/v1", kind="Lease", plural="leases")
 LLM_DEPLOYMENT = custom(LLMDeployment)
 POOL = custom(AcceleratorPool)
+BUDGET = custom(FleetBudget)
 
-_ALL = (DEPLOYMENT, SERVICE, DISRUPTION_BUDGET, EVENT, LEASE, LLM_DEPLOYMENT, POOL)
+_ALL = (DEPLOYMENT, SERVICE, DISRUPTION_BUDGET, EVENT, LEASE, LLM_DEPLOYMENT, POOL, BUDGET)
 _BY_NAME = {(kind.api_version, kind.kind): kind for kind in _ALL}
 
 

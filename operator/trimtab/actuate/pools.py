@@ -4,23 +4,17 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-import structlog
-
 from trimtab.actuate import figures
-from trimtab.actuate.apply import Seen
-from trimtab.actuate.attempts import Attempts
 from trimtab.actuate.compare import first_difference
-from trimtab.actuate.kinds import POOL, Document, Reference
+from trimtab.actuate.kinds import POOL, Document
 from trimtab.actuate.manifests import digest
+from trimtab.actuate.objects import ObjectWriter
 from trimtab.actuate.ownership import without_foreign
 from trimtab.actuate.status import differs, timestamp
-from trimtab.actuate.writer import ClusterWriter, WriteFailed
 from trimtab.api.acceleratorpool import AcceleratorPoolStatus, PoolPriceStatus
 from trimtab.api.conditions import Condition, ConditionStatus, ConditionType, merge
 from trimtab.api.naming import DISCOVERED_LABEL, HASH_ANNOTATION, MANAGED_BY_LABEL, MANAGER
 from trimtab.models.capacity import Price
-
-_log = structlog.get_logger(__name__)
 
 
 class Draft(Protocol):
@@ -77,11 +71,9 @@ class Facts(Protocol):
 
 @dataclass(slots=True, kw_only=True)
 class PoolWriter:
-    """Writes pools and their status, only where they differ. A failure is logged and waits."""
+    """Writes pools and their status, only where they differ."""
 
-    writer: ClusterWriter
-    attempts: Attempts
-    seen: Seen
+    objects: ObjectWriter
 
     def apply(self, drafts: Iterable[Draft], live: Mapping[str, Document]) -> None:
         """Write every draft, without the fields that somebody else owns.
@@ -89,12 +81,15 @@ class PoolWriter:
         Args:
             drafts: The pools that the nodes tell of.
             live: All AcceleratorPools by name, with `metadata.managedFields`.
+
+        Raises:
+            LostLeadership: The lease is gone.
         """
         for draft in drafts:
             known = live.get(draft.name)
             document = _drafted(draft) if known is None else _shared(_drafted(draft), known)
             if known is None or first_difference(document, known) is not None:
-                self._write(document, known, status=False)
+                self.objects.write(document, known, status=False)
 
     def publish(self, facts: Iterable[Facts], live: Mapping[str, Document], now: float) -> None:
         """Write the status of every pool whose figures or condition changed.
@@ -103,6 +98,9 @@ class PoolWriter:
             facts: What the pools have.
             live: All AcceleratorPools by name.
             now: Unix seconds.
+
+        Raises:
+            LostLeadership: The lease is gone.
         """
         for item in facts:
             known = live.get(item.name)
@@ -111,27 +109,7 @@ class PoolWriter:
             old = known.get("status") or {}
             status = _status(item, known["metadata"].get("generation", 0), old, now)
             if differs(status, old):
-                self._write(_named(item.name) | {"status": status}, known, status=True)
-
-    def _write(self, document: Document, known: Document | None, *, status: bool) -> None:
-        name = document["metadata"]["name"]
-        kind = f"{POOL.kind}/status" if status else POOL.kind
-        target, wanted = Reference(kind=kind, namespace="", name=name), digest(document)
-        if self.attempts.blocked(target, wanted, known):
-            return
-        if known is not None:
-            metadata = document["metadata"] | {"uid": known["metadata"]["uid"]}
-            document = document | {"metadata": metadata}
-        try:
-            result = self.writer.apply(document, force=status, status=status)
-        except WriteFailed as failure:
-            self.attempts.failed(target, wanted, failure)
-            _log.warning("pool not written", pool=str(target), why=str(failure))
-            return
-        self.attempts.succeeded(target, wanted, result)
-        self.seen("MODIFIED", result)
-        if not status:
-            _log.info("pool written", pool=name)
+                self.objects.write(_named(item.name) | {"status": status}, known, status=True)
 
 
 def _named(name: str) -> Document:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import structlog
 
 from trimtab.actuate.apply import Applier, Outcome, Work
+from trimtab.actuate.budgets import BudgetWriter
 from trimtab.actuate.conditions import replicas
 from trimtab.actuate.kinds import Document
 from trimtab.actuate.pools import PoolWriter
@@ -43,6 +44,7 @@ class Hands:
 
     applier: Applier
     pools: PoolWriter
+    budgets: BudgetWriter
     publisher: Publisher
     log: DecisionLog
 
@@ -99,6 +101,9 @@ class Cycle:
             self._reject_broken(view, snapshot.now)
             facts = pool_facts(view)
             self.hands.pools.publish(facts, _by_name(view, Kind.ACCELERATOR_POOL), snapshot.now)
+            self.hands.budgets.publish(
+                snapshot, decided.decisions, _by_name(view, Kind.FLEET_BUDGET)
+            )
             self._export(works, facts)
         return not in_time or any(outcome.deferred for outcome in outcomes)
 

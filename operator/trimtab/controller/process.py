@@ -15,9 +15,11 @@ import structlog
 
 from trimtab.actuate.apply import Applier
 from trimtab.actuate.attempts import Attempts
+from trimtab.actuate.budgets import BudgetWriter
 from trimtab.actuate.connection import Connection, connect
 from trimtab.actuate.events import Allowance
 from trimtab.actuate.kinds import Document
+from trimtab.actuate.objects import ObjectWriter
 from trimtab.actuate.pools import PoolWriter
 from trimtab.actuate.publisher import Publisher
 from trimtab.actuate.writer import KubernetesWriter, Pace
@@ -199,13 +201,15 @@ class _Process:
             seen=self._seen,
             clock=time.monotonic,
         )
+        objects = ObjectWriter(writer=writer, attempts=attempts, seen=self._seen)
         url = config.prometheus_url
         return Cycle(
             context=context,
             source=PrometheusSource(url, config.prometheus_timeout_s) if url else None,
             hands=Hands(
                 applier=applier,
-                pools=PoolWriter(writer=writer, attempts=attempts, seen=self._seen),
+                pools=PoolWriter(objects=objects),
+                budgets=BudgetWriter(objects=objects),
                 publisher=publisher,
                 log=DecisionLog(config.decision_log),
             ),

@@ -9,6 +9,7 @@ import pytest
 from fakes import FakeCluster
 from trimtab.actuate.attempts import Attempts
 from trimtab.actuate.kinds import Document, Reference
+from trimtab.actuate.objects import ObjectWriter
 from trimtab.actuate.pools import PoolWriter
 from trimtab.api.conditions import Reason
 from trimtab.models.capacity import Price
@@ -56,11 +57,12 @@ class Bench:
         self.cluster = FakeCluster()
         self.seen: list[Document] = []
         attempts = Attempts(clock=lambda: 0.0, jitter=lambda: 0.0)
-        self.pools = PoolWriter(
+        objects = ObjectWriter(
             writer=self.cluster,
             attempts=attempts,
             seen=lambda _, body: self.seen.append(body),
         )
+        self.pools = PoolWriter(objects=objects)
 
     def live(self) -> dict[str, Document]:
         return {item["metadata"]["name"]: item for item in self.cluster.all()}

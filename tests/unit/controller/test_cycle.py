@@ -10,8 +10,10 @@ import bodies
 from fakes import FakeCluster
 from trimtab.actuate.apply import Applier
 from trimtab.actuate.attempts import Attempts
+from trimtab.actuate.budgets import BudgetWriter
 from trimtab.actuate.events import Allowance
 from trimtab.actuate.kinds import Document, Reference
+from trimtab.actuate.objects import ObjectWriter
 from trimtab.actuate.pools import PoolWriter
 from trimtab.actuate.publisher import Publisher
 from trimtab.actuate.writer import WriteFailed
@@ -30,8 +32,8 @@ WORKLOAD = {"inputTokens": 512, "outputTokens": 128, "requestsPerSecond": "1"}
 class World:
     """A cluster, its mirror, and an operator that turns when the test says so."""
 
-    def __init__(self, log: Path, **config: Any) -> None:
-        self.cluster = FakeCluster()
+    def __init__(self, log: Path, cluster: FakeCluster | None = None, **config: Any) -> None:
+        self.cluster = cluster or FakeCluster()
         self.context = Context(config=OperatorConfig(decision_log=str(log), **config))
         self.now = bodies.NOW
         self.log = log
@@ -49,7 +51,8 @@ class World:
             source=None,
             hands=Hands(
                 applier=Applier(clock=self.monotonic, **parts),
-                pools=PoolWriter(**parts),
+                pools=PoolWriter(objects=ObjectWriter(**parts)),
+                budgets=BudgetWriter(objects=ObjectWriter(**parts)),
                 publisher=publisher,
                 log=DecisionLog(str(log)),
             ),
@@ -122,15 +125,12 @@ def test_a_restart_with_an_empty_memory_writes_nothing(world: World, tmp_path: P
     world.put(chat())
     world.turn()
     world.turn()
-    again = World(tmp_path / "again.jsonl")
+    again = World(tmp_path / "again.jsonl", cluster=world.cluster)
     again.now = world.now
-    again.cluster = world.cluster
     again.node("node-1")
     for document in world.cluster.all():
         if document["kind"] != "Event":
             again.seen("ADDED", document)
-    for hand in (again.cycle.hands.applier, again.cycle.hands.pools, again.cycle.hands.publisher):
-        hand.writer = world.cluster
     assert again.turn() == []
 
 
@@ -233,3 +233,33 @@ def test_metrics_show_the_fleet(world: World) -> None:
     world.seen("DELETED", world.cluster.objects[target])
     world.turn()
     assert registry.get_sample_value("trimtab_desired_replicas", where) is None
+
+
+def budget(**spec: Any) -> Document:
+    return {
+        "apiVersion": "trimtab.dev/v1alpha1",
+        "kind": "FleetBudget",
+        "metadata": bodies.metadata("team", generation=2),
+        "spec": spec,
+    }
+
+
+def test_a_budget_says_what_is_held_and_whom_it_holds_back(world: World) -> None:
+    world.put(budget(maxDevices=1), chat(spec={"scaling": {"minReplicas": 3}}))
+    world.turn()
+    world.turn()
+    target = Reference(kind="FleetBudget", namespace="", name="team")
+    status = world.cluster.objects[target]["status"]
+    assert (status["devices"], status["observedGeneration"]) == (1, 2)
+    assert float(status["perHour"]) > 0
+    ready, within = status["conditions"]
+    assert (ready["type"], ready["status"]) == ("Ready", "True")
+    assert (within["type"], within["status"]) == ("WithinBudget", "False")
+    assert "assistants/chat" in within["message"]
+    assert world.turn() == []
+    world.put(budget(maxDevices=8))
+    world.turn()
+    world.turn()
+    status = world.cluster.objects[target]["status"]
+    assert status["devices"] == 3
+    assert status["conditions"][1]["status"] == "True"
