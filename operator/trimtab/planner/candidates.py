@@ -1,24 +1,19 @@
 """Every way to place a replica of one deployment, what one does there, and why some cannot be."""
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from trimtab.api.engine import EngineSpec
-from trimtab.api.llmdeployment import LLMDeploymentSpec
 from trimtab.api.policy import CapacityType, Objective
-from trimtab.catalog import accelerators, geometries
-from trimtab.config import PlannerConfig
-from trimtab.models.hardware import EngineSettings, ModelGeometry, Parallelism
+from trimtab.catalog import accelerators
+from trimtab.models.hardware import Parallelism
 from trimtab.models.load import TokenShape
 from trimtab.models.performance import Infeasible, LatencyPrediction, ReplicaCapacity
 from trimtab.models.plan import Verdict
-from trimtab.models.policy import EffectivePolicy
-from trimtab.models.snapshot import DeploymentState, Profile
-from trimtab.performance.capacity import CapacityRequest, predict, replica_capacity
-from trimtab.performance.profiles import MeasuredPoint, ProfileKey, points_for
+from trimtab.performance.capacity import predict, replica_capacity
+from trimtab.planner.query import Query, request_of
 from trimtab.planner.shortage import PoolState
-from trimtab.units import format_money, parse_decimal
+from trimtab.units import format_money
 
 DEGREES = (1, 2, 4, 8)
 """Devices of one replica that are tried where the user names none."""
@@ -78,52 +73,6 @@ class Choice:
         return self.refusal not in _LEAVES
 
 
-class Speeds:
-    """Measured points by what they are of, looked up once for each plan."""
-
-    def __init__(self, profiles: Sequence[Profile]) -> None:
-        self._profiles = profiles
-        self._found: dict[ProfileKey, tuple[MeasuredPoint, ...]] = {}
-
-    def points(self, key: ProfileKey) -> tuple[MeasuredPoint, ...]:
-        """Return the points that were measured on what `key` names."""
-        if not self._profiles:
-            return ()
-        if key not in self._found:
-            self._found[key] = points_for(self._profiles, key)
-        return self._found[key]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Query:
-    """What decides the choices of one deployment."""
-
-    state: DeploymentState
-    policy: EffectivePolicy
-    shape: TokenShape
-    pools: Mapping[str, PoolState]
-    speeds: Speeds
-    config: PlannerConfig
-
-
-def engine_settings(spec: LLMDeploymentSpec) -> EngineSettings:
-    """Return the settings that decide the speed of the engine which `spec` asks for."""
-    default, engine, model = EngineSettings(), spec.engine or EngineSpec(), spec.model
-    share = engine.gpu_memory_utilization
-    return EngineSettings(
-        weight_dtype=model.quantization or default.weight_dtype,
-        kv_dtype=model.kv_cache_dtype or default.kv_dtype,
-        max_model_len=model.max_model_len or default.max_model_len,
-        max_num_seqs=engine.max_num_seqs or default.max_num_seqs,
-        max_num_batched_tokens=engine.max_num_batched_tokens or default.max_num_batched_tokens,
-        memory_utilization=(
-            default.memory_utilization
-            if share is None
-            else parse_decimal(share, "spec.engine.gpuMemoryUtilization")
-        ),
-    )
-
-
 def choices_of(query: Query) -> tuple[Choice, ...]:
     """Return every choice, sorted by pool and parallelism; each refusal says why."""
     found = [choice for name in sorted(query.pools) for choice in _of_pool(query, name)]
@@ -132,8 +81,7 @@ def choices_of(query: Query) -> tuple[Choice, ...]:
 
 def capacity_at(query: Query, choice: Choice, shape: TokenShape) -> float | None:
     """Return the rate that one replica of `choice` sustains of requests of `shape`, or None."""
-    geometry = geometries.geometry_of(query.state.spec.model)
-    answer = _capacity(replace(query, shape=shape), choice.state, choice.parallelism, geometry)
+    answer = _capacity(replace(query, shape=shape), choice.state, choice.parallelism)
     return answer.max_rps if isinstance(answer, ReplicaCapacity) else None
 
 
@@ -143,18 +91,18 @@ def _of_pool(query: Query, name: str) -> Iterator[Choice]:
     named = query.policy.placement.tensor_parallel
     per_node = state.pool.devices_per_node
     tried = {
-        Parallelism(tensor=degree)
-        for degree in named or DEGREES
-        if named or (degree <= per_node and per_node % degree == 0)
+        Parallelism(tensor=tensor)
+        for tensor in named or DEGREES
+        if named or (tensor <= per_node and per_node % tensor == 0)
     }
     refusal = _pool_refusal(query, state)
     if refusal is not None:
         tried = {Parallelism()}
-    order = sorted(tried | running, key=lambda p: (p.devices, p.tensor))
-    for parallelism in order:
+    parallelisms = sorted(tried | running, key=order)
+    for parallelism in parallelisms:
         own = refusal
         if own is None and parallelism not in tried:
-            own = Verdict.NOT_ALLOWED, f"{_text(parallelism)} is not among the degrees allowed"
+            own = Verdict.NOT_ALLOWED, f"{degree(parallelism)} is not among the degrees allowed"
         yield _choice(query, state, parallelism, own, running=parallelism in running)
 
 
@@ -182,7 +130,7 @@ def _pool_refusal(query: Query, state: PoolState) -> tuple[Verdict, str] | None:
             Verdict.UNKNOWN_ACCELERATOR,
             f"the catalogue does not know {pool.accelerator_name}: set spec.hardware of the pool",
         )
-    if geometries.geometry_of(query.state.spec.model) is None:
+    if query.geometry is None:
         return (
             Verdict.UNKNOWN_MODEL,
             f"the catalogue does not know {query.state.spec.model.name}: "
@@ -199,12 +147,12 @@ def _choice(
     *,
     running: bool,
 ) -> Choice:
-    pool, geometry = state.pool, geometries.geometry_of(query.state.spec.model)
+    pool = state.pool
     price = None if pool.price is None else pool.price.usd_per_hour * parallelism.devices
     capacity: ReplicaCapacity | None = None
     # What is not allowed is looked at where it serves, or as the baseline of the saving.
     if refusal is None or running or pool.capacity_type is CapacityType.ON_DEMAND:
-        answer = _capacity(query, state, parallelism, geometry)
+        answer = _capacity(query, state, parallelism)
         if isinstance(answer, ReplicaCapacity):
             capacity = answer
         elif refusal is None and answer is not None:
@@ -229,7 +177,7 @@ def _choice(
 
 def _wait_s(query: Query, state: PoolState, parallelism: Parallelism, rate: float) -> float | None:
     """Return the wait at half of the largest rate: all choices are compared equally busy."""
-    request = _request(query, state, parallelism)
+    request = request_of(query, state, parallelism)
     if query.policy.objective is not Objective.MINIMIZE_LATENCY or request is None:
         return None
     answer = predict(request, rate / 2.0)
@@ -237,51 +185,27 @@ def _wait_s(query: Query, state: PoolState, parallelism: Parallelism, rate: floa
 
 
 def _capacity(
-    query: Query, state: PoolState, parallelism: Parallelism, geometry: ModelGeometry | None
+    query: Query, state: PoolState, parallelism: Parallelism
 ) -> ReplicaCapacity | Infeasible | None:
     """Return what one replica does, why it cannot, or None when its figures are unknown."""
-    request = _request(query, state, parallelism)
-    if request is None or geometry is None:
+    request = request_of(query, state, parallelism)
+    if request is None:
         return None
-    per_node = state.pool.devices_per_node
+    per_node, heads = state.pool.devices_per_node, request.geometry.heads
     if parallelism.devices > per_node or per_node % parallelism.devices:
         return Infeasible(
             reason=Verdict.DOES_NOT_FIT,
             message=f"{parallelism.devices} devices do not divide the {per_node} of a node",
         )
-    if geometry.heads % parallelism.tensor:
+    if heads % parallelism.tensor:
         return Infeasible(
             reason=Verdict.DOES_NOT_FIT,
-            message=f"{geometry.heads} attention heads do not spread over {parallelism.tensor}",
+            message=f"{heads} attention heads do not spread over {parallelism.tensor}",
         )
     answer = replica_capacity(request)
     if isinstance(answer, ReplicaCapacity) and not (0 < answer.max_rps < math.inf):
         return Infeasible(reason=Verdict.DOES_NOT_FIT, message="it serves no request at all")
     return answer
-
-
-def _request(query: Query, state: PoolState, parallelism: Parallelism) -> CapacityRequest | None:
-    accelerator = state.pool.accelerator
-    geometry = geometries.geometry_of(query.state.spec.model)
-    if accelerator is None or geometry is None:
-        return None
-    engine = engine_settings(query.state.spec)
-    return CapacityRequest(
-        geometry=geometry,
-        accelerator=accelerator,
-        parallelism=parallelism,
-        engine=engine,
-        shape=query.shape,
-        targets=query.policy.targets,
-        points=query.speeds.points(
-            ProfileKey(
-                model=query.state.spec.model.name,
-                accelerator=accelerator.name,
-                quantization=engine.weight_dtype,
-                tensor=parallelism.tensor,
-            )
-        ),
-    )
 
 
 def _limits(
@@ -342,6 +266,17 @@ def _same_accelerator(left: str, right: str) -> bool:
     return left == right or (one is not None and one == other)
 
 
-def _text(parallelism: Parallelism) -> str:
-    pipeline = f"pp{parallelism.pipeline}" if parallelism.pipeline > 1 else ""
-    return f"tp{parallelism.tensor}{pipeline}"
+def degree(parallelism: Parallelism) -> str:
+    """Return how a replica spreads, such as `tp4` or `tp8pp2`."""
+    parts = (("tp", parallelism.tensor), ("pp", parallelism.pipeline), ("ep", parallelism.expert))
+    return "".join(f"{name}{n}" for name, n in parts if n > 1 or name == "tp")
+
+
+def order(parallelism: Parallelism) -> tuple[int, int, int, int]:
+    """Return what parallelisms are sorted by: devices first."""
+    return (
+        parallelism.devices,
+        parallelism.tensor,
+        parallelism.pipeline,
+        parallelism.expert,
+    )

@@ -6,16 +6,17 @@ from dataclasses import dataclass, replace
 
 from trimtab.api.llmdeployment import Mode
 from trimtab.config import PlannerConfig
-from trimtab.models.hardware import Parallelism
 from trimtab.models.load import TokenShape
 from trimtab.models.memory import DeploymentMemory
 from trimtab.models.policy import EffectivePolicy
-from trimtab.models.snapshot import DeploymentState, VariantState
+from trimtab.models.snapshot import DeploymentState
 from trimtab.planner import history
-from trimtab.planner.candidates import Choice, Query, Speeds, capacity_at, choices_of
+from trimtab.planner.candidates import Choice, capacity_at, choices_of
 from trimtab.planner.demand import Need, need_of
 from trimtab.planner.evidence import Evidence, evidence_of
-from trimtab.planner.shortage import PoolState, held_pods
+from trimtab.planner.place import Place, places_of
+from trimtab.planner.query import Market, Query, query_of
+from trimtab.planner.shortage import PoolState
 
 GUARD_PAUSE_S = 60.0
 """Time after a scale-up in which an alarm asks for no more: what was added must show first."""
@@ -26,70 +27,6 @@ BRAKE_SHARE = 0.5
 BRAKE_LOSS = 0.9
 """Where so many deployments, and this share of them, lose this share of their load from one plan
 to the next, the source of the figures is doubted and not the load (research/reliability.md S11)."""
-
-PlaceKey = tuple[str, Parallelism]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
-    """A variant, as it is or as it could be."""
-
-    pool: str
-    parallelism: Parallelism
-    choice: Choice | None
-    """None when its pool is gone."""
-    replicas: int
-    ready: int
-    """Ready replicas, at most `replicas`."""
-    stable: int
-    """Those of them that count as replacements: all, once the youngest is Ready long enough."""
-    held: int
-    """Pods for which devices are promised."""
-    stuck: int
-    """Replicas that wait in vain on a short pool."""
-
-    @property
-    def key(self) -> PlaceKey:
-        """Pool and parallelism."""
-        return self.pool, self.parallelism
-
-    @property
-    def name(self) -> str:
-        """Name for messages and for breaking ties."""
-        tail = f"pp{self.parallelism.pipeline}" if self.parallelism.pipeline > 1 else ""
-        return f"{self.pool}/tp{self.parallelism.tensor}{tail}"
-
-    @property
-    def stays(self) -> bool:
-        """Whether replicas may stay here."""
-        return self.choice is not None and self.choice.stays and self.choice.usable_rps > 0
-
-    @property
-    def supply(self) -> int:
-        """Replicas that serve or will serve, and may stay."""
-        return self.replicas - self.stuck if self.stays else 0
-
-    @property
-    def lost(self) -> int:
-        """Replicas that do not serve and will not: they can be replaced without a break."""
-        return self.stuck if self.stays else self.replicas - self.ready
-
-    @property
-    def usable_rps(self) -> float:
-        """Rate that one replica is given; 0 when unknown."""
-        return 0.0 if self.choice is None else self.choice.usable_rps
-
-    @property
-    def price(self) -> float | None:
-        """$/h of one replica; None when unknown."""
-        return None if self.choice is None else self.choice.price
-
-    @property
-    def ratio(self) -> float:
-        """$/h of one request/s; infinite when unknown. A reserved device may cost nothing."""
-        if self.price is None or self.usable_rps <= 0:
-            return math.inf
-        return self.price / self.usable_rps
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,9 +79,17 @@ class World:
     """What all deployments share."""
 
     now: float
-    pools: Mapping[str, PoolState]
-    speeds: Speeds
-    config: PlannerConfig
+    market: Market
+
+    @property
+    def pools(self) -> Mapping[str, PoolState]:
+        """All pools, by name."""
+        return self.market.pools
+
+    @property
+    def config(self) -> PlannerConfig:
+        """What the platform sets."""
+        return self.market.config
 
 
 def window_of(policy: EffectivePolicy, config: PlannerConfig) -> float:
@@ -182,14 +127,7 @@ def _draft(
     evidence = evidence_of(state, policy.targets)
     young = world.now - state.created < window_of(policy, world.config)
     need = need_of(state.load, policy, evidence, memory, young=young)
-    query = Query(
-        state=state,
-        policy=policy,
-        shape=need.shape,
-        pools=world.pools,
-        speeds=world.speeds,
-        config=world.config,
-    )
+    query = query_of(state, policy, need.shape, world.market)
     choices = choices_of(query)
     return _Draft(
         state=state,
@@ -199,37 +137,7 @@ def _draft(
         need=need,
         query=query,
         choices=choices,
-        places=_places(state.variants, choices, world),
-    )
-
-
-def _places(
-    variants: Iterable[VariantState], choices: Iterable[Choice], world: World
-) -> tuple[Place, ...]:
-    by_key = {choice.key: choice for choice in choices}
-    running = {(v.pool, v.parallelism): v for v in variants}
-    keys = sorted({*by_key, *running}, key=lambda key: (key[0], key[1].devices, key[1].tensor))
-    return tuple(_place(key, running.get(key), by_key.get(key), world) for key in keys)
-
-
-def _place(
-    key: PlaceKey, variant: VariantState | None, choice: Choice | None, world: World
-) -> Place:
-    pool, parallelism = key
-    replicas = variant.replicas if variant else 0
-    ready = min(variant.ready, replicas) if variant else 0
-    youngest = variant.youngest_ready_s if variant else None
-    old = youngest is not None and youngest >= world.config.ready_stability_s
-    short = choice is not None and choice.state.short
-    return Place(
-        pool=pool,
-        parallelism=parallelism,
-        choice=choice,
-        replicas=replicas,
-        ready=ready,
-        stable=ready if old else 0,
-        held=held_pods(variant) if variant else 0,
-        stuck=min(variant.unschedulable, replicas - ready) if variant and short else 0,
+        places=places_of(state.variants, choices, world.config),
     )
 
 

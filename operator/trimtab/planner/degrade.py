@@ -8,8 +8,9 @@ from trimtab.api.llmdeployment import Mode
 from trimtab.config import PlannerConfig
 from trimtab.models.snapshot import Budget, Key
 from trimtab.planner.allocate import Fleet
-from trimtab.planner.case import Case, Place, PlaceKey
+from trimtab.planner.case import Case
 from trimtab.planner.ledger import money_cap
+from trimtab.planner.place import Place, PlaceKey
 from trimtab.planner.problem import BudgetRoom, Room
 
 Targets = dict[PlaceKey, int]

@@ -8,7 +8,8 @@ from trimtab.api.llmdeployment import Mode
 from trimtab.models.plan import DemandSource, Why
 from trimtab.planner import texts
 from trimtab.planner.allocate import Fleet
-from trimtab.planner.case import Case, Place, PlaceKey
+from trimtab.planner.case import Case
+from trimtab.planner.place import Place, PlaceKey
 from trimtab.planner.problem import Bounds
 from trimtab.units import format_duration
 

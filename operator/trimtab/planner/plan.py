@@ -11,12 +11,12 @@ from trimtab.models.policy import EffectivePolicy
 from trimtab.models.snapshot import DeploymentState, Key, Snapshot
 from trimtab.planner import cover, history, moves, outcome, shortage
 from trimtab.planner.allocate import Fleet, allocate
-from trimtab.planner.candidates import Speeds
 from trimtab.planner.case import Case, World, prepare
 from trimtab.planner.degrade import Targets, degrade
 from trimtab.planner.ledger import room_of
 from trimtab.planner.outcome import Outcome
 from trimtab.planner.problem import Room
+from trimtab.planner.query import Market, Speeds
 from trimtab.planner.record import decision_of, inert_decision
 from trimtab.planner.settle import Settled, settle
 from trimtab.planner.wishes import demand_question, question
@@ -33,7 +33,8 @@ def plan(snapshot: Snapshot, config: PlannerConfig) -> Plan:
     """
     snapshot = _sorted(snapshot)
     pools, pool_memories = shortage.survey(snapshot, config)
-    world = World(now=snapshot.now, pools=pools, speeds=Speeds(snapshot.profiles), config=config)
+    market = Market(pools=pools, speeds=Speeds(snapshot.profiles), config=config)
+    world = World(now=snapshot.now, market=market)
     memories = {(m.namespace, m.name): m for m in snapshot.memory.deployments}
     decisions: list[Decision] = []
     remembered: list[DeploymentMemory] = []

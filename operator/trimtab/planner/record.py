@@ -16,10 +16,11 @@ from trimtab.models.plan import (
 )
 from trimtab.models.snapshot import DeploymentState
 from trimtab.planner import texts
-from trimtab.planner.candidates import Choice
-from trimtab.planner.case import Place, World
+from trimtab.planner.candidates import Choice, order
+from trimtab.planner.case import World
 from trimtab.planner.facts import facts_of, inert_facts
 from trimtab.planner.outcome import Outcome
+from trimtab.planner.place import Place
 from trimtab.planner.saving import saving_of
 
 UNKNOWN_ACCELERATOR = "unknown"
@@ -66,7 +67,7 @@ def inert_decision(state: DeploymentState, why: Why, message: str, world: World)
         _current(state, pool, parallelism, world)
         for pool, parallelism in sorted(
             ((v.pool, v.parallelism) for v in state.variants),
-            key=lambda key: (key[0], key[1].devices, key[1].tensor),
+            key=lambda key: (key[0], order(key[1])),
         )
     )
     prices = [(t.usd_per_replica_hour, t.replicas) for t in targets if t.replicas]
@@ -140,9 +141,10 @@ def _per_million(outcome: Outcome, usd: float | None) -> float | None:
 
 
 def _candidates(outcome: Outcome) -> Iterator[Candidate]:
+    usd = texts.price_of(outcome.case, outcome.wanted)
     for choice in outcome.case.choices:
         pool = choice.state.pool
-        verdict, message = _verdict(outcome, choice)
+        verdict, message = _verdict(outcome, choice, usd)
         yield Candidate(
             pool=pool.name,
             accelerator=pool.accelerator.short_name if pool.accelerator else pool.accelerator_name,
@@ -154,8 +156,8 @@ def _candidates(outcome: Outcome) -> Iterator[Candidate]:
         )
 
 
-def _verdict(outcome: Outcome, choice: Choice) -> tuple[Verdict, str]:
-    """Return how a choice fared: chosen, refused, full, or dearer than what was chosen."""
+def _verdict(outcome: Outcome, choice: Choice, usd: float | None) -> tuple[Verdict, str]:
+    """Return how a choice fared: chosen, refused, full, or dearer than the fleet at `usd`."""
     serves = (
         f"one replica serves {texts.rate(choice.usable_rps)} for {texts.money(choice.price)}"
         if choice.usable_rps > 0
@@ -169,16 +171,15 @@ def _verdict(outcome: Outcome, choice: Choice) -> tuple[Verdict, str]:
     devices = choice.parallelism.devices
     free = dict(outcome.left.free).get(choice.state.pool.name, 0)
     alone = _alone(outcome, choice)
-    fleet = texts.price_of(outcome.case, outcome.wanted)
-    cheaper = alone[1] is None or fleet is None or alone[1] < fleet
+    cheaper = alone[1] is None or usd is None or alone[1] < usd
     if free < devices and (cheaper or outcome.short_reason is not None):
         return Verdict.NO_CAPACITY, f"{serves}, but {free} devices are free and it needs {devices}"
     needs = f"{serves}: {alone[0]} of them cost {texts.money(alone[1])}"
     if not cheaper:
-        return Verdict.DEARER, f"{needs}, the chosen fleet {texts.money(fleet)}"
+        return Verdict.DEARER, f"{needs}, the chosen fleet {texts.money(usd)}"
     return (
         Verdict.DEARER,
-        f"{needs} against {texts.money(fleet)}: not enough, or not for long enough, to move",
+        f"{needs} against {texts.money(usd)}: not enough, or not for long enough, to move",
     )
 
 

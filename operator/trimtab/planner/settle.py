@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from trimtab.api.llmdeployment import Mode
 from trimtab.config import PlannerConfig
 from trimtab.planner.allocate import Fleet
-from trimtab.planner.case import Case, Place, PlaceKey
+from trimtab.planner.case import Case
+from trimtab.planner.place import Place, PlaceKey
 from trimtab.planner.problem import COVERED
 from trimtab.planner.wishes import option_places
 

@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 
 from trimtab.models.plan import DemandSource
-from trimtab.planner.case import Case, Place, PlaceKey
+from trimtab.planner.case import Case
 from trimtab.planner.demand import Need
+from trimtab.planner.place import Place, PlaceKey
 from trimtab.units import format_money
 
 _SOURCES = {

@@ -4,7 +4,8 @@ import math
 
 from trimtab.api.llmdeployment import Mode
 from trimtab.config import PlannerConfig
-from trimtab.planner.case import Case, Place
+from trimtab.planner.case import Case
+from trimtab.planner.place import Place
 from trimtab.planner.problem import Option, Problem
 
 LATENCY_POWER = 8.0

@@ -12,14 +12,8 @@ from trimtab.models.capacity import Pool
 from trimtab.models.hardware import EngineSettings, Parallelism
 from trimtab.models.plan import Verdict
 from trimtab.models.snapshot import DeploymentState
-from trimtab.planner.candidates import (
-    LEAST_SHARE,
-    Choice,
-    Query,
-    Speeds,
-    choices_of,
-    engine_settings,
-)
+from trimtab.planner.candidates import LEAST_SHARE, Choice, choices_of
+from trimtab.planner.query import Market, Speeds, engine_settings, query_of
 from trimtab.planner.shortage import PoolState
 
 H100 = catalogue_pool("h100", "nvidia-h100-sxm", 3.5)
@@ -31,10 +25,7 @@ def choices(
     """Return the choices by pool and degree, such as `h100/2`."""
     state = state or planned(**spec)
     assert state.policy is not None
-    query = Query(
-        state=state,
-        policy=state.policy,
-        shape=state.policy.shape,
+    market = Market(
         pools={
             pool.name: PoolState(pool=pool, promised=0, limit=pool.usable_devices, short=short)
             for pool in pools or (H100,)
@@ -42,6 +33,7 @@ def choices(
         speeds=Speeds(()),
         config=PlannerConfig(),
     )
+    query = query_of(state, state.policy, state.policy.shape, market)
     return {f"{c.state.pool.name}/{c.parallelism.tensor}": c for c in choices_of(query)}
 
 

@@ -1,0 +1,114 @@
+"""What decides the choices of one deployment: model, engine, requests, pools, measurements."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from trimtab.api.engine import EngineSpec
+from trimtab.api.llmdeployment import LLMDeploymentSpec
+from trimtab.catalog import geometries
+from trimtab.config import PlannerConfig
+from trimtab.models.hardware import EngineSettings, ModelGeometry, Parallelism
+from trimtab.models.load import TokenShape
+from trimtab.models.policy import EffectivePolicy
+from trimtab.models.snapshot import DeploymentState, Profile
+from trimtab.performance.capacity import CapacityRequest
+from trimtab.performance.profiles import MeasuredPoint, ProfileKey, points_for
+from trimtab.planner.shortage import PoolState
+from trimtab.units import parse_decimal
+
+
+class Speeds:
+    """Measured points by what they are of, looked up once for each plan."""
+
+    def __init__(self, profiles: Sequence[Profile]) -> None:
+        self._profiles = profiles
+        self._found: dict[ProfileKey, tuple[MeasuredPoint, ...]] = {}
+
+    def points(self, key: ProfileKey) -> tuple[MeasuredPoint, ...]:
+        """Return the points that were measured on what `key` names."""
+        if not self._profiles:
+            return ()
+        if key not in self._found:
+            self._found[key] = points_for(self._profiles, key)
+        return self._found[key]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Market:
+    """What all deployments choose from."""
+
+    pools: Mapping[str, PoolState]
+    speeds: Speeds
+    config: PlannerConfig
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Query:
+    """What decides the choices of one deployment."""
+
+    state: DeploymentState
+    policy: EffectivePolicy
+    geometry: ModelGeometry | None
+    """None when the model is unknown."""
+    engine: EngineSettings
+    shape: TokenShape
+    pools: Mapping[str, PoolState]
+    speeds: Speeds
+    config: PlannerConfig
+
+
+def query_of(
+    state: DeploymentState, policy: EffectivePolicy, shape: TokenShape, market: Market
+) -> Query:
+    """Return the query of one deployment for requests of `shape`."""
+    return Query(
+        state=state,
+        policy=policy,
+        geometry=geometries.geometry_of(state.spec.model),
+        engine=engine_settings(state.spec),
+        shape=shape,
+        pools=market.pools,
+        speeds=market.speeds,
+        config=market.config,
+    )
+
+
+def engine_settings(spec: LLMDeploymentSpec) -> EngineSettings:
+    """Return the settings that decide the speed of the engine which `spec` asks for."""
+    default, engine, model = EngineSettings(), spec.engine or EngineSpec(), spec.model
+    share = engine.gpu_memory_utilization
+    return EngineSettings(
+        weight_dtype=model.quantization or default.weight_dtype,
+        kv_dtype=model.kv_cache_dtype or default.kv_dtype,
+        max_model_len=model.max_model_len or default.max_model_len,
+        max_num_seqs=engine.max_num_seqs or default.max_num_seqs,
+        max_num_batched_tokens=engine.max_num_batched_tokens or default.max_num_batched_tokens,
+        memory_utilization=(
+            default.memory_utilization
+            if share is None
+            else parse_decimal(share, "spec.engine.gpuMemoryUtilization")
+        ),
+    )
+
+
+def request_of(query: Query, state: PoolState, parallelism: Parallelism) -> CapacityRequest | None:
+    """Return what is asked of the performance model, None where figures are unknown."""
+    accelerator, geometry, engine = state.pool.accelerator, query.geometry, query.engine
+    if accelerator is None or geometry is None:
+        return None
+    return CapacityRequest(
+        geometry=geometry,
+        accelerator=accelerator,
+        parallelism=parallelism,
+        engine=engine,
+        shape=query.shape,
+        targets=query.policy.targets,
+        points=query.speeds.points(
+            ProfileKey(
+                model=query.state.spec.model.name,
+                accelerator=accelerator.name,
+                quantization=engine.weight_dtype,
+                tensor=parallelism.tensor,
+            )
+        ),
+    )
