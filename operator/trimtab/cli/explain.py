@@ -61,11 +61,16 @@ def explain(
 
 def render(name: str, status: LLMDeploymentStatus, console: Console) -> None:
     """Print `status` for a person."""
-    for part in (_headline(name, status), _facts(status), _variants(status), _rejected(status)):
-        if part is not None:
-            console.print(part)
-    for table in (_conditions(status), _history(status)):
+    console.print(_headline(name, status))
+    for table in (
+        _facts(status),
+        _variants(status),
+        _rejected(status),
+        _conditions(status),
+        _history(status),
+    ):
         if table is not None:
+            console.print()
             console.print(table)
 
 
@@ -102,7 +107,7 @@ def _facts(status: LLMDeploymentStatus) -> Table | None:
         if cost.per_million_tokens:
             rows.append(("", f"${cost.per_million_tokens} per million answered tokens"))
         if cost.baseline:
-            saving = f"{cost.saved} less than {cost.baseline} at ${cost.baseline_per_hour}/h"
+            saving = f"{cost.saved} against {cost.baseline} at ${cost.baseline_per_hour}/h"
             rows.append(("saved", saving))
     return _table((), rows)
 

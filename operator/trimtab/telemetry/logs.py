@@ -34,6 +34,7 @@ def configure(
         form: JSON for machines, text for a terminal.
         stream: Where to.
     """
+    output = stream or sys.stdout
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_logger_name,
@@ -43,7 +44,7 @@ def configure(
     renderer: list[Any] = (
         [structlog.processors.format_exc_info, bounded, structlog.processors.JSONRenderer()]
         if form is LogFormat.JSON
-        else [structlog.dev.ConsoleRenderer()]
+        else [structlog.dev.ConsoleRenderer(colors=output.isatty())]
     )
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
@@ -51,7 +52,7 @@ def configure(
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=False,
     )
-    handler = logging.StreamHandler(stream or sys.stdout)
+    handler = logging.StreamHandler(output)
     handler.addFilter(lambda record: _OWN_MESSAGE not in str(record.msg))
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(

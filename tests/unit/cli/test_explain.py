@@ -95,7 +95,7 @@ def test_everything_that_decided_is_said(tmp_path: Path) -> None:
         "1024 in, unknown out",
         "TTFT 310ms",
         "$21.40/h (Catalogue)",
-        "38% less than static peak: 8 x h100 at $34.50/h",
+        "38% against static peak: 8 x h100 at $34.50/h",
         "MissesITL",
         "[red]71 ms[/] over the target of 50 ms",
         "All 5 replicas serve",

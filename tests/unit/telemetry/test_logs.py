@@ -86,6 +86,7 @@ def test_text_is_for_people(stream: io.StringIO) -> None:
     structlog.get_logger("test").info("seen", value=1)
     assert "seen" in stream.getvalue()
     assert not stream.getvalue().startswith("{")
+    assert "\x1b" not in stream.getvalue()
 
 
 def test_chatter_of_kopf_is_left_out_and_its_errors_are_not(stream: io.StringIO) -> None:
