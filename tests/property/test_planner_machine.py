@@ -14,6 +14,7 @@ from fleetworld import FleetWorld, fresh_load, idle_load
 from trimtab.api.fleetbudget import FleetBudgetSpec
 from trimtab.api.llmdeployment import Mode
 from trimtab.models.capacity import Pool, Price
+from trimtab.models.codec import dump_snapshot, load_snapshot
 from trimtab.models.load import ObservedLoad
 from trimtab.models.memory import PlannerMemory
 from trimtab.models.plan import Decision, Plan, Verdict, Why
@@ -91,16 +92,22 @@ class Driver(RuleBasedStateMachine):
 
     @rule(load=loads(), ticks=st.sampled_from([21, 24, 45]))
     def load_for_a_window(self, load: ObservedLoad, ticks: int) -> None:
-        """What may only happen after a whole window has a chance to happen."""
+        """What may only happen after a whole window has a chance to, and something to lose."""
+        self.world.set_load(fresh_load(60.0))
+        self.step()
+        self.world.pass_time(15.0)
         self.world.set_load(load)
         for _ in range(ticks):
             self.step()
             self.world.pass_time(15.0)
 
     @rule()
-    def collected_in_another_order(self) -> None:
+    def collected_in_another_order_and_replayed(self) -> None:
+        """S14, and that a decision log holds all that a decision rests on."""
         snapshot = self.world.snapshot()
-        assert plan(shuffled(snapshot), self.world.config) == plan(snapshot, self.world.config)
+        result = plan(snapshot, self.world.config)
+        assert plan(shuffled(snapshot), self.world.config) == result
+        assert plan(load_snapshot(dump_snapshot(snapshot)), self.world.config) == result
 
     @rule(seconds=st.sampled_from([-3600.0, -20.0, 120.0, 86400.0]))
     def jump(self, seconds: float) -> None:

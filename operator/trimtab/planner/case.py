@@ -156,7 +156,7 @@ def _is_braked(drafts: Iterable[_Draft], now: float) -> bool:
 def _finish(draft: _Draft, world: World, *, brake: bool) -> Case:
     now, policy = world.now, draft.policy
     window_s = window_of(policy, world.config)
-    rps = _guarded(draft, now)
+    rps = _guarded(draft, now, world.config)
     before = draft.memory
     if brake:
         memory = history.forget(before)
@@ -188,7 +188,7 @@ def _finish(draft: _Draft, world: World, *, brake: bool) -> Case:
     )
 
 
-def _guarded(draft: _Draft, now: float) -> float:
+def _guarded(draft: _Draft, now: float, config: PlannerConfig) -> float:
     """Return the demand, raised while an alarm says that the fleet does not cover it.
 
     An alarm keeps what runs for a window. It adds a replica, or half of the headroom, once all
@@ -202,9 +202,11 @@ def _guarded(draft: _Draft, now: float) -> float:
     tight = math.fsum(p.choice.tight_rps * p.supply for p in places if p.choice)
     largest = max((p.usable_rps for p in places), default=0.0)
     pending = any(p.ready < p.supply for p in places)
-    since = draft.memory.last_up_at
-    early = since is not None and 0 <= now - since < GUARD_PAUSE_S
-    if pending or early or given > GUARD_MOST * rps + largest:
+    # A replica that never becomes Ready holds the guard back for as long as one may take, and no
+    # longer. After a restart what was seen first stands for what was added last.
+    pause = config.pending_patience_s if pending else GUARD_PAUSE_S
+    since = draft.memory.last_up_at or draft.memory.fresh_since or now
+    if 0 <= now - since < pause or given > GUARD_MOST * rps + largest:
         return max(rps, given)
     return max(rps, tight * (1.0 + 1e-6))
 

@@ -192,7 +192,8 @@ def _tail(outcome: Outcome, why: Why) -> str:
         case Why.QUEUE_GREW | Why.OVER_TARGET if case.evidence.alarm is not None:
             return f"{case.evidence.alarm.message}."
         case Why.IDLE:
-            return f"Idle since {window} or longer."
+            after = format_duration(case.policy.scale_to_zero_after_s or 0.0)
+            return f"No request for {after}."
         case Why.POOL_SHORT:
             return "Pods wait in vain on a pool, so they go elsewhere."
         case Why.POOL_GONE:

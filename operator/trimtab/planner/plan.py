@@ -21,6 +21,9 @@ from trimtab.planner.record import decision_of, inert_decision
 from trimtab.planner.settle import Settled, settle
 from trimtab.planner.wishes import demand_question, question
 
+UNLIMITED = 10**9
+"""Devices of a pool that cannot run out."""
+
 _Subject = tuple[DeploymentState, EffectivePolicy, DeploymentMemory]
 
 
@@ -116,12 +119,12 @@ def _outcome(
 
 def _asked(case: Case, fleet: Fleet, config: PlannerConfig) -> int | None:
     """Return the replicas that the demand of now alone asks for; None when it is unknown."""
-    if case.need.observed_rps is None and case.need.rps == 0:
-        return None if case.total else sum(fleet.counts)
-    if not case.is_covered:
-        return sum(fleet.counts)
-    problem = demand_question(case, config)
-    return sum(cover.cheapest(problem, Room(free={}).bounds(problem)))
+    if case.need.observed_rps is None and case.need.rps == 0 and case.total:
+        return None
+    problem = demand_question(case, config) if case.is_covered else fleet.problem
+    # Whatever the pools hold: what is asked for is not less for being short.
+    free = dict.fromkeys((option.pool for option in problem.options), UNLIMITED)
+    return max(case.minimum, sum(cover.cheapest(problem, Room(free=free).bounds(problem))))
 
 
 def _explained(result: Outcome) -> Outcome:

@@ -81,6 +81,12 @@ class TestFirstPlacement:
         assert there.tick().decisions[0].demand.source is DemandSource.UNKNOWN
         assert there.replicas() == 1
 
+    def test_with_no_device_left_it_is_short_and_not_asleep(self) -> None:
+        (decision,) = world(pools=(replace(CHEAP, devices=0),)).tick().decisions
+        assert decision.targets == ()
+        assert decision.wanted_replicas == 1
+        assert decision.why is Why.CAPACITY_SHORT
+
     def test_no_pool_at_all_stalls_and_says_so(self) -> None:
         (decision,) = world(pools=()).tick().decisions
         assert decision.why is Why.NO_CANDIDATE
@@ -106,6 +112,7 @@ class TestFirstPlacement:
         there.tick()
         decision = there.tick().decisions[0]
         assert decision.why is Why.CAPACITY_SHORT
+        assert decision.wanted_replicas == 8
         assert "of 100 req/s are not covered" in decision.message
         assert fact(decision, ConditionType.CAPACITY_AVAILABLE) == (False, Reason.CAPACITY_SHORT)
 
@@ -499,6 +506,27 @@ class TestGuard:
         assert there.replicas() == before + 1
         there.run(7200.0)
         assert there.replicas() <= 2 * before + 1
+
+    def test_a_replica_that_never_starts_does_not_silence_the_guard_for_ever(self) -> None:
+        there = running(40.0)
+        before = there.replicas()
+        there.start_s = float("inf")
+        there.set_load(fresh_load(40.0, ttft_s=Fresh(value=2.0)))
+        there.run(120.0)
+        assert there.replicas() == before + 1
+        there.run(900.0)
+        assert there.replicas() > before + 1
+
+    def test_a_restart_during_a_start_adds_nothing_more(self) -> None:
+        there = running(40.0)
+        there.set_load(fresh_load(40.0, ttft_s=Fresh(value=2.0)))
+        there.tick()
+        there.tick(1.0)
+        before = there.replicas()
+        there.memory = PlannerMemory()
+        for _ in range(3):
+            there.tick()
+            assert there.replicas() == before
 
     def test_while_it_lasts_nothing_falls(self) -> None:
         there = running(120.0)
