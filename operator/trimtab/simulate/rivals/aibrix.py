@@ -18,8 +18,9 @@ optimizer does not know, is kept in its cheapest pool.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 
 from trimtab.simulate.rivals.base import Arrival, Decision, Observation, Scrape
 from trimtab.simulate.rivals.hpa_metrics import read_pods
@@ -110,13 +111,12 @@ class Profiles:
         row = _nearest(self.output_tokens, output_tokens)
         return row * len(self.input_tokens) + _nearest(self.input_tokens, input_tokens)
 
-    def rates(self, arrivals: Sequence[Arrival], seconds: float) -> list[float]:
-        """Return the requests/s of each cell."""
-        rates = [0.0] * (len(self.input_tokens) * len(self.output_tokens))
+    def counts(self, arrivals: Iterable[Arrival]) -> tuple[float, ...]:
+        """Return the requests of each cell."""
+        counts = [0.0] * (len(self.input_tokens) * len(self.output_tokens))
         for arrival in arrivals:
-            cell = self.cell(arrival.input_tokens, arrival.output_tokens)
-            rates[cell] += arrival.count / seconds
-        return rates
+            counts[self.cell(arrival.input_tokens, arrival.output_tokens)] += arrival.count
+        return tuple(counts)
 
     def mix(self, costs: Mapping[str, float], rates: Sequence[float]) -> Mix:
         """Return the cheapest replicas of the pools that have a profile."""
@@ -132,17 +132,21 @@ class Profiles:
 
 
 def _nearest(values: Sequence[float], value: float) -> int:
-    power = math.log2(max(value, 1.0))
-    return min(range(len(values)), key=lambda i: abs(math.log2(values[i]) - power))
+    """Return which of the rising `values` has the ratio to `value` that is closest to 1."""
+    for i, (low, high) in enumerate(pairwise(values)):
+        if value * value <= low * high:
+            return i
+    return len(values) - 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OptimizerMemory:
-    """The requests of the last window, and the PodAutoscalers' memory."""
+    """The requests of the last window, and what the PodAutoscalers remember."""
 
     since: float
     """When it began to watch."""
-    arrivals: tuple[Arrival, ...] = ()
+    counts: tuple[tuple[float, tuple[float, ...]], ...] = ()
+    """When they were counted, and the requests of each cell."""
     apa: ApaMemory = ApaMemory()
 
 
@@ -162,12 +166,13 @@ class GpuOptimizer:
         self, observation: Observation, memory: OptimizerMemory, now: float
     ) -> Decision[OptimizerMemory]:
         """Return the next replicas of all pools with a profile."""
-        window = memory.arrivals + observation.arrivals
-        window = tuple(arrival for arrival in window if now - arrival.at < WINDOW_S)
+        counted = (now, self.profiles.counts(observation.arrivals))
+        window = tuple(item for item in (*memory.counts, counted) if now - item[0] < WINDOW_S)
         seconds = min(max(now - memory.since, self.interval_s), WINDOW_S)
         pools = {pool.name: pool for pool in observation.pools}
         costs = {name: pools[name].price for name in self.profiles.throughputs}
-        mix = self.profiles.mix(costs, self.profiles.rates(window, seconds))
+        totals = (math.fsum(cell) for cell in zip(*(cells for _, cells in window), strict=True))
+        mix = self.profiles.mix(costs, [total / seconds for total in totals])
         counts = dict(mix.counts)
         cheapest = min(costs, key=lambda name: (costs[name], name))
         counts[cheapest] += max(0, observation.minimum - sum(counts.values()))
@@ -179,6 +184,6 @@ class GpuOptimizer:
         moves = {name: (pools[name].desired, count) for name, count in wanted.items()}
         return Decision(
             replicas=wanted,
-            memory=replace(memory, arrivals=window, apa=_moved(memory.apa, moves, now)),
+            memory=replace(memory, counts=window, apa=_moved(memory.apa, moves, now)),
             reason=f"mix {mix.counts}",
         )

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Generic, NamedTuple, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 MemoryT = TypeVar("MemoryT")
 
@@ -95,24 +95,32 @@ class Arrival:
     count: float = 1.0
 
 
-class Work(NamedTuple):
-    """Requests and their mean lengths; 0 tokens without a request."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    """Requests of a while and the sums of their lengths."""
 
-    requests: float
-    input_tokens: float
-    output_tokens: float
+    requests: float = 0.0
+    input_tokens: float = 0.0
+    output_tokens: float = 0.0
 
+    @property
+    def mean_input(self) -> float:
+        """Mean prompt, in tokens; 0 without a request."""
+        return self.input_tokens / self.requests if self.requests > 0 else 0.0
 
-def work(arrivals: Iterable[Arrival]) -> Work:
-    """Return the sum and the means of `arrivals`."""
-    requests = inputs = outputs = 0.0
-    for arrival in arrivals:
-        requests += arrival.count
-        inputs += arrival.count * arrival.input_tokens
-        outputs += arrival.count * arrival.output_tokens
-    if requests <= 0:
-        return Work(0.0, 0.0, 0.0)
-    return Work(requests, inputs / requests, outputs / requests)
+    @property
+    def mean_output(self) -> float:
+        """Mean answer, in tokens; 0 without a request."""
+        return self.output_tokens / self.requests if self.requests > 0 else 0.0
+
+    def plus(self, arrivals: Iterable[Arrival]) -> "Work":
+        """Return this with `arrivals`."""
+        requests, inputs, outputs = self.requests, self.input_tokens, self.output_tokens
+        for arrival in arrivals:
+            requests += arrival.count
+            inputs += arrival.count * arrival.input_tokens
+            outputs += arrival.count * arrival.output_tokens
+        return Work(requests=requests, input_tokens=inputs, output_tokens=outputs)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

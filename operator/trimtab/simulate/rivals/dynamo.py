@@ -17,15 +17,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from trimtab.simulate.rivals.base import (
-    Arrival,
-    Decision,
-    Observation,
-    Pool,
-    Scrape,
-    Source,
-    work,
-)
+from trimtab.simulate.rivals.base import Decision, Observation, Pool, Scrape, Source, Work
 
 LOAD_INTERVAL_S = 5.0
 THROUGHPUT_INTERVAL_S = 180.0
@@ -34,6 +26,7 @@ FEWEST_SAMPLES = 5
 DOWN_SHARE = 0.8
 
 Samples = tuple[tuple[float, float], ...]
+_NONE = Work()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,8 +36,8 @@ class DynamoMemory:
     forecast_at: float
     """When the floor was last set."""
     floor: int
-    arrivals: tuple[Arrival, ...] = ()
-    """Requests since then."""
+    work: Work = _NONE
+    """What came since then."""
     ttft: Samples = ()
     """Prompt tokens that waited on an engine, and its time to first token."""
     itl: Samples = ()
@@ -92,7 +85,7 @@ class Dynamo:
         memory = self._seen(observation, pool, memory)
         if now - memory.forecast_at >= THROUGHPUT_INTERVAL_S:
             floor = self._bounded(observation, self._forecast(memory, now))
-            memory = replace(memory, forecast_at=now, floor=floor, arrivals=())
+            memory = replace(memory, forecast_at=now, floor=floor, work=Work())
         if pool.ready != pool.desired or len(pool.replicas) != pool.desired:
             return Decision(replicas={}, memory=memory, reason="engines start or leave")
         step = self._step(observation, pool, memory)
@@ -111,17 +104,17 @@ class Dynamo:
         itl = tuple((s.kv_used * pool.kv_tokens, s.itl_s) for s in scrapes if s.itl_s is not None)
         return replace(
             memory,
-            arrivals=memory.arrivals + observation.arrivals,
+            work=memory.work.plus(observation.arrivals),
             ttft=(memory.ttft + ttft)[-SAMPLES:],
             itl=(memory.itl + itl)[-SAMPLES:],
         )
 
     def _forecast(self, memory: DynamoMemory, now: float) -> int:
-        seen = work(memory.arrivals)
+        seen = memory.work
         if seen.requests <= 0:
             return 0
         rps = seen.requests / (now - memory.forecast_at)
-        return math.ceil(rps / self.capacity(seen.input_tokens, seen.output_tokens))
+        return math.ceil(rps / self.capacity(seen.mean_input, seen.mean_output))
 
     def _step(self, observation: Observation, pool: Pool, memory: DynamoMemory) -> int:
         """Return +1 when all engines miss a target, -1 when all are well within both."""

@@ -82,7 +82,7 @@ class SkyServeMemory:
 
     patience: Patience
     requests: tuple[tuple[float, float], ...] = ()
-    """When and how many, over the last window."""
+    """When they were counted and how many, over the last window."""
     read_at: float = -math.inf
     avoided: frozenset[str] = frozenset()
     """Spot pools that lost a replica."""
@@ -148,8 +148,8 @@ class SkyServe:
 
     def _read(self, observation: Observation, memory: SkyServeMemory, now: float) -> SkyServeMemory:
         """Return the memory after the requests, and after a reading when one is due."""
-        new = ((arrival.at, arrival.count) for arrival in observation.arrivals)
-        requests = tuple(item for item in (*memory.requests, *new) if now - item[0] < WINDOW_S)
+        counted = (now, math.fsum(arrival.count for arrival in observation.arrivals))
+        requests = tuple(item for item in (*memory.requests, counted) if now - item[0] < WINDOW_S)
         memory = replace(memory, requests=requests)
         if memory.patience.target > 0 and now - memory.read_at < INTERVAL_S:
             return memory

@@ -19,7 +19,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from trimtab.simulate.rivals.base import Decision, Observation, Source, work
+from trimtab.simulate.rivals.base import Decision, Observation, Source, Work
 from trimtab.simulate.rivals.wva_queue import Queue, Targets, ThreeParameters, Unreachable
 
 QUEUE_TO_BATCH = 10
@@ -220,15 +220,15 @@ class WvaOptimizer:
         """
         if observation.metrics is not Source.ANSWERS:
             return Decision(replicas={}, memory=None, reason="no metrics")
-        seen = work(observation.arrivals)
+        seen = Work().plus(observation.arrivals)
         server = Server(
             name="server",
             priority=1,
             profiles=self.profiles,
             targets=self.targets,
             rps=seen.requests / self.interval_s,
-            input_tokens=seen.input_tokens,
-            output_tokens=seen.output_tokens,
+            input_tokens=seen.mean_input,
+            output_tokens=seen.mean_output,
             minimum=observation.minimum,
             current=_current(observation),
         )
