@@ -232,6 +232,23 @@ def test_a_spec_that_cannot_be_followed_is_said_so_and_its_neighbour_serves(
     assert stack.condition(namespace, "broken", "Stalled")["status"] == "True"
 
 
+def test_a_budget_says_what_its_deployments_hold(stack: Stack, namespace: str) -> None:
+    budget = {
+        "apiVersion": "trimtab.dev/v1alpha1",
+        "kind": "FleetBudget",
+        "metadata": {"name": namespace},
+        "spec": {"namespaces": [namespace], "maxDevices": 4},
+    }
+    stack.cluster.apply(budget)
+    serve(stack, namespace)
+    eventually(
+        lambda: stack.cluster.get("budget", namespace).get("status", {}).get("devices") == 1,
+        "the device is counted",
+    )
+    stack.cluster.kubectl("wait", f"budget/{namespace}", "--for=condition=WithinBudget")
+    stack.cluster.kubectl("delete", "budget", namespace)
+
+
 def test_a_users_field_in_a_discovered_pool_wins(stack: Stack, namespace: str) -> None:
     serve(stack, namespace)
     (pool,) = stack.llmd(namespace, "chat")["status"]["variants"]

@@ -13,6 +13,9 @@ UNDONE_WITHIN_S = 60.0
 """A write that has to be repeated within this time is being undone by somebody."""
 MAX_UNDONE_DELAY_S = 8.0
 """Longest rest between two repetitions of it, so that an edited child is back within 10 s."""
+MAX_ENTRIES = 10_000
+"""Objects that are remembered before those that nobody writes any more are forgotten."""
+FORGOTTEN_S = 2 * MAX_DELAY_S
 
 
 @dataclass(slots=True, kw_only=True)
@@ -64,13 +67,14 @@ class Attempts:
             delay = FIRST_DELAY_S
             if entry is not None and entry.digest == digest and entry.failure is not None:
                 delay = min(MAX_DELAY_S, entry.delay * 2)
-            self._entries[target] = _Entry(
+            entry = _Entry(
                 digest=digest,
                 not_before=self.clock() + delay * (1 + self.jitter() / 4),
                 delay=delay,
                 failure=failure,
                 version="",
             )
+            self._remember(target, entry)
 
     def succeeded(self, target: Reference, digest: str, live: Document) -> None:
         """Remember a write that led to `live`: doing it again soon gets slower each time."""
@@ -85,13 +89,14 @@ class Attempts:
             delay = 0.0
             if entry is not None and undone:
                 delay = min(MAX_UNDONE_DELAY_S, max(FIRST_DELAY_S, entry.delay * 2))
-            self._entries[target] = _Entry(
+            entry = _Entry(
                 digest=digest,
                 not_before=now + delay,
                 delay=delay,
                 failure=None,
                 version=live["metadata"].get("resourceVersion", ""),
             )
+            self._remember(target, entry)
 
     def settled(self, target: Reference) -> None:
         """Forget a failure: the live object is as it should be, whoever made it so."""
@@ -104,3 +109,11 @@ class Attempts:
         """Forget all about an object that is gone."""
         with self._lock:
             self._entries.pop(target, None)
+
+    def _remember(self, target: Reference, entry: _Entry) -> None:
+        self._entries[target] = entry
+        if len(self._entries) > MAX_ENTRIES:
+            oldest = self.clock() - FORGOTTEN_S
+            self._entries = {
+                known: each for known, each in self._entries.items() if each.not_before > oldest
+            }
