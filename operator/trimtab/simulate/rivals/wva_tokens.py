@@ -91,7 +91,9 @@ def _learned(observation: Observation, memory: TokensMemory) -> TokensMemory:
         full = tuple(
             replica.scrape.kv_used * pool.kv_tokens
             for replica in pool.replicas
-            if replica.scrape is not None and replica.scrape.waiting >= FULL_QUEUE
+            if replica.scrape is not None
+            and replica.scrape.waiting >= FULL_QUEUE
+            and replica.scrape.kv_used > 0
         )
         if full:
             in_use[pool.name] = (*in_use.get(pool.name, ()), *full)[-SAMPLES:]
