@@ -101,6 +101,19 @@ class Driver(RuleBasedStateMachine):
             self.step()
             self.world.pass_time(15.0)
 
+    @rule(name=st.sampled_from(NAMES), rps=RATES, start_s=st.sampled_from([1.0, 30.0, 200.0]))
+    def leave_a_pool(self, name: str, rps: float, start_s: float) -> None:
+        """Fresh evidence all along, and every replica on a pool that it may not stay on."""
+        self.world.start_s = start_s
+        self.edit(name, paused=False, scaling={"maxReplicas": 10})
+        self.load_for_a_window(fresh_load(rps), ticks=24)
+        used = {where for mine in self.world.pods.values() for where, _ in mine}
+        placement = {"excludePools": sorted(used)[:1] or ["cheap"]}
+        self.edit(name, paused=False, scaling={"maxReplicas": 10}, placement=placement)
+        for _ in range(24):
+            self.step()
+            self.world.pass_time(15.0)
+
     @rule()
     def collected_in_another_order_and_replayed(self) -> None:
         """S14, and that a decision log holds all that a decision rests on."""
@@ -168,6 +181,7 @@ class Driver(RuleBasedStateMachine):
     def restore(self) -> None:
         self.world.pools = list(POOLS)
         self.world.stock.clear()
+        self.world.start_s = 30.0
         self.world.pass_time(1.0)
 
     @rule(
@@ -446,7 +460,7 @@ def numbers_are_sane(value: Any, path: str = "plan") -> None:
 
 
 Driver.TestCase.settings = settings(
-    max_examples=60,
+    max_examples=40,
     stateful_step_count=30,
     deadline=None,
     suppress_health_check=list(HealthCheck),

@@ -103,7 +103,7 @@ def prepare(
 ) -> list[Case]:
     """Return the case of every subject. One brake is for all of them."""
     drafts = [_draft(state, policy, memory, world) for state, policy, memory in subjects]
-    brake = _is_braked(drafts, world.now)
+    brake = _is_braked(drafts)
     return [_finish(draft, world, brake=brake) for draft in drafts]
 
 
@@ -141,7 +141,7 @@ def _draft(
     )
 
 
-def _is_braked(drafts: Iterable[_Draft], now: float) -> bool:
+def _is_braked(drafts: Iterable[_Draft]) -> bool:
     """Return whether load vanished from so many at once that the source is to be doubted."""
     seen = lost = 0
     for draft in drafts:

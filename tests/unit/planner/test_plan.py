@@ -442,6 +442,22 @@ class TestMoves:
             assert there.now < NOW + 7200
         assert there.ready(pool="dear") == before
 
+    @pytest.mark.parametrize(("age_s", "left"), [(29.0, 3), (30.0, 2)])
+    def test_a_replacement_counts_once_it_has_been_ready_for_long_enough(
+        self, age_s: float, left: int
+    ) -> None:
+        there = running(40.0, pools=(CHEAP, DEAR))
+        (key,) = there.deployments
+        state = there.deployments[key] = planned(
+            placement={"excludePools": ["cheap"]}, load=fresh_load(40.0)
+        )
+        snapshot = there.snapshot()
+        old = variant_state(pool="cheap", replicas=3, ready=3, pods=3, youngest_ready_s=9e3)
+        new = variant_state(pool="dear", replicas=3, ready=3, pods=3, youngest_ready_s=age_s)
+        both = replace(state, variants=(old, new))
+        decision = plan(replace(snapshot, deployments=(both,)), there.config).decisions[0]
+        assert {t.pool: t.replicas for t in decision.targets} == {"cheap": left, "dear": 3}
+
     def test_a_replica_that_became_infeasible_serves_until_another_does(self) -> None:
         there = running(10.0, pools=(CHEAP, DEAR))
         there.pools = [DEAR]
