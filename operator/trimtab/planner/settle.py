@@ -74,7 +74,7 @@ def _floor(case: Case, fleet: Fleet, config: PlannerConfig, now: float) -> int:
     leaving = case.total - case.supply
     if case.supply > case.policy.max_replicas:
         floor = min(floor, case.policy.max_replicas + leaving)
-    return max(floor, case.minimum)
+    return floor
 
 
 def _is_due(case: Case, now: float) -> bool:
