@@ -45,6 +45,11 @@ def expert_read_rate(accelerator: Accelerator, share: Efficiency, dtype: str) ->
     return accelerator.bandwidth * share.expert_read * unpacked
 
 
+def padded(experts: float) -> float:
+    """Return parameters times tokens that all `experts` (parameters) work on beyond their share."""
+    return experts * EXPERT_BLOCK
+
+
 def kernels(geometry: ModelGeometry) -> float:
     """Return how many kernels one step runs, one after the other."""
     per_layer = LAYER_KERNELS + _LINEAR_KERNELS * geometry.linear_layers / geometry.layers

@@ -2,8 +2,9 @@
 
 One set of constants for each device family and each engine, fitted together on two thirds of the
 measured deployments in tests/bench/data and on the step times of all models there but one, and
-checked on the rest; docs/accuracy.md has both errors. Families without measurements carry rounded
-middle values, and their accelerators a lower confidence.
+checked on the rest; docs/accuracy.md has both errors, tests/bench/accuracy/fit.py the method.
+Families without measurements carry rounded middle values, and their accelerators a lower
+confidence.
 """
 
 from dataclasses import dataclass
@@ -79,7 +80,8 @@ _FAMILIES = {
     ),
     "blackwell": Efficiency(
         compute=0.70, narrow_compute=0.52, four_bit_compute=0.37, expert=0.46, narrow_expert=0.26,
-        four_bit_expert=0.68, weight_read=0.79, expert_read=0.92, kv_read=0.92, attention=0.66,
+        four_bit_expert=0.68, weight_read=0.79, expert_read=0.92, integer_expert_read=0.35,
+        kv_read=0.92, attention=0.66,
         kernel_s=3.4e-6, reduce_s=6.5e-6, flops_per_watt=1.57e12, bus=(0.25, 0.30, 0.37),
     ),
     "blackwell-rtx": Efficiency(

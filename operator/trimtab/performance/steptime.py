@@ -16,13 +16,13 @@ from numpy.typing import NDArray
 
 from trimtab.models.hardware import Accelerator, EngineSettings, ModelGeometry, Parallelism
 from trimtab.performance.coefficients import (
-    EXPERT_BLOCK,
     dense_rate,
     exchange_s,
     expert_rate,
     expert_read_rate,
     kernels,
     kv_layer_s,
+    padded,
 )
 from trimtab.performance.efficiency import (
     NO_ENGINE,
@@ -211,7 +211,7 @@ def step_model(
         + dense_s(counts.feed_forward, dtypes.feed_forward),
         weights_s=(stored.attention + stored.feed_forward) / (bandwidth * share.weight_read),
         expert_token_s=expert_s * counts.active_experts,
-        expert_pad_s=expert_s * counts.experts * EXPERT_BLOCK,
+        expert_pad_s=expert_s * padded(counts.experts),
         experts_s=stored.experts / expert_read,
         expert_miss=(1.0 - geometry.active_experts / geometry.experts) if geometry.experts else 1.0,
         head_token_s=dense_s(counts.head, "none"),

@@ -27,10 +27,12 @@ Written by `make accuracy` from what it just ran; every number here can be made 
 
 Errors are relative: *median* and *p90* of the absolute error, *bias* is the median signed error
 (positive: predicted slower or more than measured). *Fitted* rows are those that constants were
-fitted to; *held out* is every third deployment of each device family and precision, in the order
-of a hash of their names: no constant has seen them (`python -m bench.accuracy.fit`). No constant
-belongs to a model, a row or a data set. They belong to a device family or an engine, and stand with
-their meaning in `efficiency.py` and `coefficients.py` of `operator/trimtab/performance/`.
+fitted to; *held out* is the third of the deployments, by a hash of their names, and the one model
+of the step grid that no constant has seen. `python -m bench.accuracy.fit` repeats the fit; it pulls
+weakly to the constants that stand, and several of them trade off, so it ends near, not on them.
+No constant belongs to a model, a row or a data set. They belong to a device family or an engine,
+and stand with their meaning in `efficiency.py` and `coefficients.py` of
+`operator/trimtab/performance/`.
 
 ![Predicted against measured](images/accuracy.svg)
 """
@@ -44,8 +46,9 @@ _READING = """## How to read it, and where the model is blind
   modelled, and how attention is spread there is not always known.
 - The RTX PRO 6000 and RTX 4090 runs and the A10 sweep gave one constant each for cards at their
   power limit, so their own figures are no test of it.
-- Integer 4-bit experts on Blackwell are about a quarter slower than predicted: no such row was in
-  the fit.
+- Experts at 8 bit: deployments of models with small experts alone would put their speed on Hopper
+  and Blackwell at half of what stands; Mixtral's large ones (MLPerf) need what stands. Prompts of
+  models with small experts are therefore predicted a little too fast.
 - Mixtures of experts: every expert is taken to be as likely as another. Traffic that prefers some
   reads fewer weights than predicted, so predictions are late there, on the safe side.
 - Sampling is not modelled: engines that sort a large vocabulary for every token (the Phi-4-mini
