@@ -338,9 +338,6 @@ class TestZero:
 
 
 class TestModes:
-    def state(self, **over: Any) -> DeploymentState:
-        return planned(**over)
-
     def test_recommend_publishes_and_touches_nothing(self) -> None:
         there = world(planned(mode="Recommend"))
         for _ in range(3):
@@ -366,6 +363,14 @@ class TestModes:
         decision = there.run(3600.0).decisions[0]
         assert there.replicas() == before
         assert decision.why is Why.MODE
+
+    def test_scale_up_only_never_moves_for_it_could_not_leave(self) -> None:
+        there = world(planned(mode="ScaleUpOnly"), pools=(DEAR,))
+        there.set_load(fresh_load(40.0))
+        there.run(600.0)
+        there.pools.append(CHEAP)
+        there.run(3600.0)
+        assert there.replicas(pool="cheap") == 0
 
     def test_paused_keeps_what_runs_and_holds_its_devices(self) -> None:
         there = running(120.0, pools=(CHEAP,))
