@@ -63,6 +63,8 @@ class ObservedLoad:
     """End-to-end latency at the policy's percentile, in seconds. Missing without traffic."""
     slo_attainment: Signal = _NONE
     """Share of requests within the targets, the least over the targets. Missing without traffic."""
+    window_s: float = 60.0
+    """Window over which rates and latencies were taken, in seconds."""
     source_error: str | None = None
     """Why Prometheus as a whole could not be asked, or None."""
     configured: bool = True

@@ -79,7 +79,7 @@ def _nothing(why: str, *, configured: bool = True, error: str | None = None) -> 
     signals = {
         each.name: missing
         for each in fields(ObservedLoad)
-        if each.name not in ("source_error", "configured")
+        if each.name not in ("window_s", "source_error", "configured")
     }
     return ObservedLoad(**signals, source_error=error, configured=configured)
 
@@ -118,6 +118,7 @@ class _Reader:
             itl_s=self._latency("itl", self._engine.itl),
             e2e_s=self._latency("e2e", self._engine.e2e),
             slo_attainment=self._attainment(),
+            window_s=self._window_s,
         )
 
     def _gauge(self, query: str, gauge: engines.Gauge, most: float) -> Signal:

@@ -25,6 +25,9 @@ KV_SATURATED = 0.9
 QUEUED_PER_REPLICA = 5.0
 """Waiting requests for each ready replica that no capacity in hand explains; WVA's figure for a
 saturated replica (research/rival-rules.md)."""
+BY_CHANCE = 0.05
+"""As many late requests as chance alone brings with this probability are no alarm."""
+EXACT_REQUESTS = 1000
 
 _DOUBTS = (
     # Worst first: the first kind that a signal shows is what is reported.
@@ -163,7 +166,11 @@ def _alarm(state: DeploymentState, load: ObservedLoad, targets: LatencyTargets) 
 
 
 def over_target(load: ObservedLoad, targets: LatencyTargets) -> list[str]:
-    """Return one phrase for each fresh latency that is over its target."""
+    """Return one phrase for each fresh latency that is over its target, and not by chance.
+
+    At p95, one request in twenty may be late. One late request of fifteen puts the measured
+    percentile over the target and says nothing about the fleet.
+    """
     late = []
     for field, name in _LATENCIES:
         target, value = getattr(targets, field), fresh_value(getattr(load, field))
@@ -172,4 +179,34 @@ def over_target(load: ObservedLoad, targets: LatencyTargets) -> list[str]:
             late.append(
                 f"{percentile} {name} {format_duration(value)} over {format_duration(target)}"
             )
-    return late
+    return [] if late and _is_chance(load, targets.percentile) else late
+
+
+def _is_chance(load: ObservedLoad, percentile: float) -> bool:
+    """Return whether a fleet that just meets its targets would often show as many late requests.
+
+    The one-sided binomial test of the share that was late against the share that may be. Without
+    a count of requests or of late ones nothing is put down to chance.
+    """
+    arrivals, attainment = fresh_value(load.arrival_rps), fresh_value(load.slo_attainment)
+    if arrivals is None or attainment is None:
+        return False
+    requests = round(arrivals * load.window_s)
+    late = round((1.0 - min(attainment, 1.0)) * requests)
+    return _at_least_late(late, requests, 1.0 - percentile) > BY_CHANCE
+
+
+def _at_least_late(late: int, requests: int, share: float) -> float:
+    """Return the probability of `late` or more of `requests` when each is late with `share`.
+
+    Exact while the terms can be represented, else the normal approximation.
+    """
+    if requests > EXACT_REQUESTS:
+        mean = requests * share
+        return 0.5 * math.erfc((late - 0.5 - mean) / math.sqrt(2.0 * mean * (1.0 - share)))
+    fewer = 0.0
+    term = (1.0 - share) ** requests
+    for k in range(late):
+        fewer += term
+        term *= (requests - k) / (k + 1) * share / (1.0 - share)
+    return 1.0 - fewer

@@ -11,6 +11,9 @@ from trimtab.planner.problem import Option, Problem
 LATENCY_POWER = 8.0
 """Where latency is the objective, a choice weighs as this power of how much slower it is than the
 fastest: high enough that the faster one is taken whatever it costs, low enough to be computed."""
+MOVE_SPARE = 1.2
+"""Demand that a mix to move to must cover, as a multiple of the window's: arrivals are noisy, and
+a little more of them must not undo the move while it is under way."""
 SLOWEST = 4.0
 """Choices slower than so many times the fastest weigh alike."""
 DEVICE_COST = 1e-4
@@ -42,7 +45,8 @@ def question(case: Case, config: PlannerConfig) -> Problem:
 
 def free_question(case: Case, config: PlannerConfig) -> Problem:
     """Return the question whether another mix would be cheaper: all may go, all may be added."""
-    return _problem(case, config, rps=case.keep_rps, minimum=case.minimum, keeps=False, grows=True)
+    rps = MOVE_SPARE * case.keep_rps
+    return _problem(case, config, rps=rps, minimum=case.minimum, keeps=False, grows=True)
 
 
 def demand_question(case: Case, config: PlannerConfig) -> Problem:

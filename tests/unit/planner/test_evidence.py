@@ -118,6 +118,25 @@ def test_overload_raises_an_alarm(over: dict[str, Signal], why: Why) -> None:
 
 
 @pytest.mark.parametrize(
+    ("rps", "attainment", "alarms"),
+    [
+        (0.25, 14 / 15, False),  # one late of 15: every second such window of a good fleet
+        (0.25, 12 / 15, True),  # three of 15
+        (7.0, 0.94, False),  # 25 of 420, where 21 may be late
+        (7.0, 0.92, True),  # 34 of 420
+        (70.0, 0.945, False),
+        (70.0, 0.92, True),
+    ],
+)
+def test_late_requests_raise_an_alarm_only_beyond_chance(
+    rps: float, attainment: float, alarms: bool
+) -> None:
+    late = Fresh(value=0.9)
+    load = fresh_load(rps, ttft_s=late, slo_attainment=Fresh(value=attainment))
+    assert (evidence(load).alarm is not None) is alarms
+
+
+@pytest.mark.parametrize(
     "over",
     [
         {"waiting": Fresh(value=10.0)},
