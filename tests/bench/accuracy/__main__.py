@@ -39,7 +39,7 @@ and stand with their meaning in `efficiency.py` and `coefficients.py` of
 _READING = """## How to read it, and where the model is blind
 
 - The deployments ran engines of many versions; two versions of one engine on one machine differ by
-  up to 30 % here, which no model of the hardware can see. Calibration (below) is for that.
+  up to 30 % here, which no model of the hardware can see. Calibration (above) is for that.
 - TTFT of a closed loop depends on how its users fall into step. SGLang and TensorRT-LLM rows come
   from recipes that stream tokens in groups; their constants describe those recipes.
 - Deployments over more than eight devices are predicted badly: exchanges between nodes are not
