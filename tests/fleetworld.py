@@ -3,7 +3,8 @@
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from builders import NOW
+from builders import NOW, catalogue_pool, planned
+from trimtab.api.conditions import ConditionType
 from trimtab.config import PlannerConfig
 from trimtab.models.capacity import Pool
 from trimtab.models.hardware import Parallelism
@@ -198,3 +199,34 @@ class FleetWorld:
 def decision_for(result: Plan, name: str) -> Decision:
     """Return the decision for the deployment called `name`."""
     return next(decision for decision in result.decisions if decision.key.name == name)
+
+
+CHEAP = catalogue_pool("cheap", "nvidia-h100-sxm", 2.0)
+DEAR = catalogue_pool("dear", "nvidia-h100-sxm", 6.0)
+
+
+def world(*states: DeploymentState, pools: Any = (CHEAP, DEAR), **over: Any) -> FleetWorld:
+    """The given deployments, or the one called chat, over a cheap and a dear pool."""
+    states = states or (planned(),)
+    return FleetWorld(pools=list(pools), deployments={s.key: s for s in states}, **over)
+
+
+def running(rps: float = 40.0, seconds: float = 600.0, **over: Any) -> FleetWorld:
+    """A deployment that has served `rps` for longer than its window."""
+    there = world(**over)
+    there.set_load(fresh_load(rps))
+    there.run(seconds)
+    return there
+
+
+def usable_rps(there: FleetWorld) -> float:
+    """What one replica of the chosen candidate is given."""
+    decision = plan(there.snapshot(), there.config).decisions[0]
+    capacity = decision.candidates[0].capacity
+    assert capacity is not None
+    return capacity.max_rps * (1.0 - there.config.headroom - capacity.uncertainty)
+
+
+def condition(decision: Decision, kind: ConditionType) -> tuple[bool | None, str]:
+    """Status and reason of one fact."""
+    return next((f.status, f.reason) for f in decision.facts if f.type == kind)

@@ -123,6 +123,10 @@ def _together(
     greedy = _greedy(order, room, {})
     reverse = _greedy(sorted(order[::-1], key=lambda item: -item.priority), room, {})
     scarce = any(fleet.is_short for fleet in greedy.values())
+    important = tuple(problem for problem in order if problem.priority > order[-1].priority)
+    if scarce and important:
+        # What they would get without the others must be among what is chosen from.
+        _together(important, room, known)
     seeds = [
         (
             greedy[problem.key].counts,
@@ -138,12 +142,15 @@ def _together(
     answer = programme.solve(problems, room, seeds)
     if answer is None:
         return {key: replace(fleet, proven=False) for key, fleet in greedy.items()}
-    known |= {problem.key: answer.columns[i] for i, problem in enumerate(problems)}
     exact = {
         problem.key: Fleet(problem=problem, counts=counts, proven=answer.proven)
         for problem, counts in zip(problems, answer.counts, strict=True)
     }
     exact = _greedy(order, room, exact)
+    known |= {
+        problem.key: (*answer.columns[i], exact[problem.key].counts)
+        for i, problem in enumerate(problems)
+    }
     if not _clashes(problems, exact, room) and _worth(exact) <= _worth(greedy):
         return exact
     return {key: replace(fleet, proven=answer.proven) for key, fleet in greedy.items()}

@@ -98,6 +98,8 @@ def test_idle_needs_fresh_zeros_everywhere() -> None:
     assert not evidence(replace(idle_load(), running=Fresh(value=1.0))).idle
     assert not evidence(replace(idle_load(), waiting=Fresh(value=1.0))).idle
     assert not evidence(replace(idle_load(), arrival_rps=Missing(why="?"))).idle
+    some = Partial(value=0.0, reporting=1, expected=2)
+    assert not evidence(replace(idle_load(), arrival_rps=some)).idle
 
 
 @pytest.mark.parametrize(
