@@ -61,6 +61,7 @@ def steady(ends: list[str], **over: Any) -> Answers:
     """Every pod reports, 5 s ago: 10 requests/s, none of which had to wait."""
     answers: dict[str, Any] = {
         "seen": by_pod(dict.fromkeys(ends, bodies.NOW - 5)),
+        "covered": by_pod(dict.fromkeys(ends, 58.0)),
         "running": by_pod(dict.fromkeys(ends, 4.0)),
         "waiting": by_pod(dict.fromkeys(ends, 0.0)),
         "kv_utilization": by_pod({end: 0.1 * (i + 1) for i, end in enumerate(ends)}),

@@ -57,9 +57,26 @@ def failing(seconds: float) -> str | None:
 
 
 def absurd(seconds: float) -> str | None:
-    """A billion of everything."""
-    lines = pages.under_load(seconds).splitlines()
-    return "\n".join(x if x.startswith("#") else f"{x.rsplit(' ', 1)[0]} 1e9" for x in lines) + "\n"
+    """A billion at once of every gauge, a billion more each second of everything else."""
+    lines = []
+    for line in pages.under_load(seconds).splitlines():
+        series_ = line.rpartition(" ")[0]
+        gauge = series_.startswith(("vllm:num_requests", "vllm:kv_cache_usage"))
+        lines.append(f"{series_} {1e9 if gauge else 1e9 * (1 + seconds)!r}\n")
+    return "".join(lines)
+
+
+def overloaded(seconds: float) -> str | None:
+    """Two more requests wait each second, and one is refused."""
+    lines = []
+    for line in pages.under_load(seconds).splitlines():
+        series_, _, value = line.rpartition(" ")
+        if series_.startswith("vllm:num_requests_waiting{"):
+            value = repr(30.0 + 2.0 * seconds)
+        elif series_.startswith("vllm:admission_rejections_total") and "queued_reqs" in series_:
+            value = repr(seconds)
+        lines.append(f"{series_} {value}\n")
+    return "".join(lines)
 
 
 def renamed(seconds: float) -> str | None:
@@ -75,7 +92,8 @@ class Engines:
     pages: dict[tuple[str, str], Page] = field(default_factory=dict)
     """By namespace and pod; the namespace's own pods are normal unless given."""
     everyone: Page = normal
-    started: float = field(default_factory=time.monotonic)
+    started: dict[tuple[str, str], float] = field(default_factory=dict)
+    """When each pod's engine started: when it was first asked."""
 
     def __post_init__(self) -> None:
         handler = partial(_Handler, self)
@@ -83,7 +101,13 @@ class Engines:
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 
     def page(self, namespace: str, pod: str) -> str | None:
-        return self.pages.get((namespace, pod), self.everyone)(time.monotonic() - self.started)
+        started = self.started.setdefault((namespace, pod), time.monotonic())
+        page = self.pages.get((namespace, pod), self.everyone)
+        return page(time.monotonic() - started)
+
+    def restart(self) -> None:
+        """Let every engine begin anew, in its pod."""
+        self.started = dict.fromkeys(self.started, time.monotonic())
 
     def close(self) -> None:
         self._server.shutdown()
@@ -187,6 +211,11 @@ def all_fresh(load: ObservedLoad) -> bool:
     )
 
 
+def steady(load: ObservedLoad) -> bool:
+    """Whether the arrivals of a whole window are those of three real engines."""
+    return all_fresh(load) and number(load.arrival_rps) == pytest.approx(TRUTH, rel=0.05)
+
+
 def deploy(cluster: LocalCluster) -> None:
     """Write what `trimtab run` would: an LLMDeployment and the child of its one variant."""
     latency = {"percentile": 90, "timeToFirstToken": "5s"}
@@ -271,18 +300,20 @@ def gained_buckets(metric: str) -> dict[float, float]:
     }
 
 
+TRUTH = 3 * gained("vllm:time_to_first_token_seconds_count")
+"""Arrivals at three replicas, requests/s: the queue of the pages neither grows nor shrinks."""
+
+
 def number(signal: Signal) -> float:
     assert isinstance(signal, Fresh), signal
     return signal.value
 
 
 def test_signals_are_those_of_the_pages(settled: World) -> None:
-    load = settled.load()
+    load = settled.until(steady, "arrivals over a whole window")
     assert number(load.running) == 3 * 8
     assert number(load.waiting) == 3 * 30
     assert number(load.kv_utilization) == pytest.approx(0.0010986998718183205)
-    arrivals = 3 * gained("vllm:time_to_first_token_seconds_count")
-    assert number(load.arrival_rps) == pytest.approx(arrivals, rel=0.1)
     for signal, metric in (
         (load.input_tokens, "vllm:request_prompt_tokens"),
         (load.output_tokens, "vllm:request_generation_tokens"),
@@ -301,6 +332,16 @@ def test_signals_are_those_of_the_pages(settled: World) -> None:
     assert number(load.slo_attainment) == pytest.approx(within, abs=0.01)
     assert isinstance(load.running, Fresh)
     assert load.running.age_s <= 2 * SCRAPE_S
+
+
+def test_what_waits_or_is_refused_has_arrived_too(settled: World) -> None:
+    settled.engines.everyone = overloaded
+
+    def all_counted(load: ObservedLoad) -> bool:
+        return number(load.arrival_rps) == pytest.approx(TRUTH + 3 * (2.0 + 1.0), rel=0.03)
+
+    load = settled.until(all_counted, "arrivals of served, waiting and refused requests")
+    assert number(load.waiting) > 3 * 30
 
 
 def test_the_mirror_and_the_pools_of_the_real_cluster(settled: World) -> None:
@@ -376,22 +417,24 @@ def test_a_renamed_metric_is_missing_and_not_zero(settled: World) -> None:
     assert number(load.running) == 24
 
 
-def test_new_replicas_are_not_taken_for_idle(settled: World) -> None:
-    """rate() alone would give an eighth of the truth at the second scrape of a window."""
-    truth = 3 * gained("vllm:time_to_first_token_seconds_count")
-    old = set(settled.pods())
-    settled.cluster.kubectl("delete", "pod", *old, "-n", NAMESPACE, "--wait=false")
+def test_a_start_from_nothing_is_not_taken_for_idle(settled: World) -> None:
+    """At the second scrape of this window rate() alone gives a quarter of the truth or so.
 
-    def new(load: ObservedLoad) -> bool:
-        return all_fresh(load) and not old & set(settled.pods())
-
-    settled.until(lambda load: not all_fresh(load), "the old replicas are gone")
-    load = settled.until(new, "the new replicas report")
-    assert number(load.arrival_rps) == pytest.approx(truth, rel=0.35)
+    An engine that is first asked when it has counted nothing is the worst case: Prometheus takes
+    nothing to have come before, and half a scrape is missing.
+    """
+    scale = ("scale", "deployment/chat-h100-tp1", "-n", NAMESPACE)
+    settled.cluster.kubectl(*scale, "--replicas=0")
+    load = settled.until(lambda seen: isinstance(seen.running, Missing), "no replica is left")
+    assert load.arrival_rps == Missing(why="no ready replica")
+    time.sleep(CONFIG.rate_window_s)
+    settled.cluster.kubectl(*scale, "--replicas=3")
+    load = settled.until(all_fresh, "the new replicas report")
+    assert 0.45 * TRUTH < number(load.arrival_rps) < 1.3 * TRUTH
 
 
 def test_other_pods_with_our_labels_have_no_influence(settled: World) -> None:
-    before = settled.load()
+    before = settled.until(steady, "arrivals over a whole window")
     labels = bodies.replica_labels("chat-h100-tp1") | {"pod-template-hash": bodies.HASH}
     rogues = [
         (ROGUE, settled.pods()[0]),  # the name of a replica, in another tenant's namespace
@@ -422,8 +465,8 @@ def test_other_pods_with_our_labels_have_no_influence(settled: World) -> None:
 
 
 def test_a_restart_of_all_engines_is_neither_spike_nor_dip(settled: World) -> None:
-    steady = number(settled.load().arrival_rps)
-    settled.engines.started = time.monotonic()  # counters start over
+    settled.until(steady, "arrivals over a whole window")
+    settled.engines.restart()
     watched = []
     deadline = time.monotonic() + CONFIG.rate_window_s + SCRAPE_S
     while time.monotonic() < deadline:
@@ -433,8 +476,8 @@ def test_a_restart_of_all_engines_is_neither_spike_nor_dip(settled: World) -> No
     rates = [signal.value for signal in watched if isinstance(signal, Fresh)]
     assert len(rates) == len(watched)
     # What came between the last scrape and the restart is lost: at most one scrape of the window.
-    assert max(rates) < 1.2 * steady
-    assert min(rates) > 0.65 * steady
+    assert max(rates) < 1.2 * TRUTH
+    assert min(rates) > 0.65 * TRUTH
 
 
 def test_prometheus_down_and_back_with_old_samples(settled: World) -> None:

@@ -76,6 +76,7 @@ def test_every_age(ages: list[float]) -> None:
             "waiting": _ANYTHING,
             "kv_utilization": _ANYTHING,
             "arrivals": _ANYTHING,
+            "covered": _ANYTHING,
         }
     ),
     st.lists(_ANYTHING, min_size=6, max_size=6),
@@ -100,9 +101,9 @@ def test_no_answer_makes_a_number_that_is_none(
         assert not isinstance(signal, Fresh) or 0 <= signal.value <= 1 + 1e-6
 
 
-_BUCKETS = st.lists(
-    st.tuples(st.floats(0.001, 1e4), st.floats(0, 1e6)), min_size=1, max_size=12
-).map(
+# A rate is none, or at least one event in some days; below that floats lose their precision.
+_RATES = st.just(0.0) | st.floats(1e-6, 1e6)
+_BUCKETS = st.lists(st.tuples(st.floats(0.001, 1e4), _RATES), min_size=1, max_size=12).map(
     lambda steps: {
         **{
             bound: sum(rate for _, rate in steps[: i + 1])

@@ -49,6 +49,7 @@ class _Builder:
             "running": self._gauge(engine.running),
             "waiting": self._gauge(engine.waiting),
             "kv_utilization": self._gauge(engine.kv_utilization),
+            "covered": f"max by (namespace, pod) ({self._covered()})",
             "arrivals": f"max by (namespace, pod) ({self._arrivals()})",
             "cache_found": self._by_stem(self._cache(lambda pair: (pair.found, pair.sought))),
             "cache_sought": self._by_stem(self._cache(lambda pair: (pair.sought, pair.found))),
@@ -75,16 +76,17 @@ class _Builder:
     def _rate(self, names: Iterable[str], suffix: str = "") -> str:
         return " or ".join(self._over("rate", name + suffix) for name in names)
 
+    def _covered(self) -> str:
+        """Return how long ago the first sample of the window is, in seconds."""
+        steps = f"[{_ms(self._window_s)}:{_ms(self._scrape_s / 2)}]"
+        return f"time() - min_over_time(timestamp({self._any(self._engine.running.names)}){steps})"
+
     def _arrivals(self) -> str:
-        """Return first tokens, growth of the queue and rejections, per second.
+        """Return first tokens, growth of the queue and rejections, per second of the window.
 
         Completions lag by a whole answer, and in a growing queue never catch up. A request that
         arrived is in the queue, or has its first token, or was refused. A restart empties the
         queue, and those requests did not leave it served: then its growth is 0.
-
-        rate() and delta() divide by the whole window also where a series is younger, and take it
-        to reach half a scrape before its first sample (Prometheus, extrapolatedRate). Without a
-        correction a new replica would seem idle for a window.
         """
         served = self._whole(self._rate(self._engine.ttft, "_count"))
         resets = " or ".join(self._over("resets", f"{name}_count") for name in self._engine.ttft)
@@ -92,14 +94,8 @@ class _Builder:
         restarted = f"(({resets}) > 0)"
         growth = self._whole(f"(({queue}) unless {restarted}) or 0 * {restarted}")
         refused = self._whole(self._rate(self._engine.rejected))
-        window = f"{self._window_s:g}"
-        steps = f"[{_ms(self._window_s)}:{_ms(self._scrape_s / 2)}]"
-        first = f"min_over_time(timestamp({self._any(self._engine.running.names)}){steps})"
-        first = f"min without ({self._split}) ({first})"
-        covered = f"clamp_max(time() - {first} + {self._scrape_s / 2:g}, {window})"
         # Not every version counts rejections.
-        total = f"{served} + {growth} / {window} + ({refused} or 0 * {served})"
-        return f"({total}) * {window} / {covered}"
+        return f"{served} + {growth} / {self._window_s:g} + ({refused} or 0 * {served})"
 
     def _cache(self, order: Callable[..., tuple[str, str]]) -> str:
         pairs = (order(pair) for pair in self._engine.prefix_cache)

@@ -14,7 +14,7 @@ from trimtab.observe.world import pod_stem
 Place = tuple[str, str]
 """Namespace, and a pod's name or stem."""
 
-_BY_POD = frozenset({"seen", "running", "waiting", "kv_utilization"})
+_BY_POD = frozenset({"seen", "covered", "running", "waiting", "kv_utilization"})
 _BY_BUCKET = frozenset({"ttft", "itl", "e2e"})
 
 

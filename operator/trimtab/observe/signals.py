@@ -12,6 +12,7 @@
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
+from typing import Any
 
 from trimtab.api.engine import EngineType
 from trimtab.config import OperatorConfig
@@ -22,7 +23,7 @@ from trimtab.models.snapshot import Key
 from trimtab.observe import engines, histogram, queries
 from trimtab.observe.coverage import NO_REPLICA, Clock, Coverage
 from trimtab.observe.prometheus import MetricsSource
-from trimtab.observe.readings import Readings, take
+from trimtab.observe.readings import Place, Readings, take
 from trimtab.observe.world import PodFacts, pod_stem
 
 NO_SOURCE = "no metrics source is configured"
@@ -76,7 +77,7 @@ def read(
 
 def _nothing(why: str, *, configured: bool = True, error: str | None = None) -> ObservedLoad:
     missing = Missing(why=why)
-    signals = {
+    signals: dict[str, Any] = {
         each.name: missing
         for each in fields(ObservedLoad)
         if each.name not in ("window_s", "source_error", "configured")
@@ -98,6 +99,8 @@ class _Reader:
         self._subject = subject
         self._readings = readings
         self._engine = engine
+        self._window_s = config.rate_window_s
+        self._half_scrape_s = config.scrape_interval_s / 2
         self._coverage = Coverage.of(
             [pod for pod in subject.pods if not pod.terminating and not pod.finished],
             readings.values.get("seen", {}),
@@ -177,11 +180,22 @@ class _Reader:
         gap = self._gap(("arrivals",), needed, found)
         if gap is not None:
             return gap
-        arrivals = sum(found.values())
+        arrivals = sum(found.values()) / self._covered_share(found)
         if not abs(arrivals) <= MAX_REQUESTS:
             return Invalid(why=f"the arrival rate is {arrivals:g} requests/s")
         # A queue may shrink a little faster than it is seen to be served.
         return self._coverage.qualified(max(0.0, arrivals), found)
+
+    def _covered_share(self, places: Iterable[Place]) -> float:
+        """Return the share of the window in which the deployment was seen at all.
+
+        A rate is over the whole window, and takes a series to reach half a scrape before its first
+        sample (Prometheus, extrapolatedRate). Added up over replicas that come and go, this is
+        right; but after a start from nothing the deployment would seem idle for a window.
+        """
+        covered = self._readings.values.get("covered", {})
+        longest = max((covered[at] for at in places if at in covered), default=math.inf)
+        return max(0.1, min(1.0, (longest + self._half_scrape_s) / self._window_s))
 
     def _mean(self, query: str, names: tuple[str, ...]) -> Signal:
         total, count = self._rates(f"{query}_sum"), self._rates(f"{query}_count")

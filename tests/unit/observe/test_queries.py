@@ -72,4 +72,4 @@ def test_windows_are_exact() -> None:
     odd = OperatorConfig(rate_window_s=22.5, scrape_interval_s=7.5)
     exprs = queries.build(ENGINE, odd, [])
     assert "[22500ms]" in exprs["ttft"]
-    assert "[22500ms:3750ms]" in exprs["arrivals"]
+    assert "[22500ms:3750ms]" in exprs["covered"]

@@ -21,9 +21,11 @@ from trimtab.observe.world import PodFacts
 KEY = Key(namespace=NAMESPACE, name="chat")
 ENDS = ["aaaaa", "bbbbb", "ccccc"]
 GAUGES = ("running", "waiting", "kv_utilization")
-BY_POD = ("seen", "arrivals", *GAUGES)
+BY_POD = ("seen", "covered", "arrivals", *GAUGES)
 SIGNALS = tuple(
-    each.name for each in fields(ObservedLoad) if each.name not in ("source_error", "configured")
+    each.name
+    for each in fields(ObservedLoad)
+    if each.name not in ("window_s", "source_error", "configured")
 )
 
 
@@ -243,6 +245,26 @@ def test_kv_utilization_in_percent_is_invalid() -> None:
 def test_absurd_rates_are_invalid(query: str, signal: str, bad: float) -> None:
     found = getattr(load(steady(ENDS, **{query: by_stem(bad)})), signal)
     assert isinstance(found, Invalid)
+
+
+@pytest.mark.parametrize(
+    ("covered", "arrivals"),
+    [
+        # Three new replicas, seen for 22.5 s and the half scrape before: 30 of 60 s.
+        ({"aaaaa": 22.5, "bbbbb": 22.5, "ccccc": 22.5}, 20.0),
+        # What one new replica lacks, the others had before it came.
+        ({"aaaaa": 22.5, "bbbbb": 58.0, "ccccc": 58.0}, 10.0),
+        ({"aaaaa": 400.0}, 10.0),
+        # The correction has an end.
+        ({"aaaaa": 0.0, "bbbbb": -90.0, "ccccc": -90.0}, 80.0),
+        ({"aaaaa": -90.0, "bbbbb": -90.0, "ccccc": -90.0}, 100.0),
+        ({}, 10.0),
+    ],
+)
+def test_after_a_start_from_nothing_the_window_is_shorter(
+    covered: dict[str, float], arrivals: float
+) -> None:
+    assert value(load(steady(ENDS, covered=by_pod(covered))).arrival_rps) == pytest.approx(arrivals)
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf, 1e300, -1e300])
