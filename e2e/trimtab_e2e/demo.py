@@ -7,6 +7,9 @@ ServiceAccount. Fake: the GPU nodes (KWOK), and the engines (a simulated vLLM fo
 which serves rows of the Azure conversation trace and exposes real-shaped metrics pages).
 """
 
+import os
+import subprocess
+import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,8 +40,6 @@ NODES: tuple[tuple[str, int, int], ...] = (
 RUN_S = 275.0
 """Length of the traffic; with start and end the whole stays below five minutes."""
 LOOK_S = 2.0
-RUSH = 120.0
-"""When the traffic turns down again, in seconds from its start (see load.yaml)."""
 
 
 @dataclass(slots=True)
@@ -123,6 +124,7 @@ class Demo:
             stack.cluster.add_nodes(make_nodes(shape, count, start_delay_s=delay))
         say("[bold]2.[/] The operator, as its ServiceAccount: [cyan]trimtab run[/]")
         stack.start_operator({"--decision-log": str(stack.cluster.dir / "decisions.jsonl")})
+        say(stack.cluster.kubectl("get", "apool").stdout, highlight=False)
         say("[bold]3.[/] Three models: [cyan]kubectl apply -f examples/demo/deployments.yaml[/]")
         say(stack.cluster.kubectl("apply", "-f", str(EXAMPLE / "deployments.yaml")).stdout.strip())
         say("[bold]4.[/] Traffic: the Azure conversation trace, rising and falling\n")
@@ -152,8 +154,15 @@ class Demo:
             self._console.print(f"[dim]t={now:.0f}s  arrivals/s in the last minute: {rates}[/]")
             self._console.print(f"[cyan]$ kubectl get llmd -A[/]\n{table}", highlight=False)
 
+    def _explain(self, namespace: str, name: str) -> str:
+        command = [sys.executable, "-m", "trimtab", "explain", name, "-n", namespace]
+        env = {**os.environ, "KUBECONFIG": str(self._stack.cluster.kubeconfig), "COLUMNS": "110"}
+        return subprocess.run(command, env=env, capture_output=True, text=True, check=True).stdout
+
     def _judge(self, end: float) -> bool:
         traffic = self._stack.fleet.summary()["deployments"]
+        self._console.print("[cyan]$ trimtab explain chat -n assistants[/]")
+        self._console.print(self._explain("assistants", "chat"), highlight=False, markup=False)
         self._console.print(_summary(self._courses, traffic, end))
         chat = self._courses["assistants/chat"]
         lost = sum(figures["lost"] for figures in traffic.values())
@@ -183,10 +192,12 @@ def _attainment(traffic: dict[str, Any]) -> float:
 
 def _summary(courses: dict[str, Course], traffic: dict[str, Any], end: float) -> Table:
     table = Table(title=f"What {end:.0f} s of traffic came to", title_justify="left")
-    for heading in ("deployment", "replicas first/peak/last", "pools at peak", "mean $/h"):
+    for heading in ("deployment", "replicas", "mean $/h"):
         table.add_column(heading)
     for heading in ("requests", "not served", "TTFT p95", "ITL p95", "within targets"):
         table.add_column(heading, justify="right")
+    table.caption = "replicas: first placement / peak / end"
+    table.caption_justify = "left"
     for name, course in courses.items():
         figures = traffic[name]
         cost = course.mean_cost(end)
@@ -194,7 +205,6 @@ def _summary(courses: dict[str, Course], traffic: dict[str, Any], end: float) ->
         table.add_row(
             name,
             f"{course.first} / {course.peak} / {course.last}",
-            ", ".join(course.pools_at_peak),
             "unknown" if cost is None else f"{cost:.2f}",
             str(figures["arrived"]),
             str(sum(figures[k] for k in ("lost", "rejected", "timed_out"))),
@@ -214,6 +224,7 @@ def _time(seconds: float | None) -> str:
 def main() -> None:
     """Run the demo; the exit code tells whether the job was done."""
     console = Console(soft_wrap=True)
+    console.width = max(console.width, 110)  # the tables need it, on a terminal or in a log
     console.print("[bold]Trimtab demo[/]: a real control plane, fake GPU nodes, real traffic.\n")
     try:
         with Stack(select_cluster("demo")) as stack:
