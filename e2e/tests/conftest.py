@@ -25,8 +25,10 @@ def stack(request: pytest.FixtureRequest) -> Iterator[Stack]:
 
 
 @pytest.fixture(autouse=True)
-def operator_stopped(stack: Stack) -> Iterator[None]:
+def operator_stopped(request: pytest.FixtureRequest) -> Iterator[None]:
     """No operator and no traffic outlive their test."""
     yield
-    stack.stop_operator()
-    stack.fleet.stop()
+    if "stack" in request.fixturenames:
+        stack: Stack = request.getfixturevalue("stack")
+        stack.stop_operator()
+        stack.fleet.stop()

@@ -123,6 +123,7 @@ def _run(stack: Stack, name: str, *, kill_at: int, scale_up: bool) -> tuple[Kill
     return killer, end_state(stack, name)
 
 
+@pytest.mark.long
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("scale_up", [False, True], ids=["creation", "scale-up"])
 def test_killed_after_every_write_it_ends_as_undisturbed(stack: Stack, scale_up: bool) -> None:

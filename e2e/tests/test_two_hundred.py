@@ -15,6 +15,7 @@ MODELS = ("meta-llama/Llama-3.1-8B-Instruct", "Qwen/Qwen3-8B", "mistralai/Mistra
 CHILDREN_EACH = 4  # a Deployment, two Services, a PodDisruptionBudget
 
 
+@pytest.mark.long
 @pytest.mark.timeout(900)
 def test_two_hundred_deployments_are_written_in_a_minute(stack: Stack) -> None:
     cluster = stack.cluster
