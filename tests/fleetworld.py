@@ -5,6 +5,7 @@ from typing import Any
 
 from builders import NOW, catalogue_pool, planned
 from trimtab.api.conditions import ConditionType
+from trimtab.api.performanceprofile import PerformanceProfileSpec
 from trimtab.config import PlannerConfig
 from trimtab.models.capacity import Pool
 from trimtab.models.hardware import Parallelism
@@ -12,7 +13,7 @@ from trimtab.models.load import ObservedLoad
 from trimtab.models.memory import PlannerMemory
 from trimtab.models.plan import Decision, Plan
 from trimtab.models.signals import Fresh
-from trimtab.models.snapshot import Budget, DeploymentState, Key, Snapshot, VariantState
+from trimtab.models.snapshot import Budget, DeploymentState, Key, Profile, Snapshot, VariantState
 from trimtab.planner.plan import plan
 
 
@@ -41,6 +42,37 @@ def idle_load() -> ObservedLoad:
     return ObservedLoad(arrival_rps=zero, waiting=zero, running=zero, kv_utilization=zero)
 
 
+def profiles() -> tuple[Profile, ...]:
+    """Llama 3.1 8B on an H100 at the targets of `planned`, so that counts in tests are facts.
+
+    16, 24, 28 and 32 requests/s on 1, 2, 4 and 8 devices, where the measured inter-token latency
+    is at its target. With headroom and the doubt of a measurement one device is given 13.6.
+    """
+    return tuple(
+        Profile(
+            name=f"h100-tp{tensor}",
+            spec=PerformanceProfileSpec.model_validate(
+                {
+                    "model": "meta-llama/Llama-3.1-8B-Instruct",
+                    "accelerator": "nvidia-h100-sxm",
+                    "tensorParallel": tensor,
+                    "points": [
+                        {
+                            "inputTokens": 1000,
+                            "outputTokens": 250,
+                            "requestsPerSecond": f"{rate * share}",
+                            "timeToFirstToken": "100ms",
+                            "interTokenLatency": itl,
+                        }
+                        for share, itl in ((0.5, "20ms"), (1.5, "80ms"))
+                    ],
+                }
+            ),
+        )
+        for tensor, rate in ((1, 16), (2, 24), (4, 28), (8, 32))
+    )
+
+
 @dataclass(slots=True)
 class Pod:
     """One pod: it waits for devices, then starts, then is Ready."""
@@ -58,6 +90,7 @@ class FleetWorld:
     deployments: dict[Key, DeploymentState]
     config: PlannerConfig = field(default_factory=PlannerConfig)
     budgets: tuple[Budget, ...] = ()
+    profiles: tuple[Profile, ...] = field(default_factory=profiles)
     start_s: float = 30.0
     """Time from a scheduled pod to a Ready one."""
     now: float = NOW
@@ -74,6 +107,7 @@ class FleetWorld:
                 for key, state in sorted(self.deployments.items())
             ),
             pools=tuple(self.pools),
+            profiles=self.profiles,
             budgets=self.budgets,
             memory=self.memory,
         )

@@ -56,6 +56,8 @@ def degrade(
                 over -= place.price or 0.0
                 devices -= place.parallelism.devices
                 givers.add(case.state.key)
+                # Those that are more important give only once these have nothing left to give.
+                below = min(below, case.policy.priority + 1)
     return frozenset(givers)
 
 

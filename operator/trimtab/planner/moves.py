@@ -11,7 +11,11 @@ from trimtab.planner import cover
 from trimtab.planner.allocate import Fleet
 from trimtab.planner.case import Case
 from trimtab.planner.problem import Counts, Problem, Room
-from trimtab.planner.wishes import free_question
+from trimtab.planner.wishes import free_question, move_name
+
+MOVE_SPARE = 1.2
+"""A mix to move to must save enough also at so many times the demand: arrivals are noisy, and what
+barely covers them would soon be added to."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +54,9 @@ def consider(
             continue
         problem = free_question(case, config)
         counts = cover.cheapest(problem, room.bounds(problem))
-        target = _target(problem, counts, config.switch_saving)
+        target = None
+        if _saves(problem, room, config.switch_saving):
+            target = _target(problem, counts)
         if target is None:
             memories[key] = replace(memory, move_since=None, move_to=None)
             continue
@@ -79,13 +85,18 @@ def _is_steady(case: Case, fleet: Fleet) -> bool:
     )
 
 
-def _target(problem: Problem, counts: Counts, least: float) -> str | None:
-    """Return the name of the move to `counts`, None when it is none or does not save enough."""
-    added = problem.added(counts)
-    if not any(added) or problem.shortage(counts) > 0:
-        return None
+def _saves(problem: Problem, room: Room, least: float) -> bool:
+    """Return whether another mix saves at least a share of `least`, with room for more demand."""
+    roomy = replace(problem, rps=MOVE_SPARE * problem.rps)
+    counts = cover.cheapest(roomy, room.bounds(roomy))
     now = math.fsum(option.cost * option.current for option in problem.options)
     then = math.fsum(o.cost * n for o, n in zip(problem.options, counts, strict=True))
-    if then > (1.0 - least) * now:
+    return roomy.shortage(counts) == 0 and then <= (1.0 - least) * now
+
+
+def _target(problem: Problem, counts: Counts) -> str | None:
+    """Return the name of the move to `counts`, None when it is none."""
+    if problem.shortage(counts) > 0 or not any(problem.added(counts)):
         return None
-    return " + ".join(o.name for o, n in zip(problem.options, added, strict=True) if n)
+    added = zip(problem.options, problem.added(counts), strict=True)
+    return move_name(option.name for option, n in added if n)

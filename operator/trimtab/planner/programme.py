@@ -30,6 +30,8 @@ ROUNDS = 12
 """Most rounds of new columns."""
 NODES = 50
 """Most branches of one solve."""
+NEIGHBOURS = 600
+"""Programmes of so many columns get those that are a little short, too."""
 GAP = 5e-3
 """Relative gap at which a solve ends."""
 _IMPROVES = 1e-6
@@ -144,6 +146,8 @@ def solve(
         for counts in (problem.kept, *known):
             master.add(index, counts)
     _generate(master)
+    if len(master.columns) <= NEIGHBOURS:
+        _add_neighbours(master)
     solver, _ = master.load(whole=True)
     costs = master.costs(lambda column: column.cost)
     found, proven = _choose(solver, costs)
@@ -191,6 +195,19 @@ def _generate(master: _Master) -> None:
                 master.add(index, counts)
         if len(master.columns) == before:
             return
+
+
+def _add_neighbours(master: _Master) -> None:
+    """Add every column with one added replica less, again and again.
+
+    The relaxation has no use for an answer that is a little short; sharing what is scarce has.
+    """
+    for column in master.columns:  # those that are added here follow in turn
+        problem = master.problems[column.problem]
+        for i, new in enumerate(problem.added(column.counts)):
+            if new and len(master.columns) <= NEIGHBOURS:
+                counts = column.counts
+                master.add(column.problem, (*counts[:i], counts[i] - 1, *counts[i + 1 :]))
 
 
 def _by_priority(

@@ -1,9 +1,11 @@
 """From a case to the solver's question: which replicas are kept, may go, or may be added."""
 
 import math
+from collections.abc import Iterable
 
 from trimtab.api.llmdeployment import Mode
 from trimtab.config import PlannerConfig
+from trimtab.models.memory import DeploymentMemory
 from trimtab.planner.case import Case
 from trimtab.planner.place import Place
 from trimtab.planner.problem import Option, Problem
@@ -11,11 +13,9 @@ from trimtab.planner.problem import Option, Problem
 LATENCY_POWER = 8.0
 """Where latency is the objective, a choice weighs as this power of how much slower it is than the
 fastest: high enough that the faster one is taken whatever it costs, low enough to be computed."""
-MOVE_SPARE = 1.2
-"""Demand that a mix to move to must cover, as a multiple of the window's: arrivals are noisy, and
-a little more of them must not undo the move while it is under way."""
 SLOWEST = 4.0
 """Choices slower than so many times the fastest weigh alike."""
+_JOINT = " + "
 DEVICE_COST = 1e-4
 """Weight of one device, $/h: of two fleets that cost the same, the smaller one is taken."""
 
@@ -26,32 +26,34 @@ def question(case: Case, config: PlannerConfig) -> Problem:
     - More than the maximum exist: the best of them stay.
     - Nothing may be removed, or the demand of now is not covered: what exists stays and is added
       to, at the demand of now; what is lost is replaced one for one where nothing may fall.
-    - Else nothing is added, and what the window's largest demand does not need may go.
+    - Else nothing is added, and what the window's largest demand does not need may go; while a
+      move is under way not what it added, or a little more demand would undo it.
     """
     maximum, minimum = case.policy.max_replicas, case.minimum
     if case.policy.mode is Mode.SCALE_UP_ONLY:
         maximum = max(maximum, case.supply)
     if case.supply > maximum:
         least = minimum if case.may_fall else maximum
-        return _problem(case, config, rps=case.keep_rps, minimum=least, keeps=False, grows=False)
+        return _problem(case, config, rps=case.keep_rps, minimum=least)
     if not case.may_fall:
         lost = sum(place.lost for place in case.places)
         minimum = min(maximum, max(minimum, case.supply + lost))
     elif case.is_covered and case.supply >= minimum:
-        return _problem(case, config, rps=case.keep_rps, minimum=minimum, keeps=False, grows=False)
+        keeps = move_under_way(case.memory)
+        return _problem(case, config, rps=case.keep_rps, minimum=minimum, keeps=keeps)
     rps = 0.0 if case.is_covered else case.grow_rps
-    return _problem(case, config, rps=rps, minimum=minimum, keeps=True, grows=True)
+    keeps = frozenset(place.name for place in case.places)
+    return _problem(case, config, rps=rps, minimum=minimum, keeps=keeps, grows=True)
 
 
 def free_question(case: Case, config: PlannerConfig) -> Problem:
     """Return the question whether another mix would be cheaper: all may go, all may be added."""
-    rps = MOVE_SPARE * case.keep_rps
-    return _problem(case, config, rps=rps, minimum=case.minimum, keeps=False, grows=True)
+    return _problem(case, config, rps=case.keep_rps, minimum=case.minimum, grows=True)
 
 
 def demand_question(case: Case, config: PlannerConfig) -> Problem:
     """Return the question what the demand of now alone would keep of what exists."""
-    return _problem(case, config, rps=case.grow_rps, minimum=case.minimum, keeps=False, grows=False)
+    return _problem(case, config, rps=case.grow_rps, minimum=case.minimum)
 
 
 def option_places(case: Case) -> tuple[Place, ...]:
@@ -63,8 +65,26 @@ def option_places(case: Case) -> tuple[Place, ...]:
     )
 
 
+def move_name(names: Iterable[str]) -> str:
+    """Return the name of the move that adds replicas at the places of these names."""
+    return _JOINT.join(names)
+
+
+def move_under_way(memory: DeploymentMemory) -> frozenset[str]:
+    """Return the names of the places to which a move is under way."""
+    if memory.move_to is None or memory.move_since is not None:
+        return frozenset()
+    return frozenset(memory.move_to.split(_JOINT))
+
+
 def _problem(
-    case: Case, config: PlannerConfig, *, rps: float, minimum: int, keeps: bool, grows: bool
+    case: Case,
+    config: PlannerConfig,
+    *,
+    rps: float,
+    minimum: int,
+    keeps: frozenset[str] = frozenset(),
+    grows: bool = False,
 ) -> Problem:
     places = option_places(case)
     dearest = max((p.price / p.parallelism.devices for p in places if p.price), default=1.0)
@@ -91,7 +111,7 @@ def _problem(
                 cost=_cost(place, dearest, fastest),
                 price=place.price or 0.0,
                 current=place.supply,
-                lower=place.supply if keeps else 0,
+                lower=place.supply if place.name in keeps else 0,
                 upper=_most(place, maximum) if grows else place.supply,
             )
             for place in places

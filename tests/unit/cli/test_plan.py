@@ -32,6 +32,26 @@ POOL: dict[str, Any] = {
         "price": {"perDeviceHour": "2.50"},
     },
 }
+SPEED: dict[str, Any] = {
+    "apiVersion": "trimtab.dev/v1alpha1",
+    "kind": "PerformanceProfile",
+    "metadata": {"name": "h100"},
+    "spec": {
+        "model": "meta-llama/Llama-3.1-8B-Instruct",
+        "accelerator": "nvidia-h100-sxm",
+        "points": [
+            {
+                "inputTokens": 1024,
+                "outputTokens": 256,
+                "requestsPerSecond": rate,
+                "timeToFirstToken": "100ms",
+                "interTokenLatency": latency,
+            }
+            for rate, latency in (("10", "20ms"), ("30", "80ms"))
+        ],
+    },
+}
+"""20 requests/s at the target, of which 17 are given."""
 CHAT: dict[str, Any] = {
     "apiVersion": "trimtab.dev/v1alpha1",
     "kind": "LLMDeployment",
@@ -39,6 +59,7 @@ CHAT: dict[str, Any] = {
     "spec": {
         "model": {"name": "meta-llama/Llama-3.1-8B-Instruct"},
         "latency": {"timeToFirstToken": "800ms", "interTokenLatency": "50ms"},
+        "placement": {"tensorParallel": [1]},
         "workload": {"inputTokens": 1024, "outputTokens": 256, "requestsPerSecond": "40"},
     },
 }
@@ -60,7 +81,7 @@ def write(folder: Path, *documents: dict[str, Any]) -> str:
 
 
 def test_a_folder_of_manifests_becomes_a_fleet_with_its_price(tmp_path: Path) -> None:
-    result = run("-f", write(tmp_path, POOL, CHAT), "-o", "json")
+    result = run("-f", write(tmp_path, POOL, SPEED, CHAT), "-o", "json")
     (decision,) = decisions(result)
     (target,) = decision["targets"]
     assert (target["pool"], target["replicas"]) == ("h100", 3)
@@ -70,7 +91,7 @@ def test_a_folder_of_manifests_becomes_a_fleet_with_its_price(tmp_path: Path) ->
 
 
 def test_the_same_comes_from_standard_input_and_as_yaml(tmp_path: Path) -> None:
-    text = yaml.safe_dump_all([POOL, CHAT])
+    text = yaml.safe_dump_all([POOL, SPEED, CHAT])
     answer = run("-f", "-", "-o", "yaml", stdin=text)
     assert answer.exit_code == 0
     assert yaml.safe_load(answer.stdout)["decisions"][0]["targets"][0]["replicas"] == 3
@@ -80,7 +101,7 @@ def test_the_table_names_fleet_price_saving_and_losers(tmp_path: Path) -> None:
     dear = json.loads(json.dumps(POOL))
     dear["metadata"]["name"] = "dear"
     dear["spec"]["price"]["perDeviceHour"] = "9"
-    answer = run("-f", write(tmp_path, POOL, dear, CHAT))
+    answer = run("-f", write(tmp_path, POOL, dear, SPEED, CHAT))
     assert answer.exit_code == 0
     for part in ("assistants/chat", "h100", "7.50", "REJECTED", "dear", "Dearer", "static peak"):
         assert part in answer.stdout
@@ -89,7 +110,7 @@ def test_the_table_names_fleet_price_saving_and_losers(tmp_path: Path) -> None:
 def test_the_maximum_of_a_pool_is_its_capacity(tmp_path: Path) -> None:
     small = json.loads(json.dumps(POOL))
     small["spec"]["capacity"] = {"maxDevices": 2}
-    result = run("-f", write(tmp_path, small, CHAT), "-o", "json")
+    result = run("-f", write(tmp_path, small, SPEED, CHAT), "-o", "json")
     (decision,) = decisions(result)
     assert decision["targets"][0]["replicas"] == 2
     assert json.loads(result.stdout)["notes"] == []
@@ -146,7 +167,7 @@ def test_nothing_to_plan_and_nothing_to_read_are_refused(tmp_path: Path) -> None
 def test_a_recorded_snapshot_is_planned_again_and_a_change_is_tried_on_it(tmp_path: Path) -> None:
     folder = tmp_path / "manifests"
     folder.mkdir()
-    written, _ = read([write(folder, POOL, CHAT)])
+    written, _ = read([write(folder, POOL, SPEED, CHAT)])
     world, _ = snapshot_of(written, NOW)
     assert world.pools[0].max_devices == UNLIMITED
     variant = VariantState(pool="h100", parallelism=Parallelism(), replicas=2, ready=2, pods=2)

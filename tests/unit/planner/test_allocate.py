@@ -5,7 +5,6 @@ import math
 import random
 from typing import Any
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -181,9 +180,10 @@ def test_nothing_is_promised_twice_and_priorities_are_kept(
     assert all(amount <= room.limit(resource) for resource, amount in used.items())
     important = [one for one in problems if one.priority == 200]
     apart = allocate(important, room)
-    assert sum(one.shortage(fleets[one.key].counts) for one in important) == pytest.approx(
-        sum(one.shortage(apart[one.key].counts) for one in important), rel=0.02, abs=1e-6
-    )
+    # The others are columns more, so it may even be less; more only by the solver's gap.
+    together = sum(one.shortage(fleets[one.key].counts) for one in important)
+    alone = sum(one.shortage(apart[one.key].counts) for one in important)
+    assert together <= alone * 1.02 + 1e-6
 
 
 def test_small_contested_fleets_cost_what_brute_force_finds() -> None:
