@@ -11,7 +11,6 @@ from trimtab.planner.allocate import Fleet
 from trimtab.planner.case import Case
 from trimtab.planner.place import Place, PlaceKey
 from trimtab.planner.problem import Bounds
-from trimtab.planner.wishes import move_under_way
 from trimtab.units import format_duration
 
 
@@ -144,7 +143,7 @@ def _why_down(outcome: Outcome) -> Why:
         return Why.IDLE
     if case.supply > case.policy.max_replicas:
         return Why.BOUNDS
-    if move_under_way(case.memory):
+    if case.memory.move_to is not None and case.memory.move_since is None:
         return Why.CHEAPER_POOL
     if any(place.stuck for place in case.places):
         return Why.POOL_SHORT

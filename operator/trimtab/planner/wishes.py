@@ -26,8 +26,8 @@ def question(case: Case, config: PlannerConfig) -> Problem:
     - More than the maximum exist: the best of them stay.
     - Nothing may be removed, or the demand of now is not covered: what exists stays and is added
       to, at the demand of now; what is lost is replaced one for one where nothing may fall.
-    - Else nothing is added, and what the window's largest demand does not need may go; while a
-      move is under way not what it added, or a little more demand would undo it.
+    - Else nothing is added, and what the window's largest demand does not need may go, but not
+      where a move goes to, or a little more demand would undo it.
     """
     maximum, minimum = case.policy.max_replicas, case.minimum
     if case.policy.mode is Mode.SCALE_UP_ONLY:
@@ -39,7 +39,7 @@ def question(case: Case, config: PlannerConfig) -> Problem:
         lost = sum(place.lost for place in case.places)
         minimum = min(maximum, max(minimum, case.supply + lost))
     elif case.is_covered and case.supply >= minimum:
-        keeps = move_under_way(case.memory)
+        keeps = move_places(case.memory)
         return _problem(case, config, rps=case.keep_rps, minimum=minimum, keeps=keeps)
     rps = 0.0 if case.is_covered else case.grow_rps
     keeps = frozenset(place.name for place in case.places)
@@ -70,11 +70,9 @@ def move_name(names: Iterable[str]) -> str:
     return _JOINT.join(names)
 
 
-def move_under_way(memory: DeploymentMemory) -> frozenset[str]:
-    """Return the names of the places to which a move is under way."""
-    if memory.move_to is None or memory.move_since is not None:
-        return frozenset()
-    return frozenset(memory.move_to.split(_JOINT))
+def move_places(memory: DeploymentMemory) -> frozenset[str]:
+    """Return the names of the places to which a move is under way, or considered."""
+    return frozenset(memory.move_to.split(_JOINT) if memory.move_to is not None else ())
 
 
 def _problem(

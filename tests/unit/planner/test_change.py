@@ -40,6 +40,27 @@ class TestMoves:
         assert there.replicas(pool="dear") == 0
         assert there.replicas(pool="cheap") == before
 
+    def test_a_little_more_demand_does_not_undo_a_move(self) -> None:
+        # One dear replica of four devices is given 23.8 requests/s, a cheap one of one 13.6.
+        there = world(planned(placement={"tensorParallel": [4]}), pools=(DEAR,))
+        there.set_load(fresh_load(13.0))
+        there.run(600.0)
+        assert there.devices("dear") == 4
+        (key,) = there.deployments
+        there.deployments[key] = planned(
+            placement={"tensorParallel": [1, 4]}, load=fresh_load(13.0)
+        )
+        there.pools.append(CHEAP)
+        cheap = []
+        for _ in range(200):
+            there.tick()
+            cheap.append(there.replicas(pool="cheap"))
+            if cheap[-1]:
+                there.set_load(fresh_load(14.0))
+        assert cheap == sorted(cheap)
+        assert cheap[-1] == 2
+        assert there.replicas(pool="dear") == 0
+
     def test_on_doubt_a_ready_replacement_lets_nothing_go(self) -> None:
         old = variant_state(pool="cheap", replicas=3, ready=3, pods=3, youngest_ready_s=9e3)
         new = variant_state(pool="dear", replicas=3, ready=3, pods=3, youngest_ready_s=9e3)
