@@ -30,7 +30,7 @@ ROUNDS = 12
 """Most rounds of new columns."""
 NODES = 50
 """Most branches of one solve."""
-NEIGHBOURS = 600
+NEIGHBOURS = 300
 """Programmes of so many columns get those that are a little short, too."""
 GAP = 5e-3
 """Relative gap at which a solve ends."""
@@ -146,8 +146,6 @@ def solve(
         for counts in (problem.kept, *known):
             master.add(index, counts)
     _generate(master)
-    if len(master.columns) <= NEIGHBOURS:
-        _add_neighbours(master)
     solver, _ = master.load(whole=True)
     costs = master.costs(lambda column: column.cost)
     found, proven = _choose(solver, costs)
@@ -155,7 +153,8 @@ def solve(
         return None
     chosen: Sequence[int] = found
     if any(_shortage(master, column) > 0 for column in _picked(master, chosen)):
-        chosen, proven = _by_priority(master, solver, chosen)
+        _add_neighbours(master)
+        chosen, proven = _by_priority(master, chosen)
     picked = {column.problem: column.counts for column in _picked(master, chosen)}
     columns: list[list[Counts]] = [[] for _ in problems]
     for column in master.columns:
@@ -210,10 +209,9 @@ def _add_neighbours(master: _Master) -> None:
                 master.add(column.problem, (*counts[:i], counts[i] - 1, *counts[i + 1 :]))
 
 
-def _by_priority(
-    master: _Master, solver: highspy.Highs, chosen: Sequence[int]
-) -> tuple[Sequence[int], bool]:
+def _by_priority(master: _Master, chosen: Sequence[int]) -> tuple[Sequence[int], bool]:
     """Minimise the shortage of each priority in turn, then the cost."""
+    solver, _ = master.load(whole=True)
     all_proven = True
     for priority in sorted({problem.priority for problem in master.problems}, reverse=True):
         worth = master.costs(

@@ -71,9 +71,9 @@ def _floor(case: Case, fleet: Fleet, config: PlannerConfig, now: float) -> int:
     floor = case.total
     if case.may_fall and not fleet.is_short and _is_due(case, now):
         floor -= max(1, int(config.scale_down_share * case.total))
-    leaving = case.total - case.supply
     if case.supply > case.policy.max_replicas:
-        floor = min(floor, case.policy.max_replicas + leaving)
+        serving = sum(place.ready for place in case.places if not place.stays)
+        floor = min(floor, case.policy.max_replicas + serving)
     return floor
 
 

@@ -10,12 +10,14 @@ from builders import NOW, planned, variant_state
 from fleetworld import (
     CHEAP,
     DEAR,
+    Pod,
     fresh_load,
     running,
     usable_rps,
     world,
 )
 from trimtab.models.capacity import Price
+from trimtab.models.hardware import Parallelism
 from trimtab.models.load import ObservedLoad
 from trimtab.models.memory import PlannerMemory
 from trimtab.models.plan import Verdict, Why
@@ -190,6 +192,15 @@ class TestShortage:
         there.run(120.0)
         assert there.ready(pool="dear") == before
         assert there.replicas(pool="cheap") == 0
+
+    def test_a_lower_maximum_is_met_at_once_whatever_waits_in_vain(self) -> None:
+        there = running(120.0, pools=(DEAR,))
+        before = there.replicas()
+        (key,) = there.deployments
+        there.pods[key]["gone", Parallelism()] = [Pod(created=there.now) for _ in range(3)]
+        there.deployments[key] = planned(scaling={"maxReplicas": 2}, load=fresh_load(120.0))
+        there.tick()
+        assert there.replicas() == there.replicas(pool="dear") == 2 < before
 
     def test_with_nowhere_to_go_pods_keep_their_place(self) -> None:
         there = world(pools=(replace(CHEAP, max_devices=16),), stock={"cheap": 0})
