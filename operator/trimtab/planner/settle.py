@@ -47,7 +47,11 @@ def settle(case: Case, fleet: Fleet, config: PlannerConfig, now: float) -> Settl
     targets = {place.key: place.replicas for place in case.places}
     _add(case, wanted, targets)
     if case.policy.mode is not Mode.SCALE_UP_ONLY:
-        _remove(case, fleet, targets, wanted, floor=_floor(case, fleet, config, now))
+        least = {
+            place.key: max(wanted[place.key], place.supply if _rests(case, now) else 0)
+            for place in case.places
+        }
+        _remove(case, fleet, targets, least, floor=_floor(case, fleet, config, now))
     return Settled(targets=targets, wanted=wanted)
 
 
@@ -77,6 +81,19 @@ def _floor(case: Case, fleet: Fleet, config: PlannerConfig, now: float) -> int:
     return floor
 
 
+def _rests(case: Case, now: float) -> bool:
+    """Return whether nothing that may stay goes, because something was added in this window.
+
+    An addition can make another replica superfluous; taking that at once would be a swing. A move
+    is no swing, and more than the maximum goes in any case.
+    """
+    memory = case.memory
+    if case.supply > case.policy.max_replicas or memory.last_up_at is None:
+        return False
+    moving = memory.move_to is not None and memory.move_since is None
+    return not moving and 0 <= now - memory.last_up_at < case.window_s
+
+
 def _is_due(case: Case, now: float) -> bool:
     last = case.memory.last_down_at
     # A clock that went back must not hold removals for ever: it begins the pause anew elsewhere.
@@ -87,14 +104,14 @@ def _remove(
     case: Case,
     fleet: Fleet,
     targets: dict[PlaceKey, int],
-    wanted: Mapping[PlaceKey, int],
+    least: Mapping[PlaceKey, int],
     *,
     floor: int,
 ) -> None:
-    """Remove what is not wanted, replica by replica, as long as it is safe."""
+    """Remove down to `least` at each place, replica by replica, as long as it is safe."""
     total = sum(targets.values())
     for place in sorted(case.places, key=_removal_order):
-        while total > floor and targets[place.key] > wanted[place.key]:
+        while total > floor and targets[place.key] > least[place.key]:
             targets[place.key] -= 1
             if not _is_safe(case, fleet, targets, place):
                 targets[place.key] += 1

@@ -130,6 +130,17 @@ class TestUpAndDown:
         moments = [i for i, fall in enumerate(falls) if fall]
         assert min(b - a for a, b in pairwise(moments)) >= 4
 
+    def test_nothing_falls_within_a_window_of_the_last_rise(self) -> None:
+        there = running(120.0)
+        there.set_load(fresh_load(5.0))
+        there.run(315.0)
+        (memory,) = there.memory.deployments
+        for age, falls in ((299.0, False), (300.0, True)):
+            risen = replace(memory, last_up_at=there.now - age, last_down_at=None)
+            there.memory = replace(there.memory, deployments=(risen,))
+            decision = plan(there.snapshot(), there.config).decisions[0]
+            assert decision.changed is falls
+
     def test_a_fall_goes_to_the_largest_demand_of_the_window(self) -> None:
         there = running(120.0)
         for i in range(60):
