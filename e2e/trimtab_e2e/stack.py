@@ -1,7 +1,9 @@
 """The whole system on a local cluster: CRDs, the operator as its ServiceAccount, engines."""
 
 import sys
+import time
 from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -19,6 +21,7 @@ NAMESPACE = "trimtab-system"
 SERVICE_ACCOUNT = "trimtab"
 USER = f"system:serviceaccount:{NAMESPACE}:{SERVICE_ACCOUNT}"
 OPERATOR = "operator"
+DEPLOYMENT_LABEL = "trimtab.dev/deployment"
 
 # Shorter than in production, so that a run shows in minutes what takes an hour elsewhere. The
 # scrape interval is the local Prometheus' own; the rest keeps the production ratios to it.
@@ -129,6 +132,24 @@ class Stack:
             if write.resource != "leases"
         ]
 
+    def wait_at_rest(self, quiet_s: float = 6, timeout_s: float = 90) -> None:
+        """Wait until only one deployment is left and the operator has written nothing for a while.
+
+        Namespaces of earlier tests go in the background, and change a pool's figures as they do.
+        """
+
+        def alone() -> bool:
+            left = self.cluster.get("llmd", "-A")["items"]
+            children = self.cluster.get("deployments", "-A", "-l", DEPLOYMENT_LABEL)["items"]
+            return len(left) == 1 and len({c["metadata"]["namespace"] for c in children}) == 1
+
+        def quiet() -> bool:
+            return not self.operator_writes(datetime.now(UTC) - timedelta(seconds=quiet_s))
+
+        eventually(alone, "other tests are over", timeout_s)
+        time.sleep(quiet_s)
+        eventually(quiet, f"nothing was written for {quiet_s:.0f} s", timeout_s)
+
     # What is there.
 
     def llmd(self, namespace: str, name: str) -> Manifest:
@@ -145,7 +166,7 @@ class Stack:
     def replicas(self, namespace: str, name: str) -> dict[str, int]:
         """Give the replicas asked of each child Deployment, by its pool."""
         children = self.cluster.get(
-            "deployments", "-n", namespace, "-l", f"trimtab.dev/deployment={name}"
+            "deployments", "-n", namespace, "-l", f"{DEPLOYMENT_LABEL}={name}"
         )
         return {
             child["metadata"]["labels"]["trimtab.dev/pool"]: child["spec"]["replicas"]

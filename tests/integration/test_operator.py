@@ -274,11 +274,7 @@ def test_a_users_field_in_a_discovered_pool_wins(stack: Stack, namespace: str) -
 
 def test_at_rest_nothing_is_written(stack: Stack, namespace: str) -> None:
     serve(stack, namespace)
-    # Namespaces of other tests go in the background, and free devices while they do.
-    eventually(
-        lambda: len(stack.cluster.get("llmd", "-A")["items"]) == 1, "other tests are over", 60
-    )
-    time.sleep(15)
+    stack.wait_at_rest()
     began = datetime.now(UTC)
     version = stack.llmd(namespace, "chat")["metadata"]["resourceVersion"]
     time.sleep(70)

@@ -107,6 +107,11 @@ def serve(stack: Stack, namespace: str, timeout_s: int = 60) -> None:
     )
 
 
+def statuses(stack: Stack) -> dict[str, Any]:
+    pools = stack.cluster.get("apool")["items"]
+    return {pool["metadata"]["name"]: pool.get("status") for pool in pools}
+
+
 def holder(stack: Stack) -> str:
     lease = stack.cluster.get("lease", "trimtab", "-n", "trimtab-system")
     return str(lease["spec"].get("holderIdentity", ""))
@@ -147,13 +152,15 @@ def test_a_restart_writes_nothing(
     first = start("one")
     eventually(first.ready, "the operator is ready", 40)
     serve(stack, namespace)
-    time.sleep(5)
+    stack.wait_at_rest()
+    pools = statuses(stack)
     first.process.kill()
     first.process.wait()
     began = datetime.now(UTC)
     second = start("one")
     eventually(second.ready, "the operator is ready", 40)
     time.sleep(5)
+    assert statuses(stack) == pools
     assert stack.operator_writes(began) == []
 
 
