@@ -134,20 +134,6 @@ class LLMDeploymentSpec(ApiModel):
             ),
         ),
         Rule(
-            field="scaling.scaleToZeroAfter",
-            cel=(
-                "has(self.policyRef) || !has(self.scaling) || !has(self.scaling.scaleToZeroAfter)"
-                " || has(self.scaling.minReplicas)"
-            ),
-            holds=lambda self: (
-                self.policy_ref is not None
-                or self.scaling is None
-                or self.scaling.scale_to_zero_after is None
-                or self.scaling.min_replicas is not None
-            ),
-            message="can never happen while minReplicas is 1, its default: set minReplicas to 0",
-        ),
-        Rule(
             field="workload.inputTokens",
             cel=(
                 "!has(self.workload) || self.workload.inputTokens + self.workload.outputTokens"

@@ -101,22 +101,14 @@ class CostPolicy(ApiModel):
 class ScalingPolicy(ApiModel):
     """Bounds and pace of scaling."""
 
-    RULES: ClassVar[tuple[Rule, ...]] = (
-        ordered("minReplicas", "maxReplicas"),
-        Rule(
-            field="scaleToZeroAfter",
-            cel="!has(self.scaleToZeroAfter) || !has(self.minReplicas) || self.minReplicas == 0",
-            holds=lambda self: self.scale_to_zero_after is None or not self.min_replicas,
-            message="can never happen while minReplicas is above 0: set minReplicas to 0",
-        ),
-    )
+    RULES: ClassVar[tuple[Rule, ...]] = (ordered("minReplicas", "maxReplicas"),)
 
     min_replicas: int | None = Field(default=None, ge=0, le=10000)
-    """Fewest replicas over all variants. Default: 1."""
+    """Fewest replicas over all variants while it serves; 0 counts as 1 then. Default: 1."""
     max_replicas: int | None = Field(default=None, ge=1, le=10000)
     """Most replicas over all variants. Default: 10, or minReplicas where that is more."""
     scale_to_zero_after: Annotated[Duration, lasting("1s", "720h")] | None = None
-    """Idle time after which no replica is kept; needs minReplicas 0. Default: never."""
+    """Idle time after which no replica is kept, whatever minReplicas says. Default: never."""
     scale_down_window: Annotated[Duration, lasting("0s", "24h")] | None = None
     """Time over which demand must have been low before replicas go, such as 10m. Default: 5m."""
 

@@ -69,12 +69,6 @@ def resolve(spec: LLMDeploymentSpec, policy: ServingPolicySpec | None) -> Effect
     maximum = scaling.max_replicas
     if maximum is None:
         maximum = max(DEFAULT_MAX_REPLICAS, minimum)
-    if scaling.scale_to_zero_after is not None and minimum > 0:
-        raise InvalidInput(
-            "spec.scaling.scaleToZeroAfter",
-            f"it can never happen while minReplicas is {minimum}",
-            "Set minReplicas to 0 or remove scaleToZeroAfter",
-        )
     workload = spec.workload
     return EffectivePolicy(
         targets=LatencyTargets(

@@ -250,7 +250,7 @@ def _minimum(
 ) -> int:
     """Return the fewest replicas; none only after the idle time, or while asleep and idle."""
     after, since = policy.scale_to_zero_after_s, memory.idle_since
-    if policy.min_replicas == 0 and after is not None and since is not None:
+    if after is not None and since is not None:
         long_idle = whole and now - since >= after and not memory.zero_refused
         if long_idle or not awake:
             return 0

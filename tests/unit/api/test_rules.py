@@ -37,6 +37,7 @@ def test_a_malformed_manifest_is_refused_by_field(case: Malformed) -> None:
     [
         (ScalingPolicy, {"minReplicas": 3, "maxReplicas": 3}),
         (ScalingPolicy, {"minReplicas": 0, "scaleToZeroAfter": "30m"}),
+        (ScalingPolicy, {"minReplicas": 1, "scaleToZeroAfter": "30m"}),
         (LatencyPolicy, {"timeToFirstToken": "1s", "endToEnd": "1000ms"}),
         (LatencyPolicy, {"timeToFirstToken": "100ms200ms", "endToEnd": "300ms"}),
         (LatencyPolicy, {"timeToFirstToken": "1ms", "interTokenLatency": "1m", "endToEnd": "24h"}),

@@ -53,16 +53,6 @@ def test_an_inline_baseline_stays_a_baseline() -> None:
             "spec.scaling.minReplicas",
         ),
         (
-            {"scaling": {"minReplicas": 1}},
-            {"scaling": {"minReplicas": 0, "scaleToZeroAfter": "30m"}},
-            "spec.scaling.scaleToZeroAfter",
-        ),
-        (
-            {"scaling": {"scaleToZeroAfter": "30m"}},
-            {"scaling": {"maxReplicas": 3}},
-            "spec.scaling.scaleToZeroAfter",
-        ),
-        (
             {"latency": {"timeToFirstToken": "5s"}},
             {"latency": {"endToEnd": "4s"}},
             "spec.latency.endToEnd",

@@ -129,6 +129,19 @@ class TestZero:
         assert decision.why is Why.IDLE
         assert not decision.changed
 
+    def test_it_sleeps_whatever_the_minimum_and_wakes_to_it(self) -> None:
+        there = world(planned(scaling={"minReplicas": 2, "maxReplicas": 5,
+                                       "scaleToZeroAfter": "10m"}))  # fmt: skip
+        there.set_load(idle_load())
+        there.run(585.0)
+        assert there.replicas() == 2
+        there.run(315.0)
+        assert there.replicas() == 0
+        there.set_load(replace(idle_load(), waiting=Fresh(value=1.0)))
+        assert there.tick().decisions[0].why is Why.WAKE
+        there.run(60.0)
+        assert there.replicas() == 2
+
     def test_it_does_not_sleep_before(self) -> None:
         there = world(planned(scaling={"minReplicas": 0, "maxReplicas": 5,
                                        "scaleToZeroAfter": "10m"}))  # fmt: skip
