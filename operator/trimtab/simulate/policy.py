@@ -124,6 +124,11 @@ class Policy(Protocol):
         """
         ...
 
+    @property
+    def debounce_s(self) -> float | None:
+        """Seconds from a pod's getting Ready or lost to a decision of its own; None without."""
+        ...
+
     def decide(self, view: FleetView) -> Choice:
         """Return what the fleet shall have from now on."""
         ...
@@ -136,6 +141,7 @@ class FixedPolicy:
     replicas: Mapping[Variant, int]
     name: str = "fixed"
     interval_s: float = 3600.0
+    debounce_s: float | None = None
 
     def decide(self, view: FleetView) -> Choice:
         """Return the fixed fleet."""
