@@ -7,9 +7,10 @@ engine); the methods are arithmetic on floats or on numpy arrays that broadcast 
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from functools import lru_cache
-from typing import TypeAlias, overload
+from typing import Any, TypeAlias, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -134,15 +135,17 @@ class StepModel:
     def _step_s(
         self, prefill_tokens: Number, prefill_context: Number, batch: Number, kv_tokens: Number
     ) -> Number:
-        rows = np.divide(batch, self.stages * self.ranks)
-        prompt = np.divide(prefill_tokens, self.ranks)
+        inputs = (prefill_tokens, prefill_context, batch, kv_tokens)
+        on = _ARRAYS if any(isinstance(one, np.ndarray) for one in inputs) else _FLOATS
+        rows = batch / (self.stages * self.ranks)
+        prompt = prefill_tokens / self.ranks
         tokens = prompt + rows
-        scored = rows + np.minimum(prompt, 1.0)
-        seconds = (
-            _overlapped(tokens * self.token_s, self.weights_s)
-            + _overlapped(scored * self.head_token_s, self.head_s)
-            + self._attention_s(rows, np.divide(kv_tokens, self.stages * self.ranks))
-            + prompt * self._prompt_attention_s(prefill_context)
+        scored = rows + on.minimum(prompt, 1.0)
+        seconds: Number = (
+            on.overlapped(tokens * self.token_s, self.weights_s)
+            + on.overlapped(scored * self.head_token_s, self.head_s)
+            + self._attention_s(on, rows, kv_tokens / (self.stages * self.ranks))
+            + prompt * self._prompt_attention_s(on, prefill_context)
             + tokens * self.link_token_s
             + scored * self.row_s
             + self.fixed_s
@@ -150,23 +153,23 @@ class StepModel:
         if self.experts_s:
             routed = tokens * self.ranks
             touched = 1.0 - self.expert_miss**routed
-            seconds = seconds + _overlapped(
+            seconds = seconds + on.overlapped(
                 routed * self.expert_token_s + touched * self.expert_pad_s,
                 touched * self.experts_s,
             )
         return seconds
 
-    def _attention_s(self, rows: Number, kv_tokens: Number) -> Number:
-        context = kv_tokens / np.maximum(rows, 1e-9)
-        seconds = rows * (self.state_s + self.kv_s * np.minimum(context, self.kv_limit))
+    def _attention_s(self, on: "_Arithmetic", rows: Number, kv_tokens: Number) -> Number:
+        context = kv_tokens / on.maximum(rows, 1e-9)
+        seconds: Number = rows * (self.state_s + self.kv_s * on.minimum(context, self.kv_limit))
         if self.window_kv_s:
-            seconds = seconds + rows * self.window_kv_s * np.minimum(context, self.window)
+            seconds = seconds + rows * self.window_kv_s * on.minimum(context, self.window)
         return seconds
 
-    def _prompt_attention_s(self, context: Number) -> Number:
-        seconds = self.pair_s * np.minimum(context, self.kv_limit)
+    def _prompt_attention_s(self, on: "_Arithmetic", context: Number) -> Number:
+        seconds: Number = self.pair_s * on.minimum(context, self.kv_limit)
         if self.window_pair_s:
-            seconds = seconds + self.window_pair_s * np.minimum(context, self.window)
+            seconds = seconds + self.window_pair_s * on.minimum(context, self.window)
         return seconds
 
 
@@ -234,9 +237,24 @@ def step_model(
     )
 
 
-def _overlapped(compute_s: Number, read_s: Number) -> Number:
-    """Return (compute^1.5 + read^1.5)^(2/3): kernels overlap both, the fuller the better.
+@dataclass(frozen=True, slots=True)
+class _Arithmetic:
+    """What differs between floats and arrays; numpy takes ten times as long over one float."""
 
-    The exponent is fitted to measured kernels; 4 would be a sharp knee, 1 no overlap at all.
-    """
-    return np.cbrt((compute_s * np.sqrt(compute_s) + read_s * np.sqrt(read_s)) ** 2)
+    minimum: Callable[[Any, Any], Any]
+    maximum: Callable[[Any, Any], Any]
+    sqrt: Callable[[Any], Any]
+    cbrt: Callable[[Any], Any]
+
+    def overlapped(self, compute_s: Number, read_s: Number) -> Number:
+        """Return (compute^1.5 + read^1.5)^(2/3): kernels overlap both, the fuller the better.
+
+        The exponent is fitted to measured kernels; 4 would be a sharp knee, 1 no overlap at all.
+        """
+        sqrt = self.sqrt
+        seconds: Number = self.cbrt((compute_s * sqrt(compute_s) + read_s * sqrt(read_s)) ** 2)
+        return seconds
+
+
+_ARRAYS = _Arithmetic(np.minimum, np.maximum, np.sqrt, np.cbrt)
+_FLOATS = _Arithmetic(min, max, math.sqrt, math.cbrt)
