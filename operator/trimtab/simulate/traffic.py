@@ -14,6 +14,8 @@ Ints = NDArray[np.int64]
 
 BLOCK_TOKENS = 512
 """Prompt tokens of one prefix block, as in the Mooncake traces."""
+_INDEPENDENT_S = 60.0
+"""Time within which the requests of different users are taken as independent of each other."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,10 +81,10 @@ class Traffic:
     def scaled(self, factor: float, rng: np.random.Generator) -> "Traffic":
         """Return `factor` times as many requests in the same time, each like a real one.
 
-        Above 1 whole copies are laid over each other, every further copy moved by a time drawn
-        from one mean gap times `factor`, so that copies do not arrive together; the rest is
-        thinned at random. The course of the rate and the lengths stay those of the trace; a
-        burst of the trace becomes `factor` times as high.
+        Above 1 whole copies are laid over each other; the rest is thinned at random. Requests of
+        further copies are moved by up to half a minute: the rate from minute to minute and the
+        lengths stay those of the trace, and within a minute further users are independent of the
+        first. Each copy has prefix blocks of its own, for its users are others.
 
         Raises:
             InvalidInput: `factor` is not above 0.
@@ -90,20 +92,29 @@ class Traffic:
         if not factor > 0:
             raise InvalidInput("scale", f"{factor} is not above 0", "Give a positive factor")
         whole, rest = divmod(factor, 1.0)
-        copies = []
+        copies: list[Traffic] = []
         if len(self) == 0 or factor == 1.0:
             return self
-        spread = self.span_s / len(self) * factor
         for copy in range(int(whole)):
-            late = rng.uniform(0.0, spread, len(self)) if copy else np.zeros(len(self))
-            copies.append(self._kept(np.ones(len(self), dtype=bool), late))
+            late = _moves(len(self), rng) if copy else np.zeros(len(self))
+            copies.append(self.renamed(copy)._kept(np.ones(len(self), dtype=bool), late))
         if rest > 0:
-            late = rng.uniform(0.0, spread, len(self)) if whole else np.zeros(len(self))
-            copies.append(self._kept(rng.random(len(self)) < rest, late))
+            late = _moves(len(self), rng) if whole else np.zeros(len(self))
+            copies.append(self.renamed(int(whole))._kept(rng.random(len(self)) < rest, late))
         return merge(copies)
 
+    def renamed(self, copy: int) -> "Traffic":
+        """Return the same requests with the prefix blocks of copy number `copy`, as no other's."""
+        if self.prefix is None or copy == 0:
+            return self
+        # The top of 63 bits tells copies apart; a copy of a copy is spread over the next ones.
+        move = copy << 40
+        return replace(
+            self, prefix=tuple(tuple(block + move for block in blocks) for blocks in self.prefix)
+        )
+
     def _kept(self, keep: NDArray[np.bool_], late: Floats) -> "Traffic":
-        at = (self.at_s + late)[keep]
+        at = np.abs(self.at_s + late)[keep]  # what would come before the start comes as late
         order = np.argsort(at, kind="stable")
         rows = np.flatnonzero(keep)[order]
         return replace(
@@ -120,17 +131,12 @@ class Traffic:
         if span <= 0 or span >= until_s:
             return self.slice(0.0, until_s)
         laps = int(np.ceil(until_s / span))
-        whole = merge([self.shifted(lap * span) for lap in range(laps)])
+        whole = merge([self.shifted(lap * span).renamed(lap) for lap in range(laps)])
         return whole.slice(0.0, until_s)
 
-    def longest(self, tokens: int) -> "Traffic":
-        """Return the requests cut to a context of `tokens`, as an engine of that length cuts them.
 
-        The prompt is kept up to `tokens - 1`; the answer ends where the context does.
-        """
-        prompts = np.minimum(self.input_tokens, tokens - 1)
-        answers = np.minimum(self.output_tokens, tokens - prompts)
-        return replace(self, input_tokens=prompts, output_tokens=answers)
+def _moves(count: int, rng: np.random.Generator) -> Floats:
+    return rng.uniform(-_INDEPENDENT_S / 2, _INDEPENDENT_S / 2, count)
 
 
 EMPTY = Traffic(

@@ -1,0 +1,1 @@
+"""Where simulated requests come from: traces, files, samples of measured clients, shapes."""

@@ -1,0 +1,244 @@
+"""Anybody's request log as traffic: CSV, JSON, JSONL, Mooncake and inference-perf, none guessed.
+
+A file is read by the names of its columns. Names in use are known; two that fit, or none, are an
+error that names them and says what to write, and so is a number whose unit nothing tells.
+"""
+
+import csv
+import gzip
+import json
+import re
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trimtab.errors import InvalidInput
+from trimtab.simulate.inputs.spec import Columns, TimeUnit
+from trimtab.simulate.traffic import Floats, Ints, Traffic
+
+_KNOWN: Mapping[str, tuple[str, ...]] = {
+    "timestamp": (
+        "timestamp", "t_s", "t_ms", "time", "ts", "time_s", "time_ms", "timestamp_s",
+        "timestamp_ms", "arrival", "arrival_s", "arrival_ms", "arrival_time", "arrival_timestamp",
+        "arrived_at", "start_time", "created_at", "request_time", "datetime",
+    ),
+    "input": (
+        "input", "input_tokens", "input_length", "input_len", "prompt_tokens", "prompt_len",
+        "prompt_length", "contexttokens", "context_tokens", "request_tokens",
+        "num_prefill_tokens", "num_input_tokens", "isl",
+    ),
+    "output": (
+        "output", "output_tokens", "output_length", "output_len", "completion_tokens",
+        "generatedtokens", "generated_tokens", "response_tokens", "num_decode_tokens",
+        "num_output_tokens", "osl",
+    ),
+    "model": ("model", "model_name", "model_id", "served_model_name"),
+}  # fmt: skip
+"""Lower-case names of columns: those of Azure's traces (TIMESTAMP, ContextTokens, GeneratedTokens),
+BurstGPT (Timestamp, Request tokens, Response tokens), Mooncake (timestamp, input_length,
+output_length, hash_ids), Vidur, OpenAI's usage records, vLLM's and inference-perf's reports."""
+_EPOCHS = ((1e9, 1e10, 1.0), (1e12, 1e13, 1e-3), (1e15, 1e16, 1e-6), (1e18, 1e19, 1e-9))
+"""Numbers that can only be Unix times of this century: from, to, seconds of one."""
+_UNITS = {TimeUnit.S: 1.0, TimeUnit.MS: 1e-3}
+
+Row = Mapping[str, Any]
+
+
+def requests_in(
+    path: Path, columns: Columns | None = None, model: str | None = None
+) -> tuple[Traffic, str]:
+    """Return the requests of a file, with times from the first one, and how it was read.
+
+    Args:
+        path: A .csv, .json or .jsonl file, with .gz behind where gzipped. JSON is a list of
+            objects, or an inference-perf per-request report.
+        columns: Names of columns where they are none of the usual ones, and the unit of time.
+        model: Only the requests of this model.
+
+    Raises:
+        InvalidInput: It cannot be read so; names the column and what to do.
+    """
+    given = columns or Columns()
+    rows = _rows(path)
+    if not rows:
+        raise InvalidInput(str(path), "it has no row", "Give a file with requests")
+    names = _names(path, rows[0], given, wanted=model is not None)
+    if model is not None:
+        every = {str(row.get(names["model"])) for row in rows}
+        rows = [row for row in rows if str(row.get(names["model"])) == model]
+        if not rows:
+            raise InvalidInput(
+                f"{path}: {names['model']}",
+                f"no row is of model {model}",
+                f"Name one of {', '.join(sorted(every)[:20])}",
+            )
+    elif "model" in names and len({str(row.get(names["model"])) for row in rows}) > 1:
+        every = {str(row.get(names["model"])) for row in rows}
+        raise InvalidInput(
+            f"{path}: {names['model']}",
+            f"it has rows of {len(every)} models: {', '.join(sorted(every)[:20])}",
+            "Name one of them as model, and give each deployment its own",
+        )
+    at, unit = _times(path, names["timestamp"], rows, given.unit)
+    order = np.argsort(at, kind="stable")
+    traffic = Traffic(
+        at_s=(at - at.min())[order],
+        input_tokens=_counts(path, names["input"], rows)[order],
+        output_tokens=_counts(path, names["output"], rows)[order],
+        prefix=_blocks(path, rows, order) if "hash_ids" in rows[0] else None,
+    )
+    read = ", ".join(f"{role}={name}" for role, name in names.items())
+    return traffic, f"{path}: {len(traffic)} requests in {traffic.span_s:.0f} s; {read}; {unit}"
+
+
+def _rows(path: Path) -> list[Row]:
+    try:
+        content = path.read_bytes()
+        if path.suffix == ".gz":
+            content = gzip.decompress(content)
+        text = content.decode("utf-8-sig")
+    except (OSError, EOFError, UnicodeDecodeError) as error:
+        raise InvalidInput(str(path), f"cannot read it: {error}", "Name a file") from error
+    kind = path.name.removesuffix(".gz").rpartition(".")[2].lower()
+    try:
+        match kind:
+            case "csv":
+                found: list[Any] = list(csv.DictReader(text.splitlines()))
+            case "jsonl" | "ndjson":
+                found = [json.loads(line) for line in text.splitlines() if line.strip()]
+            case "json":
+                found = json.loads(text)
+            case _:
+                raise InvalidInput(
+                    str(path),
+                    f"{kind or 'no'} is no ending that is known",
+                    "End it in .csv, .jsonl or .json",
+                )
+    except json.JSONDecodeError as error:
+        raise InvalidInput(str(path), f"it is no JSON: {error}", "Correct the file") from error
+    if not isinstance(found, list) or not all(isinstance(row, dict) for row in found):
+        raise InvalidInput(str(path), "it is no list of objects", "Give one object a request")
+    return [_opened(row) for row in found]
+
+
+def _opened(row: dict[str, Any]) -> Row:
+    """Return a row with what inference-perf keeps one level deeper beside the rest.
+
+    Its per_request_lifecycle_metrics.json has start_time, and info with input_tokens and
+    output_tokens (or the times of the output tokens).
+    """
+    info = row.get("info")
+    return {**row, **info} if isinstance(info, dict) and "start_time" in row else row
+
+
+def _names(path: Path, row: Row, given: Columns, *, wanted: bool) -> dict[str, str]:
+    there = [str(name) for name in row]
+    folded = {name: re.sub(r"[\s-]+", "_", name.strip().lower()) for name in there}
+    names = {}
+    for role, known in _KNOWN.items():
+        chosen = getattr(given, role)
+        if chosen is not None:
+            if chosen not in there:
+                raise InvalidInput(
+                    f"columns.{role}",
+                    f"{path} has no column {chosen}",
+                    f"Name one of {', '.join(there)}",
+                )
+            names[role] = chosen
+            continue
+        fitting = [name for name in there if folded[name] in known]
+        if len(fitting) == 1:
+            names[role] = fitting[0]
+        elif len(fitting) > 1:
+            raise InvalidInput(
+                f"{path}: {role}",
+                f"columns {' and '.join(fitting)} could both be it",
+                f"Say which: columns.{role} (--column {role}=NAME)",
+            )
+        elif role != "model" or wanted:
+            raise InvalidInput(
+                f"{path}: {role}",
+                f"no column has a name that is known for it; there are {', '.join(there)}",
+                f"Say which it is: columns.{role} (--column {role}=NAME), or call it {known[0]}",
+            )
+    return names
+
+
+def _times(path: Path, name: str, rows: Sequence[Row], unit: TimeUnit | None) -> tuple[Floats, str]:
+    values = [row.get(name) for row in rows]
+    numbers = [_number(value) for value in values]
+    if all(number is None for number in numbers):
+        return np.array([_moment(path, name, i, v) for i, v in enumerate(values)]), "ISO times"
+    for index, number in enumerate(numbers):
+        if number is None:
+            raise _bad(path, name, index, values[index], "time")
+    at = np.array(numbers, dtype=np.float64)
+    for low, high, size in _EPOCHS:
+        if low <= at.min() and at.max() < high:
+            return (at - np.floor(at.min())) * size, f"Unix times of {size:g} s"
+    if unit is None:
+        lower = name.lower()
+        if lower.endswith("_ms") or "hash_ids" in rows[0]:  # Mooncake's are milliseconds
+            unit = TimeUnit.MS
+        elif lower.endswith("_s") or lower.endswith("seconds"):
+            unit = TimeUnit.S
+        else:
+            raise InvalidInput(
+                f"{path}: {name}",
+                "its unit is unknown: the numbers are no Unix times, and the name tells no unit",
+                f"Say columns.unit: s or ms (--column unit=s), or call it {name}_s or {name}_ms",
+            )
+    return at * _UNITS[unit], f"times in {unit}"
+
+
+def _number(value: Any) -> float | None:
+    if isinstance(value, bool) or value is None:
+        return None
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return None
+    return number if np.isfinite(number) else None
+
+
+def _moment(path: Path, name: str, index: int, value: Any) -> float:
+    # Azure writes seven digits of a second; Python reads six.
+    text = re.sub(r"(\.\d{6})\d+", r"\1", str(value).strip())
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise _bad(path, name, index, value, "time") from error
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+
+
+def _counts(path: Path, name: str, rows: Sequence[Row]) -> Ints:
+    counts = np.empty(len(rows), np.int64)
+    for index, row in enumerate(rows):
+        number = _number(row.get(name))
+        if number is None or number < 0:
+            raise _bad(path, name, index, row.get(name), "count of tokens")
+        # A request that failed has an answer of 0; it was asked for all the same.
+        counts[index] = max(1, round(number))
+    return counts
+
+
+def _blocks(
+    path: Path, rows: Sequence[Row], order: NDArray[np.intp]
+) -> tuple[tuple[int, ...], ...]:
+    try:
+        blocks = [tuple(int(block) for block in row["hash_ids"]) for row in rows]
+    except (KeyError, TypeError, ValueError) as error:
+        raise InvalidInput(
+            f"{path}: hash_ids", "a row has none or no list of numbers", "Give every row its list"
+        ) from error
+    return tuple(blocks[row] for row in order)
+
+
+def _bad(path: Path, name: str, index: int, value: Any, what: str) -> InvalidInput:
+    return InvalidInput(
+        f"{path}: {name}", f"row {index + 1} has {value!r}, which is no {what}", "Correct the row"
+    )
