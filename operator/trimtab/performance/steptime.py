@@ -36,6 +36,20 @@ from trimtab.performance.weights import parameters, part_dtypes, stored_weights
 Array: TypeAlias = NDArray[np.float64]
 Number: TypeAlias = float | Array
 
+_COMPUTE = frozenset(
+    {
+        "token_s",
+        "expert_token_s",
+        "expert_pad_s",
+        "head_token_s",
+        "pair_s",
+        "window_pair_s",
+        "link_token_s",
+    }
+)
+_HOST = frozenset({"row_s", "fixed_s", "request_s"})
+"""Fields of StepModel by what the time is spent on; the others move bytes through memory."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepModel:
@@ -125,8 +139,19 @@ class StepModel:
 
     def scaled(self, factor: float) -> "StepModel":
         """Return the same replica with every time `factor` times as long."""
+        return self.stretched(read=factor, compute=factor, host=factor)
+
+    def stretched(self, *, read: float, compute: float, host: float) -> "StepModel":
+        """Return the same replica with its times stretched by what they are spent on.
+
+        Args:
+            read: Factor on moving weights, keys and values through memory.
+            compute: Factor on what grows with the new tokens: multiplications and exchanges.
+            host: Factor on what the engine and launches cost beside the device's work.
+        """
         times = {
-            field.name: getattr(self, field.name) * factor
+            field.name: getattr(self, field.name)
+            * (compute if field.name in _COMPUTE else host if field.name in _HOST else read)
             for field in fields(self)
             if field.name.endswith("_s")
         }
@@ -150,7 +175,7 @@ class StepModel:
             + scored * self.row_s
             + self.fixed_s
         )
-        if self.experts_s:
+        if on.any(self.experts_s):
             routed = tokens * self.ranks
             touched = 1.0 - self.expert_miss**routed
             seconds = seconds + on.overlapped(
@@ -162,13 +187,13 @@ class StepModel:
     def _attention_s(self, on: "_Arithmetic", rows: Number, kv_tokens: Number) -> Number:
         context = kv_tokens / on.maximum(rows, 1e-9)
         seconds: Number = rows * (self.state_s + self.kv_s * on.minimum(context, self.kv_limit))
-        if self.window_kv_s:
+        if on.any(self.window_kv_s):
             seconds = seconds + rows * self.window_kv_s * on.minimum(context, self.window)
         return seconds
 
     def _prompt_attention_s(self, on: "_Arithmetic", context: Number) -> Number:
         seconds: Number = self.pair_s * on.minimum(context, self.kv_limit)
-        if self.window_pair_s:
+        if on.any(self.window_pair_s):
             seconds = seconds + self.window_pair_s * on.minimum(context, self.window)
         return seconds
 
@@ -245,6 +270,7 @@ class _Arithmetic:
     maximum: Callable[[Any, Any], Any]
     sqrt: Callable[[Any], Any]
     cbrt: Callable[[Any], Any]
+    any: Callable[[Any], Any]
 
     def overlapped(self, compute_s: Number, read_s: Number) -> Number:
         """Return (compute^1.5 + read^1.5)^(2/3): kernels overlap both, the fuller the better.
@@ -256,5 +282,5 @@ class _Arithmetic:
         return seconds
 
 
-_ARRAYS = _Arithmetic(np.minimum, np.maximum, np.sqrt, np.cbrt)
-_FLOATS = _Arithmetic(min, max, math.sqrt, math.cbrt)
+_ARRAYS = _Arithmetic(np.minimum, np.maximum, np.sqrt, np.cbrt, np.any)
+_FLOATS = _Arithmetic(min, max, math.sqrt, math.cbrt, bool)
