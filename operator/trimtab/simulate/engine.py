@@ -4,8 +4,8 @@ Each step takes the running requests first (one token each, or the next chunk of
 waiting ones in order of arrival while token budget, sequences and KV blocks last. A prompt is
 admitted only when all of it would fit (`scheduler_reserve_full_isl`). When blocks run out, the
 request that was admitted last loses its blocks and goes back to the head of the queue, to be
-computed anew. As long as nothing of this happens the batch stays the same, and the engine skips
-from one change to the next (see `stretch`). Prefix caching is not modelled yet.
+computed anew, but for what the prefix cache keeps of it. As long as nothing of this happens the
+batch stays the same, and the engine skips from one change to the next (see `stretch`).
 """
 
 from collections import deque
@@ -18,6 +18,7 @@ from trimtab.performance.fit import BLOCK_TOKENS
 from trimtab.simulate.blocks import Blocks, blocks_of
 from trimtab.simulate.events import (
     Event,
+    Finished,
     FinishReason,
     Preempted,
     Request,
@@ -26,13 +27,16 @@ from trimtab.simulate.events import (
 )
 from trimtab.simulate.job import Job
 from trimtab.simulate.pace import Pace
+from trimtab.simulate.prefix import PrefixCache
 from trimtab.simulate.stretch import Stretch
 
 
 class Engine:
     """A simulated replica. Deterministic: the caller owns the clock and the dice."""
 
-    def __init__(self, pace: Pace, settings: EngineSettings) -> None:
+    def __init__(
+        self, pace: Pace, settings: EngineSettings, *, prefix_caching: bool = True
+    ) -> None:
         """Start an idle engine.
 
         Raises:
@@ -41,6 +45,7 @@ class Engine:
         self._pace = pace
         self._settings = settings
         self._blocks = Blocks(pace.kv_tokens)
+        self._cache = PrefixCache(self._blocks) if prefix_caching else None
         if self._blocks.total * BLOCK_TOKENS < settings.max_model_len:
             raise InvalidInput(
                 "max_model_len",
@@ -54,6 +59,8 @@ class Engine:
                 f"{settings.max_num_seqs}",
                 "Raise it, or lower max_num_seqs",
             )
+        self.outstanding = 0
+        """Requests that were submitted and have not finished."""
         self._now = 0.0
         """To when the engine was advanced."""
         self._clock = 0.0
@@ -88,9 +95,12 @@ class Engine:
         return len(self._waiting) + sum(job.reached_at <= now for job in self._arriving)
 
     @property
-    def outstanding(self) -> int:
-        """Requests that were submitted and have not finished."""
-        return len(self._running) + len(self._waiting) + len(self._arriving)
+    def next_at(self) -> float:
+        """When a step begins or ends that changes the batch; until then nobody need advance it."""
+        if self._stretch is not None:
+            return self._stretch.ends_at
+        start = self._next_start()
+        return inf if start is None else start
 
     @property
     def kv_blocks(self) -> int:
@@ -122,7 +132,11 @@ class Engine:
         room = self._settings.max_model_len - request.input_tokens
         if min(room, request.input_tokens, request.output_tokens) < 1:
             return False
+        stretch = self._stretch
+        if stretch is not None and not self._waiting and not self._arriving:
+            stretch.cut_at(now)
         self._arriving.append(Job(request, min(request.output_tokens, room), now))
+        self.outstanding += 1
         return True
 
     def cancel(self, request: Request, now: float) -> None:
@@ -140,7 +154,7 @@ class Engine:
             for job in queue:
                 if job.request.id == request.id:
                     queue.remove(job)
-                    self._events.append(job.finished(now, FinishReason.ABORT, job.generated))
+                    self._leave(job.finished(now, FinishReason.ABORT, job.generated))
                     return
 
     def advance(self, until: float) -> list[Event]:
@@ -181,7 +195,7 @@ class Engine:
             if self._running.get(job.request.id) is job:
                 generated = job.has_generated(self._step)
                 self._remove(job)
-                self._events.append(job.finished(now, FinishReason.ABORT, generated))
+                self._leave(job.finished(now, FinishReason.ABORT, generated))
         self._leaving.clear()
         while self._arriving and self._arriving[0].reached_at <= now:
             self._waiting.append(self._arriving.popleft())
@@ -199,15 +213,15 @@ class Engine:
             first_s, growth_s, steps = self._pace.decode_run(self._decoding, self._context, steps)
         else:
             raise Bug("an engine with waiting requests has nothing to compute")
-        self._stretch = Stretch(start=now, first_s=first_s, growth_s=growth_s, steps=steps)
+        self._stretch = Stretch(now, first_s, growth_s, steps)
 
     def _make_room(self, now: float) -> bool:
         """Take the blocks that running requests need; tell whether one had to be preempted."""
         preempted = False
-        while self._blocks.needed(self._step) > self._blocks.free:
+        while (needed := self._blocks.needed(self._step)) > self._blocks.free:
             self._preempt(now)
             preempted = True
-        self._blocks.free -= self._blocks.needed(self._step)
+        self._blocks.take(needed)
         job = self._partial
         if job is not None:
             tokens = min(job.prompt - job.cached, self._budget())
@@ -221,24 +235,42 @@ class Engine:
     def _admit(self, now: float) -> None:
         while self._waiting and len(self._running) < self._settings.max_num_seqs:
             job = self._waiting[0]
-            tokens = min(job.prompt, self._budget())
-            if tokens == 0 or blocks_of(job.prompt) > self._blocks.free:
+            budget = self._budget()
+            if budget == 0 or not self._holds(job):
                 break
             self._waiting.popleft()
             self._running[job.request.id] = job
             if job.scheduled_at is None:
                 job.scheduled_at = now
-            self._take(job, tokens, blocks_of(tokens))
+                job.found = job.cached
+            tokens = min(job.prompt - job.cached, budget)
+            self._take(job, tokens, blocks_of(job.cached + tokens) - blocks_of(job.cached))
+
+    def _holds(self, job: Job) -> bool:
+        """Tell whether all of a waiting prompt fits; if so, hold what the cache has of it."""
+        blocks = self._blocks
+        if self._cache is None or not (job.request.prefix or job.own):
+            return blocks_of(job.prompt) <= blocks.free
+        found = self._cache.found(job)
+        held = sum(segment.blocks for segment in found if segment.users)
+        if blocks_of(job.prompt) - held > blocks.free:
+            return False
+        self._cache.hold(job, found)
+        return True
 
     def _budget(self) -> int:
-        spent = self._decoding + sum(tokens for _, tokens in self._chunks)
-        return self._settings.max_num_batched_tokens - spent
+        budget = self._settings.max_num_batched_tokens - self._decoding
+        for _, tokens in self._chunks:
+            budget -= tokens
+        return budget
 
     def _take(self, job: Job, tokens: int, blocks: int) -> None:
         self._partial = job
         if tokens:
-            self._blocks.free -= blocks
+            self._blocks.take(blocks)
             self._chunks.append((job, tokens))
+            if self._cache is not None and job.request.prefix:
+                self._cache.computing(job, job.cached + tokens)
 
     def _preempt(self, now: float) -> None:
         """Send the request that was admitted last back to the head of the queue."""
@@ -246,7 +278,7 @@ class Engine:
         generated = job.has_generated(self._step)
         if job.joined_step is not None:
             job.last_token_at = now
-        self._remove(job)
+        self._remove(job, preempted=True)
         job.generated = generated
         job.prompt = job.request.input_tokens + generated
         job.cached = 0
@@ -255,18 +287,22 @@ class Engine:
         self._waiting.appendleft(job)
         self._events.append(Preempted(at=now, request=job.request))
 
-    def _remove(self, job: Job) -> None:
+    def _remove(self, job: Job, *, preempted: bool = False) -> None:
         """Take a job out of the batch, between two steps, and free its blocks."""
         del self._running[job.request.id]
         if job is self._partial:
             self._partial = None
         if job.joined_step is None:
-            self._blocks.free += blocks_of(job.cached)
+            tokens = job.cached
         else:
             tokens = job.prompt + self._step - job.joined_step
             self._blocks.leave(tokens, self._step)
             self._decoding -= 1
             self._context -= tokens
+        if self._cache is not None and (preempted or job.segments):
+            self._cache.release(job, tokens, preempted=preempted)
+        else:
+            self._blocks.give(blocks_of(tokens))
 
     def _ends_in(self) -> int:
         """Return the number of steps until the next decoding request has its last token."""
@@ -281,12 +317,18 @@ class Engine:
 
         A token of a chunk of x tokens on p cached ones attends to p + x / 2 on average.
         """
-        tokens = sum(x for _, x in self._chunks)
-        attended = sum(x * (job.cached + x / 2) for job, x in self._chunks)
+        tokens, attended = 0, 0.0
+        for job, x in self._chunks:
+            tokens += x
+            attended += x * (job.cached + x / 2)
         return self._pace.mixed_s(tokens, attended / tokens, self._decoding, self._context)
 
     def _report(self, stretch: Stretch, done: int) -> None:
         if done > stretch.done:
+            tokens = prompts = 0
+            for job, chunk in self._chunks:
+                tokens += chunk
+                prompts += job.cached + chunk == job.prompt
             self._events.append(
                 Steps(
                     at=stretch.end(done),
@@ -294,10 +336,8 @@ class Engine:
                     first_s=stretch.first_s + stretch.growth_s * stretch.done,
                     growth_s=stretch.growth_s,
                     decoding=self._decoding,
-                    prefill_tokens=sum(tokens for _, tokens in self._chunks),
-                    prompts_done=sum(
-                        job.cached + tokens == job.prompt for job, tokens in self._chunks
-                    ),
+                    prefill_tokens=tokens,
+                    prompts_done=prompts,
                 )
             )
             stretch.done = done
@@ -305,8 +345,9 @@ class Engine:
     def _conclude(self, stretch: Stretch) -> None:
         """Bring the books to the end of a stretch: first tokens, last tokens."""
         steps = stretch.steps
-        now = self._clock = stretch.end(steps)
-        self._blocks.free -= self._blocks.needed_over(self._step + 1, steps - 1)
+        now = self._clock = stretch.ends_at
+        if steps > 1:
+            self._blocks.take(self._blocks.needed_over(self._step + 1, steps - 1))
         self._step += steps
         self._context += self._decoding * steps
         self._stretch = None
@@ -341,4 +382,8 @@ class Engine:
         self._remove(job)
         cut_short = job.output < job.request.output_tokens
         reason = FinishReason.LENGTH if cut_short else FinishReason.STOP
-        self._events.append(job.finished(now, reason, job.output))
+        self._leave(job.finished(now, reason, job.output))
+
+    def _leave(self, end: Finished) -> None:
+        self.outstanding -= 1
+        self._events.append(end)

@@ -1,6 +1,7 @@
 """A request inside an engine: how far it is, and what it reports when something happens to it."""
 
 from trimtab.errors import Bug
+from trimtab.simulate.blocks import Segment
 from trimtab.simulate.events import Finished, FinishReason, FirstToken, Request
 
 
@@ -10,15 +11,18 @@ class Job:
     __slots__ = (
         "cached",
         "first_token_at",
+        "found",
         "generated",
         "joined_step",
         "last_token_at",
         "output",
+        "own",
         "preemptions",
         "prompt",
         "reached_at",
         "request",
         "scheduled_at",
+        "segments",
     )
 
     def __init__(self, request: Request, output: int, reached_at: float) -> None:
@@ -38,6 +42,12 @@ class Job:
         self.last_token_at = 0.0
         """When the token before the latest preemption came."""
         self.preemptions = 0
+        self.found = 0
+        """Tokens of the prompt that were in the cache when a step first had it."""
+        self.segments: list[Segment] = []
+        """Blocks that it holds and others may find, the first of its prompt first."""
+        self.own: Segment | None = None
+        """What may be left of its own blocks since it was preempted."""
 
     def has_generated(self, step: int) -> int:
         """Return the tokens of the answer after `step`."""
@@ -52,6 +62,7 @@ class Job:
             request=self.request,
             reached_at=self.reached_at,
             scheduled_at=self.scheduled_at,
+            cached_tokens=self.found,
         )
 
     def finished(self, now: float, reason: FinishReason, generated: int) -> Finished:
@@ -65,4 +76,5 @@ class Job:
             scheduled_at=self.scheduled_at,
             first_token_at=self.first_token_at,
             preemptions=self.preemptions,
+            cached_tokens=self.found,
         )

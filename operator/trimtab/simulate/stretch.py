@@ -1,10 +1,8 @@
 """A stretch of engine steps with one and the same batch, which need not be walked one by one."""
 
-from dataclasses import dataclass
-from math import inf, sqrt
+from math import sqrt
 
 
-@dataclass(slots=True, kw_only=True)
 class Stretch:
     """Step j (from 0) of `steps` takes `first_s + j * growth_s`, the first begins at `start`.
 
@@ -12,12 +10,16 @@ class Stretch:
     caller paused.
     """
 
-    start: float
-    first_s: float
-    growth_s: float
-    steps: int
-    done: int = 0
-    """Steps whose end has been reported."""
+    __slots__ = ("done", "ends_at", "first_s", "growth_s", "start", "steps")
+
+    def __init__(self, start: float, first_s: float, growth_s: float, steps: int) -> None:
+        self.start = start
+        self.first_s = first_s
+        self.growth_s = growth_s
+        self.steps = steps
+        self.done = 0
+        """Steps whose end has been reported."""
+        self.ends_at = self.end(steps)
 
     def end(self, count: int) -> float:
         """Return when the first `count` steps are over."""
@@ -25,7 +27,7 @@ class Stretch:
 
     def ended_by(self, time: float) -> int:
         """Return how many steps are over at `time`."""
-        if time == inf:
+        if time >= self.ends_at:
             return self.steps
         elapsed = time - self.start
         if elapsed < 0:
@@ -46,4 +48,6 @@ class Stretch:
         count = self.ended_by(time)
         if count == 0 or self.end(count) < time:
             count += 1
-        self.steps = min(self.steps, count)
+        if count < self.steps:
+            self.steps = count
+            self.ends_at = self.end(count)

@@ -3,10 +3,13 @@
 It shares no code with `trimtab.simulate.engine` but the requests that go in.
 """
 
+from collections.abc import Hashable
 from dataclasses import dataclass, field
 
 from trimtab.models.hardware import EngineSettings
 from trimtab.simulate.events import Request
+
+BLOCK, SEGMENT = 16, 512
 
 
 @dataclass(frozen=True)
@@ -36,23 +39,81 @@ class Job:
     scheduled_at: float | None = None
     first_token_at: float | None = None
     finished_at: float | None = None
+    found: int = 0
     preemptions: int = 0
     token_times: list[float] = field(default_factory=list)
+    blocks: list[int] = field(default_factory=list)
 
     @property
     def known(self) -> int:
         return self.request.input_tokens + self.generated
 
-    @property
-    def blocks(self) -> int:
-        return -(-self.cached // 16)
+    def content(self, block: int) -> Hashable:
+        """What tells the content of one of its blocks from all others."""
+        shared = min(len(self.request.prefix), (self.request.input_tokens - 1) // SEGMENT)
+        segment = block * BLOCK // SEGMENT
+        if segment < shared:
+            return self.request.prefix[: segment + 1], block
+        return self.request.id, block
+
+
+class Cache:
+    """Blocks one by one, the free ones in the order of their reuse."""
+
+    def __init__(self, total: int, caching: bool) -> None:
+        self.caching = caching
+        self.free = list(range(total))
+        self.users = [0] * total
+        self.content: list[Hashable] = [None] * total
+        self.place: dict[Hashable, int] = {}
+
+    def found(self, job: Job) -> list[int]:
+        blocks = []
+        for i in range((job.known - 1) // BLOCK if self.caching else 0):
+            if job.content(i) not in self.place:
+                break
+            blocks.append(self.place[job.content(i)])
+        return blocks
+
+    def hold(self, job: Job, blocks: list[int]) -> None:
+        for block in blocks:
+            if self.users[block] == 0:
+                self.free.remove(block)
+            self.users[block] += 1
+        job.blocks = list(blocks)
+        job.cached = len(blocks) * BLOCK
+
+    def extend(self, job: Job, tokens: int) -> None:
+        """Give room to the next `tokens`, and let others find the blocks that they fill."""
+        while len(job.blocks) * BLOCK < job.cached + tokens:
+            block = self.free.pop(0)
+            if self.place.get(self.content[block]) == block:
+                del self.place[self.content[block]]
+            self.content[block] = None
+            self.users[block] = 1
+            job.blocks.append(block)
+        for i in range((job.cached + tokens) // BLOCK):
+            if job.content(i) not in self.place:
+                self.content[job.blocks[i]] = job.content(i)
+                self.place[job.content(i)] = job.blocks[i]
+
+    def release(self, job: Job) -> None:
+        for block in reversed(job.blocks):
+            self.users[block] -= 1
+            if self.users[block] == 0:
+                self.free.append(block)
+        job.blocks = []
 
 
 def run(
-    times: Times, kv_tokens: int, settings: EngineSettings, requests: list[Request]
+    times: Times,
+    kv_tokens: int,
+    settings: EngineSettings,
+    requests: list[Request],
+    caching: bool = True,
 ) -> list[Job]:
     """Serve requests, sorted by arrival, and return their jobs with all timestamps."""
-    total = kv_tokens // 16
+    cache = Cache(kv_tokens // BLOCK, caching)
     jobs = [Job(r, min(r.output_tokens, settings.max_model_len - r.input_tokens)) for r in requests]
     coming, waiting, running = list(jobs), list[Job](), list[Job]()
     now = 0.0
@@ -68,9 +129,9 @@ def run(
         while i < len(running) and budget > 0:
             job = running[i]
             tokens = min(job.known - job.cached, budget)
-            more = -(-(job.cached + tokens) // 16) - job.blocks
-            while more > total - sum(j.blocks for j in running) - _promised(chosen):
+            while -(-(job.cached + tokens) // BLOCK) - len(job.blocks) > len(cache.free):
                 victim = running.pop()
+                cache.release(victim)
                 victim.cached = 0
                 victim.decoding = False
                 victim.preemptions += 1
@@ -79,18 +140,23 @@ def run(
                 if victim is job:
                     break
             else:
+                cache.extend(job, tokens)
                 chosen.append((job, tokens))
                 budget -= tokens
                 i += 1
         while not preempted and waiting and budget > 0 and len(running) < settings.max_num_seqs:
             job = waiting[0]
-            free = total - sum(j.blocks for j in running) - _promised(chosen)
-            if -(-job.known // 16) > free:
+            found = cache.found(job)
+            held = sum(cache.users[block] > 0 for block in found)
+            if -(-job.known // BLOCK) - held > len(cache.free):
                 break
             running.append(waiting.pop(0))
+            cache.hold(job, found)
             if job.scheduled_at is None:
                 job.scheduled_at = now
-            tokens = min(job.known, budget)
+                job.found = job.cached
+            tokens = min(job.known - job.cached, budget)
+            cache.extend(job, tokens)
             chosen.append((job, tokens))
             budget -= tokens
         decodes = [job for job, _ in chosen if job.decoding]
@@ -113,8 +179,5 @@ def run(
                 if job.generated == job.target:
                     job.finished_at = now
                     running.remove(job)
+                    cache.release(job)
     return jobs
-
-
-def _promised(chosen: list[tuple[Job, int]]) -> int:
-    return sum(-(-(job.cached + x) // 16) - job.blocks for job, x in chosen)

@@ -19,6 +19,7 @@ from trimtab.simulate.events import (
     Steps,
 )
 from trimtab.simulate.pace import Pace
+from trimtab.simulate.prefix import SEGMENT_TOKENS
 from unit.simulate import reference
 from unit.simulate.reference import Times
 
@@ -70,25 +71,71 @@ KV = st.integers(256, 1200)
 BEND = st.sampled_from([0.0, 5e-6])
 
 
-@given(rows=ROWS, limits=LIMITS, kv_tokens=KV, bend=BEND)
+@given(rows=ROWS, limits=LIMITS, kv_tokens=KV, bend=BEND, caching=st.booleans())
 @settings(deadline=None, max_examples=150)
 def test_skipping_equals_walking(
-    rows: list[tuple[float, int, int]], limits: EngineSettings, kv_tokens: int, bend: float
+    rows: list[tuple[float, int, int]],
+    limits: EngineSettings,
+    kv_tokens: int,
+    bend: float,
+    caching: bool,
 ) -> None:
     """Every timestamp, preemption and token gap is that of the plain step-by-step engine."""
     requests = make_requests(rows)
-    times = Times(bend)
-    engine = make_engine(kv_tokens=kv_tokens, times=times, limits=limits)
+    engine = Engine(Pace(Times(bend), kv_tokens), limits, prefix_caching=caching)
+    equals_walking(
+        engine, requests, reference.run(Times(bend), kv_tokens, limits, requests, caching)
+    )
+
+
+@given(
+    rows=st.lists(
+        st.tuples(
+            st.floats(0, 3),
+            st.lists(st.integers(0, 1), max_size=3),
+            st.integers(1, 700),
+            st.integers(1, 120),
+        ),
+        min_size=1,
+        max_size=20,
+    ),
+    budget=st.integers(8, 2500),
+    kv_tokens=st.integers(2560, 6000),
+)
+@settings(deadline=None, max_examples=150)
+def test_shared_prompts_skip_what_the_cache_has(
+    rows: list[tuple[float, list[int], int, int]], budget: int, kv_tokens: int
+) -> None:
+    """As the plain engine does it block by block: hits, evictions, preemptions."""
+    requests = [
+        Request(
+            id=i,
+            arrival=at,
+            input_tokens=SEGMENT_TOKENS * len(prefix) + rest,
+            output_tokens=answer,
+            prefix=tuple(prefix),
+        )
+        for i, (at, prefix, rest, answer) in enumerate(sorted(rows))
+    ]
+    limits = engine_settings(max_model_len=2560, max_num_batched_tokens=budget)
+    engine = make_engine(kv_tokens=kv_tokens, limits=limits)
+    equals_walking(engine, requests, reference.run(Times(), kv_tokens, limits, requests))
+
+
+def equals_walking(engine: Engine, requests: list[Request], jobs: list[reference.Job]) -> None:
     submit_all(engine, requests)
     events = engine.advance(INF)
     done = finished(events)
-    jobs = reference.run(times, kv_tokens, limits, requests)
     for job in jobs:
         end = done[job.request.id]
         assert end.scheduled_at == pytest.approx(job.scheduled_at, abs=1e-9)
         assert end.first_token_at == pytest.approx(job.first_token_at, abs=1e-9)
         assert end.at == pytest.approx(job.finished_at, abs=1e-9)
-        assert (end.generated, end.preemptions) == (job.generated, job.preemptions)
+        assert (end.generated, end.preemptions, end.cached_tokens) == (
+            job.generated,
+            job.preemptions,
+            job.found,
+        )
     expected = sorted(b - a for j in jobs for a, b in itertools.pairwise(j.token_times))
     gaps = [e.gap_s for e in events if isinstance(e, Resumed)]
     for run in (e for e in events if isinstance(e, Steps)):
