@@ -1,6 +1,5 @@
 """Model geometries by hub name, or from the `config.json` fields that the user wrote inline."""
 
-import re
 from functools import cache, lru_cache
 from importlib import resources
 from typing import Any
@@ -8,16 +7,8 @@ from typing import Any
 import yaml
 
 from trimtab.api.llmdeployment import ModelArchitecture, ModelSpec
+from trimtab.catalog.modelnames import base_within, candidates, words_of
 from trimtab.models.hardware import ModelGeometry
-
-_PREFIXES = re.compile(r"^(meta-|nvidia-)")
-_SUFFIXES = re.compile(
-    r"[-_.](instruct|chat|it|hf|base|text|thinking|preview|exp"
-    r"|fp8|fp8-(dynamic|block|static)|static|dynamic|block|pertensor|per-tensor|kv|fp16|bf16|fp4"
-    r"|nvfp4|mxfp4|awq|gptq|marlin|int4|int8|4bit|8bit|w4a16|w8a8|w8a16|w4a8|quantized|gguf|bnb"
-    r"|v[0-9]+(\.[0-9]+)*|2[0-9]{3}|[01][0-9]{3}|20[0-9]{6})$"
-)
-"""Endings that name a training, a storage type, a release or a date, and no other geometry."""
 
 _FIELDS = {
     "L": "layers", "h": "hidden", "q": "heads", "kv": "kv_heads", "d": "head_dim",
@@ -26,7 +17,8 @@ _FIELDS = {
     "dense": "dense_layers", "r": "kv_lora_rank", "rq": "query_lora_rank",
     "rope": "rope_head_dim", "dv": "value_head_dim", "win": "sliding_window",
     "nwin": "windowed_layers", "topk": "sparse_topk", "lin": "linear_layers",
-    "pattn": "attention_params", "state": "state_bytes", "m": "mlp_matrices",
+    "pattn": "attention_params", "state": "state_bytes", "side": "side_params",
+    "m": "mlp_matrices",
     "native": "native_weight_dtype",
 }  # fmt: skip
 
@@ -41,17 +33,14 @@ def get(model_name: str) -> ModelGeometry | None:
     """Return the geometry of `model_name` as spelt on the Hugging Face hub, or None.
 
     The organisation, the case, and endings such as -Instruct, -FP8, -AWQ or a date do not matter.
+    A model derived from a known one is found by the name of that one within its own.
     """
     known = _load()[1]
-    key = model_name.split("@")[0].rstrip("/").split("/")[-1].lower()
-    while True:
-        for candidate in (key, _PREFIXES.sub("", key)):
-            if candidate in known:
-                return known[candidate]
-        shorter = _SUFFIXES.sub("", key)
-        if shorter == key:
-            return None
-        key = shorter
+    for words in candidates(model_name):
+        if words in known:
+            return known[words]
+    within = base_within(model_name, known.keys())
+    return None if within is None else known[within]
 
 
 def geometry_of(spec: ModelSpec) -> ModelGeometry | None:
@@ -91,16 +80,16 @@ def _from_architecture(name: str, config: ModelArchitecture) -> ModelGeometry:
 
 
 @cache
-def _load() -> tuple[tuple[ModelGeometry, ...], dict[str, ModelGeometry]]:
+def _load() -> tuple[tuple[ModelGeometry, ...], dict[tuple[str, ...], ModelGeometry]]:
     text = resources.files(__package__).joinpath("data/geometries.yaml").read_text("utf-8")
     geometries: list[ModelGeometry] = []
-    by_key: dict[str, ModelGeometry] = {}
+    by_words: dict[tuple[str, ...], ModelGeometry] = {}
     for name, entry in yaml.safe_load(text).items():
         geometry = _from_entry(name, entry)
         geometries.append(geometry)
         for key in (name, *entry.get("aliases", ())):
-            by_key[key.lower()] = geometry
-    return tuple(geometries), by_key
+            by_words[words_of(key)] = geometry
+    return tuple(geometries), by_words
 
 
 def _from_entry(name: str, entry: dict[str, Any]) -> ModelGeometry:

@@ -70,6 +70,9 @@ class ModelGeometry:
     """Mean parameters of a layer's attention or state block; 0 means computed from the heads."""
     state_bytes: float = 0.0
     """Bytes of constant state that one sequence holds over all linear layers."""
+    side_params: float = 0.0
+    """Parameters that are stored and multiply no text token: towers for images and sound, and
+    embeddings of each layer."""
     native_weight_dtype: str = "none"
     """Quantization in which the checkpoint ships: fp8 for DeepSeek-V3, mxfp4 for gpt-oss."""
 

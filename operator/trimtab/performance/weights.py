@@ -42,7 +42,8 @@ class Parameters:
     active_experts: float
     """Routed experts that one token uses."""
     embedding: float
-    """Lookup table; 0 when the head is the same matrix."""
+    """What no text token multiplies: the lookup table, unless the head is the same matrix, and
+    the towers for images and sound."""
     head: float
 
     @property
@@ -72,7 +73,7 @@ def parameters(geometry: ModelGeometry) -> Parameters:
         ),
         experts=float(expert_layers * g.experts * expert),
         active_experts=float(expert_layers * g.active_experts * expert),
-        embedding=0.0 if g.tied_embeddings else table,
+        embedding=g.side_params + (0.0 if g.tied_embeddings else table),
         head=table,
     )
 

@@ -1,9 +1,35 @@
 """Names as users write them lead to the right geometry, and config fields map one to one."""
 
+import re
+from importlib import resources
+from typing import Any
+
 import pytest
+import yaml
 
 from trimtab.api.llmdeployment import ModelArchitecture, ModelSpec
 from trimtab.catalog import geometries
+from trimtab.catalog.modelnames import implied_quantization, words_of
+from trimtab.performance.weights import parameters
+
+ENTRIES: dict[str, dict[str, Any]] = yaml.safe_load(
+    resources.files("trimtab.catalog").joinpath("data/geometries.yaml").read_text("utf-8")
+)
+WITHOUT_A_SIZE = {"GLM-5", "MiniMax-M3", "Step-3.7-Flash"}
+"""Neither the name nor anything that we know states one."""
+BILLIONS = {"B": 1.0, "M": 1e-3}
+
+
+def size_in(name: str) -> float | None:
+    """Billions of parameters that a name states: 7B, 360M."""
+    found = re.search(r"(?<![\w.])(\d+(?:\.\d+)?)([BM])(?=-|$)", name)
+    return float(found[1]) * BILLIONS[found[2]] if found else None
+
+
+def active_in(name: str) -> float | None:
+    """Billions of active parameters that a name states: A3B, A400M."""
+    found = re.search(r"-A(\d+(?:\.\d+)?)([BM])(?=-|$)", name)
+    return float(found[1]) * BILLIONS[found[2]] if found else None
 
 
 @pytest.mark.parametrize(
@@ -28,6 +54,25 @@ from trimtab.catalog import geometries
         ("deepseek-ai/DeepSeek-R1-Distill-Qwen-32B", "Qwen2.5-32B"),
         ("openai/gpt-oss-120b", "gpt-oss-120b"),
         ("zai-org/GLM-5-FP8", "GLM-5"),
+        ("google/gemma-2b-it", "Gemma-2B"),
+        ("google/gemma-2-2b-it", "Gemma-2-2B"),
+        ("microsoft/phi-1_5", "Phi-1.5"),
+        ("microsoft/Phi-3-mini-128k-instruct", "Phi-3-mini"),
+        ("internlm/internlm2-chat-20b", "InternLM2-20B"),
+        ("internlm/internlm2_5-7b-chat-1m", "InternLM2-7B"),
+        ("stabilityai/stablelm-2-1_6b-chat", "StableLM-2-1.6B"),
+        ("mistralai/Mistral-Small-Instruct-2409", "Codestral-22B"),
+        ("CohereForAI/c4ai-command-r-08-2024", "Command-R-08-2024"),
+        ("CohereForAI/c4ai-command-r-plus-4bit", "Command-R-plus"),
+        ("ai21labs/AI21-Jamba-Large-1.6", "Jamba-1.5-Large"),
+        ("tencent/Tencent-Hunyuan-Large", "Hunyuan-Large"),
+        ("moonshotai/Kimi-K2-Instruct-0905", "Kimi-K2"),
+        ("moonshotai/Kimi-K2-Thinking", "Kimi-K2.5"),
+        ("llama3.1-8b", "Llama-3.1-8B"),
+        ("openai-community/gpt2-xl", "GPT-2-XL"),
+        ("RedHatAI/gemma-3-27b-it-quantized.w4a16", "Gemma-3-27B"),
+        ("cognitivecomputations/dolphin-2.9-llama3-8b", "Llama-3.1-8B"),
+        ("acme/support-Llama-3.1-8B-v2", "Llama-3.1-8B"),
     ],
 )
 def test_a_hub_name_is_found(written: str, known: str) -> None:
@@ -36,7 +81,14 @@ def test_a_hub_name_is_found(written: str, known: str) -> None:
     assert geometry.name == known
 
 
-@pytest.mark.parametrize("name", ["acme/unheard-of-7b", "Llama-3.1-9B", "Qwen", ""])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "acme/unheard-of-7b", "Llama-3.1-9B", "Qwen", "", "-", "Qwen2.5-7.5B", "gemma-31b",
+        "llama-270b", "mistral", "Qwen/Qwen3-Embedding-8B", "Llama-3.1-8B-pruned-4B",
+        "acme/Llama-3.1-8B-speculator.eagle3", "google/gemma-4-E4B-it", "DeepSeek-V9",
+    ],
+)  # fmt: skip
 def test_an_unknown_name_is_none(name: str) -> None:
     assert geometries.get(name) is None
 
@@ -46,6 +98,60 @@ def test_every_name_in_the_list_is_found_under_itself() -> None:
         geometry = geometries.get(name)
         assert geometry is not None
         assert geometry.name == name
+
+
+@pytest.mark.parametrize("name", geometries.names())
+def test_a_geometry_adds_up_to_the_size_that_its_maker_states(name: str) -> None:
+    """Within 5 % of the published total, or of the size in the name where that is exact."""
+    geometry, entry = geometries.get(name), ENTRIES[name]
+    assert geometry is not None
+    stated = entry.get("B") or size_in(name)
+    assert stated is not None or name in WITHOUT_A_SIZE
+    if stated is not None:
+        assert parameters(geometry).total == pytest.approx(stated * 1e9, rel=0.05)
+
+
+@pytest.mark.parametrize("name", [name for name in geometries.names() if active_in(name)])
+def test_the_active_parameters_are_those_in_the_name(name: str) -> None:
+    """Within a fifth: makers round to a whole number and count embeddings each in their way."""
+    geometry = geometries.get(name)
+    assert geometry is not None
+    assert parameters(geometry).active == pytest.approx(1e9 * (active_in(name) or 0), rel=0.2)
+
+
+def test_no_two_entries_answer_to_one_name() -> None:
+    spellings = [
+        words_of(spelling)
+        for name, entry in ENTRIES.items()
+        for spelling in (name, *entry.get("aliases", ()))
+    ]
+    assert len(set(spellings)) == len(spellings)
+
+
+def test_every_alias_leads_to_its_entry() -> None:
+    for name, entry in ENTRIES.items():
+        for alias in entry.get("aliases", ()):
+            geometry = geometries.get(f"some-org/{alias}-Instruct-AWQ")
+            assert geometry is not None, alias
+            assert geometry.name == name
+
+
+@pytest.mark.parametrize(
+    ("name", "quantization"),
+    [
+        ("Qwen/Qwen2.5-7B-Instruct-AWQ", "awq"),
+        ("Qwen/Qwen2.5-7B-Instruct-GPTQ-Int4", "gptq"),
+        ("neuralmagic/Meta-Llama-3.1-8B-Instruct-FP8-dynamic", "fp8"),
+        ("nvidia/Llama-3.1-405B-Instruct-NVFP4", "nvfp4"),
+        ("RedHatAI/gemma-3-27b-it-quantized.w4a16", "int4"),
+        ("RedHatAI/Meta-Llama-3.1-70B-Instruct-quantized.w8a8", "int8"),
+        ("unsloth/Qwen2.5-7B-Instruct-bnb-4bit", "int4"),
+        ("meta-llama/Llama-3.1-8B-Instruct", None),
+        ("openai/gpt-oss-20b-BF16", None),
+    ],
+)
+def test_an_ending_says_how_the_weights_are_stored(name: str, quantization: str | None) -> None:
+    assert implied_quantization(name) == quantization
 
 
 def test_an_inline_architecture_wins_over_the_catalogue() -> None:
