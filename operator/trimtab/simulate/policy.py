@@ -8,7 +8,8 @@ from trimtab.models.capacity import Pool
 from trimtab.models.hardware import Parallelism
 from trimtab.models.load import ObservedLoad
 from trimtab.models.snapshot import Key
-from trimtab.simulate.rivals.base import Arrival, Latency, Phase, Scrape, Source
+from trimtab.simulate.rivals.base import Latency, Phase, Scrape, Source
+from trimtab.simulate.traffic import Traffic
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,8 +67,11 @@ class DeploymentView:
     """Replicas that failed or were reclaimed since the last decision."""
     load: ObservedLoad
     """What a metrics server says of the last minute, each number with how far it can be trusted."""
-    arrivals: tuple[Arrival, ...]
-    """Requests since the last decision, as the gateway counts them, metrics server or not."""
+    arrivals: Traffic
+    """Requests since the last decision, as the gateway counts them, metrics server or not.
+
+    Times are from the start of the run.
+    """
     ongoing: float
     """Requests sent and not answered, held ones included: mean since the last decision."""
     in_flight: int
