@@ -3,11 +3,34 @@
 from collections.abc import Mapping
 from typing import Any
 
+from trimtab.catalog.hubhybrid import Blocks, blocks_of
 from trimtab.errors import InvalidInput
 from trimtab.models.hardware import ModelGeometry
 
-_REQUIRED = ("num_hidden_layers", "hidden_size", "num_attention_heads", "vocab_size")
 _NATIVE = {"fp8": "fp8", "mxfp4": "mxfp4", "awq": "awq", "gptq": "gptq", "modelopt": "nvfp4"}
+_INNER = ("text_config", "llm_config", "language_config", "attn_config", "ffn_config")
+"""Where multimodal models, DBRX and MPT keep what others have at the top."""
+_SPELLINGS = {
+    "num_hidden_layers": ("n_layer", "n_layers", "num_layers"),
+    "hidden_size": ("n_embd", "n_embed", "d_model"),
+    "num_attention_heads": ("n_head", "n_heads"),
+    "vocab_size": ("padded_vocab_size",),
+}
+"""Fields that every model has, and what older families call them."""
+_WIDTHS = ("intermediate_size_mlp", "intermediate_size", "ffn_dim", "ffn_hidden_size", "n_inner")
+_EXPERTS = ("n_routed_experts", "num_local_experts", "num_experts", "moe_num_experts")
+_ACTIVE = ("num_experts_per_tok", "top_k_experts", "moe_k", "moe_top_k", "num_experts_per_token")
+_UNGATED = frozenset(
+    {
+        "apertus", "bloom", "codegen", "falcon", "gpt2", "gpt_bigcode", "gpt_neox", "gptj", "mpt",
+        "nemotron", "nemotron_h", "opt", "phi", "starcoder2",
+    }
+)  # fmt: skip
+"""Values of `model_type` whose feed-forward blocks have two matrices."""
+_TIED = ("bloom", "cohere", "falcon", "gemma", "gpt2", "gpt_bigcode", "mpt", "opt", "starcoder2")
+"""Starts of `model_type` whose embeddings are tied where the config does not say."""
+_ONE_OF = {"gemma2": 2, "gemma3": 6, "gemma3_text": 6, "cohere2": 4}
+"""By `model_type`: one of so many layers sees everything, where the config does not say."""
 
 
 def from_config(name: str, document: Mapping[str, Any]) -> ModelGeometry:
@@ -18,88 +41,140 @@ def from_config(name: str, document: Mapping[str, Any]) -> ModelGeometry:
     Raises:
         InvalidInput: A field that every model has is missing or is no number.
     """
-    config = {**document, **(document.get("text_config") or {})}
-    for field in _REQUIRED:
-        if not isinstance(config.get(field), int):
-            raise InvalidInput(
-                f"config.json: {field}", "is missing or no number", "Give the config of the model"
-            )
-    layers: int = config["num_hidden_layers"]
-    heads: int = config["num_attention_heads"]
-    experts = _first(config, "n_routed_experts", "num_local_experts", "num_experts") or 0
-    intermediate = _first(config, "intermediate_size_mlp", "intermediate_size", "ffn_dim")
-    expert_intermediate = _first(config, "moe_intermediate_size", "intermediate_size")
-    rank = config.get("kv_lora_rank") or 0
-    rope = config.get("qk_rope_head_dim") or 0
-    derived = config["hidden_size"] // heads
-    head_dim = (config.get("qk_nope_head_dim") or 0) + rope if rank else config.get("head_dim")
+    config = _flat(document)
+    layers, hidden = config["num_hidden_layers"], config["hidden_size"]
+    heads = config["num_attention_heads"]
+    kv_heads = _kv_heads(config, heads)
+    rank, rope = config.get("kv_lora_rank") or 0, config.get("qk_rope_head_dim") or 0
+    latent_dim = (config.get("qk_nope_head_dim") or 0) + rope if rank else 0
+    head_dim = latent_dim or _first(config, "head_dim", "kv_channels") or hidden // heads
+    blocks = blocks_of(config, layers)
     window = config.get("sliding_window") or 0
+    windowed = _windowed(config, blocks, layers) if window else 0
+    experts = _first(config, *_EXPERTS) or 0
+    expert_width = _first(config, "moe_intermediate_size", *_WIDTHS[1:]) or 0
     return ModelGeometry(
         name=name,
         layers=layers,
-        hidden=config["hidden_size"],
+        hidden=hidden,
         heads=heads,
-        kv_heads=config.get("num_key_value_heads") or heads,
-        head_dim=head_dim or derived,
-        intermediate=intermediate or 4 * config["hidden_size"],
+        kv_heads=kv_heads,
+        head_dim=head_dim,
+        intermediate=_intermediate(config, blocks),
         vocab=config["vocab_size"],
-        tied_embeddings=bool(config.get("tie_word_embeddings")),
+        tied_embeddings=_tied(config),
         experts=experts,
-        active_experts=_first(config, "num_experts_per_tok", "top_k_experts") or 0,
-        expert_intermediate=(expert_intermediate or 0) if experts else 0,
-        shared_experts=_shared(config, expert_intermediate) if experts else 0,
-        dense_layers=_dense_layers(config, layers) if experts else 0,
+        active_experts=_first(config, *_ACTIVE, "moe_topk") or 0,
+        expert_intermediate=expert_width if experts else 0,
+        shared_experts=_shared(config, expert_width) if experts else 0,
+        dense_layers=_dense_layers(config, blocks, layers) if experts else 0,
+        mlp_matrices=2 if config.get("model_type") in _UNGATED else 3,
         kv_lora_rank=rank,
         query_lora_rank=config.get("q_lora_rank") or 0,
-        rope_head_dim=rope,
-        value_head_dim=config.get("v_head_dim") or 0,
+        rope_head_dim=rope if rank else 0,
+        value_head_dim=config.get("v_head_dim") or 0 if rank else 0,
         sliding_window=window,
-        windowed_layers=_windowed(config, layers) if window else 0,
+        windowed_layers=windowed,
         sparse_topk=config.get("index_topk") or 0,
-        linear_layers=_kinds(config).count("linear_attention"),
+        linear_layers=blocks.linear,
+        attention_params=blocks.mean_params(2.0 * hidden * head_dim * (heads + kv_heads)),
+        state_bytes=blocks.state_bytes,
         native_weight_dtype=_native(config),
     )
 
 
+def _flat(document: Mapping[str, Any]) -> dict[str, Any]:
+    """Return all fields at one level, those that every model has under their usual names."""
+    config = dict(document)
+    for inner in _INNER:
+        below = config.get(inner)
+        if isinstance(below, Mapping):
+            config |= below
+    for field, spellings in _SPELLINGS.items():
+        found = _first(config, field, *spellings)
+        if found is None or found < 1:
+            raise InvalidInput(
+                f"config.json: {field}", "is missing or no number", "Give the config of the model"
+            )
+        config[field] = found
+    return config
+
+
 def _first(config: Mapping[str, Any], *names: str) -> int | None:
+    """First of the fields that is a number, or a list that starts with one."""
     for name in names:
-        if isinstance(config.get(name), int):
-            return int(config[name])
+        value = config.get(name)
+        value = value[0] if isinstance(value, list) and value else value
+        if isinstance(value, int) and not isinstance(value, bool):
+            return value
     return None
 
 
-def _kinds(config: Mapping[str, Any]) -> list[str]:
-    kinds = config.get("layer_types")
-    return list(kinds) if isinstance(kinds, list) else []
+def _kv_heads(config: Mapping[str, Any], heads: int) -> int:
+    if config.get("multi_query") is True and not config.get("new_decoder_architecture"):
+        return 1  # the first Falcons and StarCoder
+    return (
+        _first(
+            config,
+            "num_key_value_heads",
+            "num_kv_heads",
+            "kv_n_heads",
+            "multi_query_group_num",
+            "num_query_groups",
+        )
+        or heads
+    )
 
 
-def _windowed(config: Mapping[str, Any], layers: int) -> int:
+def _intermediate(config: Mapping[str, Any], blocks: Blocks) -> int:
+    width = _first(config, *_WIDTHS) or 4 * int(config["hidden_size"])
+    if blocks.one_job_each:
+        return round(width * blocks.dense / len(blocks.kinds))
+    return width
+
+
+def _tied(config: Mapping[str, Any]) -> bool:
+    tied = config.get("tie_word_embeddings")
+    return str(config.get("model_type")).startswith(_TIED) if tied is None else bool(tied)
+
+
+def _windowed(config: Mapping[str, Any], blocks: Blocks, layers: int) -> int:
     """Layers with a window: listed, one in a pattern of full ones, or all where it is switched."""
-    kinds = _kinds(config)
-    if kinds:
-        return sum("sliding" in kind for kind in kinds)
-    pattern = config.get("sliding_window_pattern")
-    if isinstance(pattern, int) and pattern > 1:
+    if blocks.kinds:
+        return blocks.windowed
+    pattern = _first(config, "sliding_window_pattern") or _ONE_OF.get(str(config.get("model_type")))
+    if pattern is not None and pattern > 1:
         return layers - layers // pattern
     return layers if config.get("use_sliding_window", True) else 0
 
 
-def _dense_layers(config: Mapping[str, Any], layers: int) -> int:
-    """Layers without experts: the first ones, or all but each n-th."""
-    step = config.get("interleave_moe_layer_step") or config.get("decoder_sparse_step")
-    if isinstance(step, int) and step > 1:
+def _dense_layers(config: Mapping[str, Any], blocks: Blocks, layers: int) -> int:
+    """Layers without experts: those that say so, the first ones, or all but each n-th."""
+    if blocks.one_job_each:
+        return blocks.without_experts
+    step = _first(config, "interleave_moe_layer_step", "decoder_sparse_step", "expert_layer_period")
+    if step is not None and step > 1:
         return layers - layers // step
-    return min(int(config.get("first_k_dense_replace") or 0), layers)
+    each = config.get("moe_layer_freq")
+    if isinstance(each, list):
+        return sum(not one for one in each)
+    first = _first(config, "first_k_dense_replace", "moe_layer_start_index", "num_dense_layers")
+    return min(first or 0, layers)
 
 
-def _shared(config: Mapping[str, Any], width: int | None) -> int:
+def _shared(config: Mapping[str, Any], width: int) -> int:
     """Shared experts, counted in widths of a routed one."""
-    wide = config.get("shared_expert_intermediate_size")
-    if isinstance(wide, int) and width:
+    wide = _first(
+        config,
+        "shared_expert_intermediate_size",
+        "moe_shared_expert_intermediate_size",
+        "shared_intermediate_size",
+    )
+    if wide is not None and width:
         return round(wide / width)
     if "interleave_moe_layer_step" in config:
         return 1  # Llama 4 has one and does not say so
-    return int(config.get("n_shared_experts") or 0)
+    return _first(config, "n_shared_experts", "moe_num_shared_experts", "num_shared_expert") or 0
 
 
 def _native(config: Mapping[str, Any]) -> str:

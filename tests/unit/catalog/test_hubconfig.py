@@ -8,6 +8,7 @@ import pytest
 from trimtab.catalog import geometries
 from trimtab.catalog.hubconfig import from_config
 from trimtab.errors import InvalidInput
+from trimtab.performance.weights import parameters
 
 LLAMA: dict[str, Any] = {
     "num_hidden_layers": 32, "hidden_size": 4096, "num_attention_heads": 32,
@@ -43,6 +44,36 @@ GPT_OSS: dict[str, Any] = {
     "quantization_config": {"quant_method": "mxfp4"},
 }  # fmt: skip
 
+GEMMA_2: dict[str, Any] = {
+    "model_type": "gemma2", "num_hidden_layers": 42, "hidden_size": 3584,
+    "num_attention_heads": 16, "num_key_value_heads": 8, "head_dim": 256,
+    "intermediate_size": 14336, "vocab_size": 256000, "sliding_window": 4096,
+}  # fmt: skip
+FALCON_7B: dict[str, Any] = {
+    "model_type": "falcon", "num_hidden_layers": 32, "hidden_size": 4544, "multi_query": True,
+    "num_attention_heads": 71, "vocab_size": 65024,
+}  # fmt: skip
+GPT_2: dict[str, Any] = {
+    "model_type": "gpt2", "n_layer": 48, "n_embd": 1600, "n_head": 25, "vocab_size": 50257,
+    "n_inner": None,
+}  # fmt: skip
+DBRX: dict[str, Any] = {
+    "model_type": "dbrx", "n_layers": 40, "d_model": 6144, "n_heads": 48, "vocab_size": 100352,
+    "attn_config": {"kv_n_heads": 8},
+    "ffn_config": {"ffn_hidden_size": 10752, "moe_num_experts": 16, "moe_top_k": 4},
+}  # fmt: skip
+CHATGLM: dict[str, Any] = {
+    "model_type": "chatglm", "num_layers": 40, "hidden_size": 4096, "num_attention_heads": 32,
+    "kv_channels": 128, "multi_query_attention": True, "multi_query_group_num": 2,
+    "ffn_hidden_size": 13696, "padded_vocab_size": 151552,
+}  # fmt: skip
+ERNIE: dict[str, Any] = {
+    "num_hidden_layers": 28, "hidden_size": 2560, "num_attention_heads": 20,
+    "num_key_value_heads": 4, "intermediate_size": 12288, "vocab_size": 103424,
+    "tie_word_embeddings": True, "moe_num_experts": 64, "moe_k": 6, "moe_intermediate_size": 1536,
+    "moe_num_shared_experts": 2, "moe_layer_start_index": 1,
+}  # fmt: skip
+
 
 @pytest.mark.parametrize(
     ("name", "config"),
@@ -52,6 +83,12 @@ GPT_OSS: dict[str, Any] = {
         ("DeepSeek-V3", DEEPSEEK),
         ("Llama-4-Maverick-17B-128E", MAVERICK),
         ("gpt-oss-120b", GPT_OSS),
+        ("Gemma-2-9B", GEMMA_2),
+        ("Falcon-7B", FALCON_7B),
+        ("GPT-2-XL", GPT_2),
+        ("DBRX", DBRX),
+        ("GLM-4-9B", CHATGLM),
+        ("ERNIE-4.5-21B-A3B", ERNIE),
     ],
 )
 def test_a_config_describes_what_the_catalogue_has(name: str, config: dict[str, Any]) -> None:
@@ -77,6 +114,53 @@ def test_linear_attention_layers_have_no_cache() -> None:
         "layer_types": [*["linear_attention"] * 24, *["full_attention"] * 8],
     }
     assert from_config("hybrid", config).linear_layers == 24
+
+
+JAMBA: dict[str, Any] = {
+    "num_hidden_layers": 72, "hidden_size": 8192, "num_attention_heads": 64,
+    "num_key_value_heads": 8, "intermediate_size": 24576, "vocab_size": 65536, "num_experts": 16,
+    "num_experts_per_tok": 2, "expert_layer_period": 2, "attn_layer_period": 8,
+    "attn_layer_offset": 4, "mamba_expand": 2, "mamba_d_state": 16, "mamba_dt_rank": 512,
+}  # fmt: skip
+NEMOTRON_H: dict[str, Any] = {
+    "model_type": "nemotron_h", "num_hidden_layers": 52, "hidden_size": 4096,
+    "num_attention_heads": 32, "num_key_value_heads": 8, "head_dim": 128,
+    "intermediate_size": 21504, "vocab_size": 131072, "mamba_num_heads": 128,
+    "mamba_head_dim": 64, "ssm_state_size": 128, "n_groups": 8,
+    "hybrid_override_pattern": "M-M-M-M*-" + "M-M-M-M-M*-" * 3 + "M-" * 5,
+}  # fmt: skip
+FALCON_H1: dict[str, Any] = {
+    "model_type": "falcon_h1", "num_hidden_layers": 44, "hidden_size": 3072,
+    "num_attention_heads": 12, "num_key_value_heads": 2, "head_dim": 128,
+    "intermediate_size": 12288, "vocab_size": 130048, "tie_word_embeddings": False,
+    "mamba_n_heads": 24, "mamba_d_head": 128, "mamba_d_state": 256, "mamba_n_groups": 1,
+}  # fmt: skip
+GRANITE_H: dict[str, Any] = {
+    "num_hidden_layers": 40, "hidden_size": 4096, "num_attention_heads": 32,
+    "num_key_value_heads": 8, "intermediate_size": 768, "vocab_size": 100352,
+    "tie_word_embeddings": True, "num_local_experts": 72, "num_experts_per_tok": 10,
+    "shared_intermediate_size": 1536, "mamba_n_heads": 128, "mamba_d_head": 64,
+    "mamba_d_state": 128, "mamba_n_groups": 1,
+    "layer_types": (["mamba"] * 9 + ["attention"]) * 4,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "config"),
+    [
+        ("Jamba-1.5-Large", JAMBA),
+        ("Nemotron-H-8B", NEMOTRON_H),
+        ("Falcon-H1-7B", FALCON_H1),
+        ("Granite-4.0-H-Small", GRANITE_H),
+    ],
+)
+def test_hybrids_add_up_as_in_the_catalogue(name: str, config: dict[str, Any]) -> None:
+    known, read = geometries.get(name), from_config(name, config)
+    assert known is not None
+    assert parameters(read).total == pytest.approx(parameters(known).total, rel=0.01)
+    assert parameters(read).active == pytest.approx(parameters(known).active, rel=0.01)
+    assert read.linear_layers == known.linear_layers
+    assert read.state_bytes == pytest.approx(known.state_bytes, rel=0.05)
 
 
 def test_a_config_without_layers_is_refused_by_field() -> None:

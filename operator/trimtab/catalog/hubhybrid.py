@@ -1,0 +1,137 @@
+"""Layers of a `config.json` that are no ordinary attention: windows, states, none at all."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+STATE_BYTES = 2
+"""Bytes of one number of a state: vLLM keeps it in the model's own 16-bit type."""
+
+_STATES = frozenset({"linear_attention", "mamba", "mamba2", "M"})
+_FEED_FORWARD_ONLY = frozenset({"-", "E"})
+"""Nemotron-H's words for a layer that mixes no tokens: dense, or with experts."""
+_EXPERT_LAYER = "E"
+_FALCON_H1 = "falcon_h1"
+"""Has attention and a state side by side in every layer."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Blocks:
+    """The kinds of the layers, and what one block with a state weighs."""
+
+    kinds: tuple[str, ...]
+    """One word for each layer, as the config has it; empty where it has none."""
+    beside_attention: bool
+    """Whether every layer has a state beside its attention."""
+    state_params: float
+    """Parameters of one block with a state; 0 where the config does not tell."""
+    state_numbers: float
+    """Numbers in the state of one sequence in one block."""
+
+    @property
+    def windowed(self) -> int:
+        """Layers that see a window."""
+        return sum("sliding" in kind or "chunked" in kind for kind in self.kinds)
+
+    @property
+    def states(self) -> int:
+        """Layers that keep a state."""
+        return len(self.kinds) if self.beside_attention else self._count(_STATES)
+
+    @property
+    def linear(self) -> int:
+        """Layers without a KV cache."""
+        return self._count(_STATES) + self._count(_FEED_FORWARD_ONLY)
+
+    @property
+    def attending(self) -> int:
+        """Layers with keys and values."""
+        return len(self.kinds) - self.linear
+
+    @property
+    def state_bytes(self) -> float:
+        """Bytes of state of one sequence over all layers."""
+        return float(self.states * self.state_numbers * STATE_BYTES)
+
+    @property
+    def one_job_each(self) -> bool:
+        """Whether each layer is either attention, a state, or a feed-forward block."""
+        return self._count(_FEED_FORWARD_ONLY) > 0
+
+    @property
+    def dense(self) -> int:
+        """Where each layer has one job: those that are a dense feed-forward block."""
+        return self.kinds.count("-")
+
+    @property
+    def without_experts(self) -> int:
+        """Where each layer has one job: those that are not experts."""
+        return len(self.kinds) - self.kinds.count(_EXPERT_LAYER)
+
+    def mean_params(self, attention: float) -> float:
+        """Return the mean parameters of a layer's attention or state; 0 where it is not known."""
+        if not self.states or not self.state_params:
+            return 0.0
+        total = self.attending * attention + self.states * self.state_params
+        return total / len(self.kinds)
+
+    def _count(self, words: frozenset[str]) -> int:
+        return sum(kind in words for kind in self.kinds)
+
+
+def blocks_of(config: Mapping[str, Any], layers: int) -> Blocks:
+    """Return the kinds of the layers that `config` names, or gives a period for."""
+    params, numbers = _state_block(config)
+    beside = config.get("model_type") == _FALCON_H1
+    return Blocks(
+        kinds=("attention",) * layers if beside else _kinds(config, layers),
+        beside_attention=beside,
+        state_params=params,
+        state_numbers=numbers,
+    )
+
+
+def _kinds(config: Mapping[str, Any], layers: int) -> tuple[str, ...]:
+    for name in ("layer_types", "layers_block_type"):
+        listed = config.get(name)
+        if isinstance(listed, list):
+            return tuple(str(kind) for kind in listed)
+    pattern = config.get("hybrid_override_pattern")
+    if isinstance(pattern, str):
+        return tuple(pattern)
+    attends = config.get("attn_type_list")
+    if isinstance(attends, list):
+        return tuple("attention" if one else "linear_attention" for one in attends)
+    for period, offset in (
+        (config.get("attn_layer_period"), config.get("attn_layer_offset") or 0),
+        (config.get("full_attention_interval"), (config.get("full_attention_interval") or 1) - 1),
+    ):
+        if isinstance(period, int) and period > 1:
+            return tuple("attention" if i % period == offset else "mamba" for i in range(layers))
+    return ()
+
+
+def _state_block(config: Mapping[str, Any]) -> tuple[float, float]:
+    """Parameters and numbers of state of a gated delta net, a Mamba 2 or a Mamba 1 block."""
+    hidden = float(config["hidden_size"])
+    values = _number(config, "linear_num_value_heads") * _number(config, "linear_value_head_dim")
+    if values:
+        key_dim = _number(config, "linear_key_head_dim")
+        keys = _number(config, "linear_num_key_heads") * key_dim
+        return hidden * (2 * keys + 3 * values), values * key_dim
+    state = _number(config, "ssm_state_size", "mamba_d_state")
+    heads = _number(config, "mamba_num_heads", "mamba_n_heads")
+    if heads:
+        inner = heads * _number(config, "mamba_head_dim", "mamba_d_head")
+        groups = _number(config, "n_groups", "mamba_n_groups") or 1.0
+        return hidden * (3 * inner + 2 * groups * state + heads), inner * state
+    inner = hidden * _number(config, "mamba_expand")
+    rank = _number(config, "mamba_dt_rank") or hidden / 16
+    return inner * (3 * hidden + 2 * rank + 2 * state), inner * state
+
+
+def _number(config: Mapping[str, Any], *names: str) -> float:
+    for name in names:
+        if isinstance(config.get(name), int):
+            return float(config[name])
+    return 0.0
