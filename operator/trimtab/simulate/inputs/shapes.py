@@ -28,10 +28,11 @@ def synthetic(spec: Synthetic, until_s: float, rng: np.random.Generator) -> Traf
 def arrivals(
     times: Floats, rates: Floats, rng: np.random.Generator, cv: float | None = None
 ) -> Floats:
-    """Return arrival times of a rate that is straight between the points (s, requests/s).
+    """Return arrival times of a rate that goes through the points (s, requests/s).
 
     A unit process is drawn (exponential gaps, or gamma gaps of that `cv`) and laid along the
-    integral of the rate, so that the number of requests follows the rate whatever its course.
+    integral of the rate, so that the number of requests follows the rate whatever its course;
+    between two points they are spread evenly.
     """
     steps = np.diff(times) * (rates[1:] + rates[:-1]) / 2.0
     expected = np.concatenate(([0.0], np.cumsum(steps)))
@@ -46,9 +47,10 @@ def arrivals(
         unit = np.concatenate((unit, reached + np.cumsum(gaps)))
         reached = float(unit[-1])
     unit = unit[unit < total]
-    # Where the rate is zero the integral stands still: the later of equal points wins.
-    rising = np.concatenate((steps > 0, [True]))
-    return np.interp(unit, expected[rising], times[rising]) if len(unit) else unit
+    # The last point that is not behind: after it the integral rises, so no step is zero.
+    step = np.searchsorted(expected, unit, side="right") - 1
+    share = (unit - expected[step]) / steps[step]
+    return np.asarray(times[step] + share * np.diff(times)[step])
 
 
 def lengths(spec: Lengths, count: int, rng: np.random.Generator) -> Ints:
