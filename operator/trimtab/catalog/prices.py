@@ -10,7 +10,10 @@ from statistics import median
 from trimtab.api.policy import CapacityType
 from trimtab.models.capacity import Price
 
-_PROVIDERS = {"aws": "AWS", "azure": "Azure", "gcp": "GCP"}
+_PROVIDERS = {
+    "aws": "AWS", "azure": "Azure", "gcp": "GCP", "cloudrift": "CloudRift",
+    "lambdalabs": "Lambda", "novonimbus": "NovoNimbus", "runpod": "RunPod",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +78,9 @@ def _where(quotes: list[_Quote]) -> str:
     if len(providers) > 1:
         return "median of " + ", ".join(_PROVIDERS[name] for name in providers)
     provider = _PROVIDERS[providers[0]]
-    return f"{provider} {regions.pop()}" if len(regions) == 1 else f"median of {provider} regions"
+    if len(regions) > 1:
+        return f"median of {provider} regions"
+    return f"{provider} {regions.pop()}".rstrip()
 
 
 def _usd(quote: _Quote, spot: bool) -> float:

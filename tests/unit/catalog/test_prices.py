@@ -51,8 +51,24 @@ def test_spot_is_cheaper_where_it_is_known_and_none_where_it_is_not() -> None:
     assert device_price("amd-mi300x", CapacityType.SPOT) is None
 
 
-def test_an_accelerator_without_a_quote_has_no_price() -> None:
-    assert device_price("google-tpu-v5e", CapacityType.ON_DEMAND) is None
+@pytest.mark.parametrize("name", ["google-tpu-v5e", "intel-gaudi3", "aws-trainium2", "amd-mi355x"])
+def test_an_accelerator_without_a_quote_has_no_price(name: str) -> None:
+    assert accelerators.get(name) is not None
+    assert device_price(name, CapacityType.ON_DEMAND) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "source"),
+    [
+        ("nvidia-gh200-96gb", "Catalogue (median of Lambda regions)"),
+        ("nvidia-rtx-4090", "Catalogue (median of CloudRift, RunPod)"),
+        ("nvidia-h100-pcie", "Catalogue (NovoNimbus)"),
+    ],
+)
+def test_what_only_small_clouds_rent_out_carries_their_names(name: str, source: str) -> None:
+    price = device_price(name, CapacityType.ON_DEMAND)
+    assert price is not None
+    assert price.source == source
 
 
 def test_reserved_devices_carry_the_on_demand_list_price() -> None:
