@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from math import inf
 
 from trimtab.models.capacity import Pool
 from trimtab.models.load import LatencyTargets
@@ -22,6 +21,8 @@ from trimtab.simulate.scenario import Scenario
 from trimtab.simulate.timeline import DECIDE, LATER, SCRAPE, Timeline
 from trimtab.simulate.traffic import EMPTY, Traffic
 from trimtab.simulate.world import Chances, World, shutdown_s, world_of
+
+DRAIN_STEP_S = 60.0
 
 
 def run(scenario: Scenario, traffic: Mapping[Key, Traffic], policy: Policy, seed: int) -> RunResult:
@@ -130,7 +131,10 @@ class _Run:
         self._bill.settle(end)
         for desk in self._desks.values():
             # Whoever waits still gets his answer or gives up; nothing else happens any more.
-            desk.gateway.advance(inf)
+            until = end
+            while desk.gateway.in_flight:
+                until += DRAIN_STEP_S
+                desk.gateway.advance(until)
         return self._recorder.result(policy.name, self._seed)
 
     def _advance(self, now: float) -> None:
