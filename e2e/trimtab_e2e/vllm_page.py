@@ -176,10 +176,14 @@ class Page:
         self._histograms["vllm:inter_token_latency_seconds"].add_run(steps)
 
     def _first_token(self, event: FirstToken) -> None:
-        prompt = event.request.input_tokens
+        prompt, cached = event.request.input_tokens, event.cached_tokens
         self._count("vllm:prompt_tokens_total", prompt)
-        self._count("vllm:prompt_tokens_by_source_total", prompt, "local_compute")
+        self._count("vllm:prompt_tokens_by_source_total", prompt - cached, "local_compute")
+        self._count("vllm:prompt_tokens_by_source_total", cached, "local_cache_hit")
+        self._count("vllm:prompt_tokens_cached_total", cached)
+        self._count("vllm:prompt_tokens_cached_by_source_total", cached, "device")
         self._count("vllm:prefix_cache_queries_total", prompt)
+        self._count("vllm:prefix_cache_hits_total", cached)
         ttft = event.at - event.reached_at
         self._histograms["vllm:time_to_first_token_seconds"].add(ttft)
 
@@ -191,6 +195,7 @@ class Page:
         self._answered += 1
         self._count("http_requests_total", 1, "/v1/completions POST 2xx")
         elapsed = event.at - event.reached_at
+        computed = event.request.input_tokens - event.cached_tokens
         for name, value in (
             ("vllm:request_prompt_tokens", event.request.input_tokens),
             ("vllm:request_generation_tokens", event.generated),
@@ -203,7 +208,7 @@ class Page:
             ("vllm:request_prefill_time_seconds", first - scheduled),
             ("vllm:request_decode_time_seconds", event.at - first),
             ("vllm:request_num_preemptions", event.preemptions),
-            ("vllm:request_prefill_kv_computed_tokens", event.request.input_tokens),
+            ("vllm:request_prefill_kv_computed_tokens", computed),
             ("http_request_duration_highr_seconds", elapsed),
             ("http_request_duration_seconds", elapsed),
         ):

@@ -108,9 +108,14 @@ class Engine:
         return self._blocks.total
 
     @property
+    def kv_blocks_held(self) -> int:
+        """KV blocks that were in use when the batch last changed."""
+        return self._blocks.total - self._blocks.free
+
+    @property
     def kv_blocks_used(self) -> int:
         """KV blocks in use, those of the step that runs included."""
-        used = self._blocks.total - self._blocks.free
+        used = self.kv_blocks_held
         if self._stretch is not None:
             # The first step's blocks were taken when the stretch began.
             begun = min(self._stretch.done, self._stretch.steps - 1)

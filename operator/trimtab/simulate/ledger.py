@@ -1,6 +1,5 @@
 """What became of the requests of one service: counts, latencies, and how many met the targets."""
 
-from collections import Counter
 from dataclasses import dataclass, field
 from math import exp, floor, log
 
@@ -13,23 +12,32 @@ _RATIO = log(1.01)
 """Logarithm of the ratio of two neighbouring bins: quantiles are within half a percent."""
 
 
+def _bin(value: float) -> int:
+    return floor(log(value if value > 1e-9 else 1e-9) / _RATIO)
+
+
 class Digest:
     """Positive numbers, counted in bins of one percent."""
 
     def __init__(self) -> None:
-        self._bins: Counter[int] = Counter()
+        self._bins: dict[int, int] = {}
 
     def add(self, value: float, weight: int = 1) -> None:
         """Count `value` as often as `weight` says; below a nanosecond it counts as one."""
-        self._bins[floor(log(max(value, 1e-9)) / _RATIO)] += weight
+        self.add_to(_bin(value), weight)
+
+    def add_to(self, index: int, weight: int) -> None:
+        """Count in a bin that is known."""
+        self._bins[index] = self._bins.get(index, 0) + weight
 
     def merge(self, other: "Digest") -> None:
         """Count what another one has counted."""
-        self._bins += other._bins
+        for index, weight in other._bins.items():
+            self.add_to(index, weight)
 
     def quantile(self, q: float) -> float | None:
         """Return the number that the share `q` of all is not above, or None without any."""
-        wanted = q * self._bins.total()
+        wanted = q * sum(self._bins.values())
         for index in sorted(self._bins):
             wanted -= self._bins[index]
             if wanted <= 0:
@@ -49,6 +57,8 @@ class Tally:
     """Refused by the gateway or by an engine."""
     timed_out: int = 0
     """Their clients gave up."""
+    retried: int = 0
+    """Attempts beyond the first of each request."""
     met: int = 0
     """Served within all targets."""
     met_ttft: int = 0
@@ -87,7 +97,7 @@ class Tally:
         }
 
 
-_COUNTS = ("arrived", "served", "lost", "rejected", "timed_out")
+_COUNTS = ("arrived", "served", "lost", "rejected", "timed_out", "retried")
 _MET = {"met": "all", "met_ttft": "ttft", "met_itl": "itl", "met_e2e": "e2e"}
 
 
@@ -131,29 +141,37 @@ class Ledger:
         for tally in self._at(at):
             tally.timed_out += 1
 
+    def retried(self, at: float) -> None:
+        """Count an attempt of a client whose request failed before."""
+        for tally in self._at(at):
+            tally.retried += 1
+
     def first_token(self, at: float, ttft_s: float) -> None:
         """Count a first token."""
+        index = _bin(ttft_s)
         for tally in self._at(at):
-            tally.ttft_s.add(ttft_s)
+            tally.ttft_s.add_to(index, 1)
 
     def gaps(self, steps: Steps) -> None:
         """Count the gaps before the tokens of some steps, each as long as they were on average."""
-        mean_s = steps.first_s + steps.growth_s * (steps.count - 1) / 2
         if steps.decoding:
+            index = _bin(steps.first_s + steps.growth_s * (steps.count - 1) / 2)
+            weight = steps.count * steps.decoding
             for tally in self._at(steps.at):
-                tally.itl_s.add(mean_s, steps.count * steps.decoding)
+                tally.itl_s.add_to(index, weight)
 
     def gap(self, at: float, gap_s: float) -> None:
         """Count one gap."""
+        index = _bin(gap_s)
         for tally in self._at(at):
-            tally.itl_s.add(gap_s)
+            tally.itl_s.add_to(index, 1)
 
     def served(self, end: Finished) -> None:
         """Count a whole answer, and the targets that it met."""
         sent = end.request.arrival
         targets = self._targets
-        ttft = _within(None if end.first_token_at is None else end.first_token_at - sent,
-                       targets.ttft_s)  # fmt: skip
+        first = None if end.first_token_at is None else end.first_token_at - sent
+        ttft = _within(first, targets.ttft_s)
         itl = _within(end.mean_itl_s, targets.itl_s)
         e2e = _within(end.at - sent, targets.e2e_s)
         for tally in self._at(end.at):
@@ -165,11 +183,13 @@ class Ledger:
 
     def _at(self, at: float) -> tuple[Tally, Tally]:
         second = int(at)
-        if second not in self._seconds:
+        tally = self._seconds.get(second)
+        if tally is None:
             oldest = second - 2 * WINDOW_S
-            self._seconds = {s: tally for s, tally in self._seconds.items() if s > oldest}
-            self._seconds[second] = Tally()
-        return self.total, self._seconds[second]
+            for old in [s for s in self._seconds if s < oldest]:
+                del self._seconds[old]
+            tally = self._seconds[second] = Tally()
+        return self.total, tally
 
 
 def _within(seconds: float | None, target: float | None) -> bool:

@@ -7,6 +7,7 @@ preempted request finds its own again.
 
 from trimtab.performance.fit import BLOCK_TOKENS
 from trimtab.simulate.blocks import Blocks, Segment, blocks_of
+from trimtab.simulate.events import Request
 from trimtab.simulate.job import Job
 
 SEGMENT_TOKENS = 512
@@ -27,7 +28,7 @@ class PrefixCache:
         Whole blocks, and never the last token: the engine must compute one to get the next.
         """
         segments: list[Segment] = []
-        shared = _shared(job)
+        shared = shared_segments(job.request)
         node = self._root
         for i in range(shared):
             child = node.children.get(job.request.prefix[i])
@@ -57,7 +58,7 @@ class PrefixCache:
 
     def computing(self, job: Job, tokens: int) -> None:
         """Let others find the whole blocks of a prompt whose first `tokens` are put into steps."""
-        shared = _shared(job)
+        shared = shared_segments(job.request)
         held = job.segments
         whole = tokens // BLOCK_TOKENS
         while True:
@@ -97,7 +98,6 @@ class PrefixCache:
         job.segments = []
 
 
-def _shared(job: Job) -> int:
+def shared_segments(request: Request) -> int:
     """Return how many segments others may find: whole ones, without the last token."""
-    prefix = job.request.prefix
-    return min(len(prefix), (job.request.input_tokens - 1) // SEGMENT_TOKENS) if prefix else 0
+    return min(len(request.prefix), (request.input_tokens - 1) // SEGMENT_TOKENS)
