@@ -17,6 +17,7 @@ from pathlib import Path
 from trimtab_e2e.errors import BuildFailed, ClusterUnavailable
 
 KUBERNETES_VERSION = "1.34.4"  # as in e2e/localcluster/go.mod; a test compares the two
+HELM_VERSION = "3.19.0"
 KWOK_VERSION = "0.8.0"
 PROMETHEUS_VERSION = "0.316.0"  # Prometheus 3.16.0 calls its Go module so
 
@@ -95,6 +96,20 @@ def build(*, control_plane: bool = True, progress: Progress = print_progress) ->
     return _binaries() if control_plane else replace(_binaries(), control_plane=None)
 
 
+def helm(progress: Progress = print_progress) -> Path:
+    """Give Helm: the one on the PATH, else one that is built once (3 minutes the first time)."""
+    found = shutil.which("helm")
+    if found is not None:
+        return Path(found)
+    tool = _helm()
+    if not tool.folder.is_dir():
+        _require_go()
+        with _lock(tool, progress):
+            if not tool.folder.is_dir():
+                _build(tool, progress)
+    return tool.folder / "helm"
+
+
 def missing_programs(folder: Path) -> list[str]:
     """Name the control plane's programs that a folder lacks."""
     return [name for name in CONTROL_PLANE if not os.access(folder / name, os.X_OK)]
@@ -154,6 +169,25 @@ def _tools() -> tuple[_Tool, _Tool, _Tool]:
         finish=lambda folder: None,
     )
     return control_plane, kwok, prometheus
+
+
+def _helm() -> _Tool:
+    major, minor, _ = KUBERNETES_VERSION.split(".")
+    package = "helm.sh/helm/v3/pkg/chartutil"
+    return _Tool(
+        key=f"helm-{HELM_VERSION}",
+        title="Helm",
+        first_time="3 minutes the first time",
+        arguments=(
+            "install",
+            "-ldflags",
+            # What `helm template` takes the cluster to be when it is told nothing.
+            f"-s -w -X {package}.k8sVersionMajor={major} -X {package}.k8sVersionMinor={minor}",
+            f"helm.sh/helm/v3/cmd/helm@v{HELM_VERSION}",
+        ),
+        working_dir=Path("/"),
+        finish=lambda folder: None,
+    )
 
 
 def _prometheus_minor() -> str:

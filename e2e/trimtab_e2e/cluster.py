@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 from trimtab_e2e import registry
-from trimtab_e2e.binaries import print_progress
+from trimtab_e2e.binaries import helm, print_progress
 from trimtab_e2e.errors import (
     BuildFailed,
     ClusterError,
@@ -118,8 +118,9 @@ def up(
 
 @app.command(epilog=examples("python -m trimtab_e2e.cluster build"))
 def build() -> None:
-    """Build what a cluster needs and the cache lacks, without starting one."""
+    """Build what a cluster and the chart's tests need and the cache lacks; start nothing."""
     provider = choose_provider(None, print_progress)
+    helm()
     err.print(f"the cluster's programs are ready ({provider.name} control plane)", highlight=False)
 
 

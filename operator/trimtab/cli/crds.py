@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from trimtab.api.base import GROUP
-from trimtab.api.crd import KINDS, file_name, render
+from trimtab.api.crd import KINDS, chart_template, file_name, render
 from trimtab.api.reference import reference
 
 app = typer.Typer(
@@ -16,8 +16,13 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+_CHART = Path("charts/trimtab/templates/crds")
+
 Directory = Annotated[
     Path, typer.Option("--dir", help="Directory of the CustomResourceDefinitions.")
+]
+Chart = Annotated[
+    Path, typer.Option("--chart", help="Directory of the chart's templates for them.")
 ]
 Page = Annotated[Path, typer.Option("--docs", help="Page of the API reference.")]
 
@@ -25,36 +30,47 @@ Page = Annotated[Path, typer.Option("--docs", help="Page of the API reference.")
 @app.command(
     epilog="[bold]Examples[/]\n\n  trimtab crds write\n\n  trimtab crds write --dir /tmp/crds"
 )
-def write(directory: Directory = Path("crds"), page: Page = Path("docs/api.md")) -> None:
+def write(
+    directory: Directory = Path("crds"), chart: Chart = _CHART, page: Page = Path("docs/api.md")
+) -> None:
     """Write the definitions and the API reference; remove definitions of kinds that are gone."""
-    for path, text in _generated(directory, page).items():
+    for path, text in _generated(directory, chart, page).items():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
         typer.echo(f"wrote {path}")
-    for path in _leftovers(directory):
+    for path in _leftovers(directory, chart):
         path.unlink()
         typer.echo(f"removed {path}")
 
 
 @app.command(epilog="[bold]Examples[/]\n\n  trimtab crds check")
-def check(directory: Directory = Path("crds"), page: Page = Path("docs/api.md")) -> None:
+def check(
+    directory: Directory = Path("crds"), chart: Chart = _CHART, page: Page = Path("docs/api.md")
+) -> None:
     """Exit with 1 where a file is not, byte for byte, what `write` would write."""
     problems = [
         f"{path}: {'differs from the API models' if path.exists() else 'is missing'}"
-        for path, text in _generated(directory, page).items()
+        for path, text in _generated(directory, chart, page).items()
         if not path.exists() or path.read_bytes() != text.encode()
     ]
-    problems += [f"{path}: no kind of the API models has it" for path in _leftovers(directory)]
+    problems += [
+        f"{path}: no kind of the API models has it" for path in _leftovers(directory, chart)
+    ]
     for problem in problems:
         typer.echo(f"{problem}. Run `trimtab crds write` and commit the result", err=True)
     if problems:
         raise typer.Exit(1)
 
 
-def _generated(directory: Path, page: Path) -> dict[Path, str]:
-    return {**{directory / file_name(kind): render(kind) for kind in KINDS}, page: reference()}
+def _generated(directory: Path, chart: Path, page: Path) -> dict[Path, str]:
+    return {
+        **{directory / file_name(kind): render(kind) for kind in KINDS},
+        **{chart / file_name(kind): chart_template(kind) for kind in KINDS},
+        page: reference(),
+    }
 
 
-def _leftovers(directory: Path) -> list[Path]:
+def _leftovers(*directories: Path) -> list[Path]:
     known = {file_name(kind) for kind in KINDS}
-    return sorted(path for path in directory.glob(f"*.{GROUP}.yaml") if path.name not in known)
+    found = (path for folder in directories for path in folder.glob(f"*.{GROUP}.yaml"))
+    return sorted(path for path in found if path.name not in known)

@@ -9,7 +9,8 @@ from trimtab.cli.crds import app
 
 @pytest.fixture
 def where(tmp_path: Path) -> list[str]:
-    return ["--dir", str(tmp_path / "crds"), "--docs", str(tmp_path / "docs/api.md")]
+    folders = {"--dir": "crds", "--chart": "chart/templates/crds", "--docs": "docs/api.md"}
+    return [part for flag, path in folders.items() for part in (flag, str(tmp_path / path))]
 
 
 def run(command: str, where: list[str]) -> Result:

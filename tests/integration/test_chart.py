@@ -1,0 +1,310 @@
+"""The Helm chart on a real API server: what it installs, what it may do, what it refuses."""
+
+import json
+import re
+import subprocess
+import urllib.parse
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from typer.core import TyperGroup
+from typer.main import get_command
+
+from trimtab.cli.main import app
+from trimtab_e2e import binaries
+from trimtab_e2e.cluster import LocalCluster, Options, select_cluster
+from trimtab_e2e.waiting import eventually
+
+ROOT = Path(__file__).parents[2]
+CHART = ROOT / "charts/trimtab"
+NAMESPACE = "trimtab-system"
+
+Helm = Callable[..., str]
+
+
+@pytest.fixture(scope="module")
+def chart_cluster() -> Iterator[LocalCluster]:
+    """A cluster of its own: what Helm installs must not be there yet."""
+    with select_cluster("chart", Options(kwok=False)) as cluster:
+        cluster.kubectl("create", "namespace", NAMESPACE)
+        label = "pod-security.kubernetes.io/enforce=restricted"
+        cluster.kubectl("label", "namespace", NAMESPACE, label)
+        yield cluster
+
+
+@pytest.fixture(scope="module")
+def helm(chart_cluster: LocalCluster) -> Helm:
+    program = binaries.helm()
+
+    def run(*args: str, fails: bool = False) -> str:
+        result = subprocess.run(
+            [program, f"--kubeconfig={chart_cluster.kubeconfig}", "-n", NAMESPACE, *args],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (result.returncode != 0) == fails, result.stdout + result.stderr
+        return result.stderr if fails else result.stdout
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def release(helm: Helm) -> Iterator[str]:
+    helm("install", "trimtab", str(CHART), "--set", "prometheus.url=http://prometheus:9090")
+    yield "trimtab"
+    helm("uninstall", "trimtab")
+
+
+def rendered(helm: Helm, *settings: str) -> list[dict[str, Any]]:
+    flags = [part for each in settings for part in ("--set", each)]
+    text = helm("template", "trimtab", str(CHART), "--include-crds", *flags)
+    return [document for document in yaml.safe_load_all(text) if document]
+
+
+def grants(documents: list[dict[str, Any]], *kinds: str) -> set[tuple[str, str, str, str]]:
+    """Give every (group, resource, name, verb) that the roles of these kinds allow."""
+    return {
+        (group, resource, name, verb)
+        for document in documents
+        if document["kind"] in kinds
+        and not re.search("-(view|edit)$", document["metadata"]["name"])
+        for rule in document["rules"]
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+        for name in rule.get("resourceNames", ["*"])
+        for verb in rule["verbs"]
+    }
+
+
+def test_the_chart_has_no_fault_that_lint_finds(helm: Helm) -> None:
+    assert "0 chart(s) failed" in helm("lint", "--strict", str(CHART))
+
+
+@pytest.mark.parametrize(
+    ("setting", "says"),
+    [
+        ("replicaCoutn=3", "replicaCoutn"),
+        ("prometheus.uri=http://p", "uri"),
+        ("prometheus.url=prometheus:9090", "/prometheus/url"),
+        ("planner.period=15", "/planner/period"),
+        ("planner.headroom=1.5", "/planner/headroom"),
+        ("logging.level=trace", "/logging/level"),
+        ("watchNamespaces={Team_A}", "/watchNamespaces/0"),
+        ("image.digest=latest", "/image/digest"),
+    ],
+)
+def test_a_wrong_value_is_refused_by_name(helm: Helm, setting: str, says: str) -> None:
+    assert says in helm("template", "trimtab", str(CHART), "--set", setting, fails=True)
+
+
+def test_its_rights_are_those_that_the_tests_run_with(helm: Helm) -> None:
+    with (ROOT / "deploy/rbac.yaml").open() as file:
+        tried = [document for document in yaml.safe_load_all(file) if document]
+    both = "ClusterRole", "Role"
+    assert grants(rendered(helm), *both) == grants(tried, *both)
+
+
+def test_the_namespaced_mode_writes_nothing_elsewhere_but_pools(helm: Helm) -> None:
+    documents = rendered(helm, "watchNamespaces={team-a,team-b}")
+    everywhere = grants(documents, "ClusterRole")
+    writes = {(g, r) for g, r, _, verb in everywhere if verb not in ("get", "list", "watch")}
+    assert writes == {
+        ("trimtab.dev", "acceleratorpools"),
+        ("trimtab.dev", "acceleratorpools/status"),
+        ("trimtab.dev", "fleetbudgets/status"),
+    }
+    roles = {
+        (d["metadata"]["namespace"], d["metadata"]["name"])
+        for d in documents
+        if d["kind"] == "Role"
+    }
+    assert roles == {
+        (NAMESPACE, "trimtab"), ("team-a", "trimtab-serving"), ("team-b", "trimtab-serving"),
+    }  # fmt: skip
+    cluster_wide = grants(rendered(helm), "ClusterRole")
+    assert everywhere | grants(documents, "Role") == cluster_wide | grants(rendered(helm), "Role")
+
+
+def test_its_definitions_are_the_generated_ones(helm: Helm) -> None:
+    documents = rendered(helm, "crds.keep=false")
+    found = [d for d in documents if d["kind"] == "CustomResourceDefinition"]
+    assert len(found) == len(list((ROOT / "crds").glob("*.yaml")))
+    for definition in found:
+        path = ROOT / "crds" / f"{definition['metadata']['name']}.yaml"
+        assert definition == yaml.safe_load(path.read_text())
+
+
+def test_everything_that_can_be_switched_on_is_accepted_by_the_server(
+    chart_cluster: LocalCluster, helm: Helm, release: str, tmp_path: Path
+) -> None:
+    more = {
+        "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "{{ .Release.Name }}-more"},
+    }  # fmt: skip
+    values = {
+        "networkPolicy": {"enabled": True},
+        "decisionLog": {"enabled": True},
+        "dashboards": {"enabled": True},
+        "priorityClassName": "system-cluster-critical",
+        "extraArgs": ["--resync=5m"],
+        "extraObjects": [more],
+    }
+    path = tmp_path / "values.yaml"
+    path.write_text(yaml.safe_dump(values))
+    text = helm("template", "trimtab", str(CHART), "--values", str(path))
+    documents = [document for document in yaml.safe_load_all(text) if document]
+    assert any(d["metadata"]["name"] == "trimtab-more" for d in documents)
+    text = json.dumps({"apiVersion": "v1", "kind": "List", "items": documents})
+    tried = chart_cluster.kubectl(
+        "apply", "-n", NAMESPACE, "--server-side", "--force-conflicts", "--dry-run=server",
+        "-f", "-", input=text,
+    )  # fmt: skip
+    assert "Warning" not in tried.stderr
+
+
+def test_its_pods_pass_the_restricted_standard(chart_cluster: LocalCluster, release: str) -> None:
+    def pods() -> list[dict[str, Any]]:
+        selector = "app.kubernetes.io/component=operator"
+        items: list[dict[str, Any]] = chart_cluster.get("pods", "-n", NAMESPACE, "-l", selector)[
+            "items"
+        ]
+        return items
+
+    # The namespace enforces it: pods that broke it would not exist.
+    eventually(lambda: len(pods()) == 2, "both pods are admitted")
+    for pod in pods():
+        container = pod["spec"]["containers"][0]
+        assert container["securityContext"]["readOnlyRootFilesystem"] is True
+        assert container["resources"]["limits"]["memory"]
+
+
+def test_the_command_line_knows_every_argument(helm: Helm) -> None:
+    command = get_command(app)
+    assert isinstance(command, TyperGroup)
+    options = command.commands["run"].params
+    known = {flag for each in options for flag in (*each.opts, *each.secondary_opts)}
+    documents = rendered(
+        helm, "prometheus.url=http://p", "decisionLog.enabled=true", "watchNamespaces={team-a}"
+    )
+    [deployment] = [document for document in documents if document["kind"] == "Deployment"]
+    arguments = deployment["spec"]["template"]["spec"]["containers"][0]["args"]
+    assert arguments[0] == "run"
+    assert {each.partition("=")[0] for each in arguments[1:]} <= known
+
+
+def test_an_upgrade_and_a_rollback_keep_the_definitions_and_what_they_hold(
+    chart_cluster: LocalCluster, helm: Helm, release: str
+) -> None:
+    chart_cluster.apply(
+        {
+            "apiVersion": "trimtab.dev/v1alpha1",
+            "kind": "LLMDeployment",
+            "metadata": {"name": "kept", "namespace": "default"},
+            "spec": {"model": {"name": "org/model"}},
+        }
+    )
+    uid = chart_cluster.get("llmd", "kept")["metadata"]["uid"]
+    helm("upgrade", release, str(CHART), "--reuse-values", "--set", "replicaCount=1")
+    assert chart_cluster.get("deploy", release, "-n", NAMESPACE)["spec"]["replicas"] == 1
+    assert not chart_cluster.get("pdb", "-n", NAMESPACE)["items"]
+    helm("rollback", release, "1")
+    assert chart_cluster.get("deploy", release, "-n", NAMESPACE)["spec"]["replicas"] == 2
+    helm("uninstall", release)
+    assert chart_cluster.get("llmd", "kept")["metadata"]["uid"] == uid
+    helm("install", release, str(CHART))
+    assert chart_cluster.get("llmd", "kept")["metadata"]["uid"] == uid
+
+
+def test_a_secret_that_its_writer_may_not_read_is_refused(
+    chart_cluster: LocalCluster, release: str
+) -> None:
+    chart_cluster.kubectl("create", "namespace", "tenant")
+    edit = ("create", "rolebinding", "-n", "tenant", "writer", "--user=tenant")
+    chart_cluster.kubectl(*edit, "--clusterrole=trimtab-edit")
+    chart_cluster.kubectl(
+        "create", "role", "-n", "tenant", "own", "--verb=get", "--resource=secrets",
+        "--resource-name=mine",
+    )  # fmt: skip
+    chart_cluster.kubectl(
+        "create", "rolebinding", "-n", "tenant", "own", "--user=tenant", "--role=own"
+    )
+
+    def create(name: str, engine: dict[str, Any]) -> subprocess.CompletedProcess[str]:
+        document = {
+            "apiVersion": "trimtab.dev/v1alpha1",
+            "kind": "LLMDeployment",
+            "metadata": {"name": name, "namespace": "tenant"},
+            "spec": {"model": {"name": "org/model"}, "engine": engine},
+        }
+        return chart_cluster.kubectl(
+            "create", "-f", "-", "--as=tenant", input=json.dumps(document), check=False
+        )
+
+    def token(name: str) -> dict[str, str]:
+        return {"name": name, "key": "token"}
+
+    eventually(
+        lambda: create("probe", {"imagePullSecret": "theirs"}).returncode != 0,
+        "the policy is in force",
+    )
+    theirs: list[dict[str, Any]] = [
+        {"huggingFaceToken": token("theirs")},
+        {"imagePullSecret": "theirs"},
+        {"env": [{"name": "A", "value": "b"}, {"name": "KEY", "secret": token("theirs")}]},
+    ]
+    for number, engine in enumerate(theirs):
+        refused = create(f"refused-{number}", engine)
+        assert refused.returncode != 0
+        assert "you may not read each of the Secrets it names (theirs)" in refused.stderr
+    mine: list[dict[str, Any]] = [
+        {},
+        {"huggingFaceToken": token("mine"), "imagePullSecret": "mine"},
+        {"env": [{"name": "A", "value": "b"}, {"name": "KEY", "secret": token("mine")}]},
+    ]
+    for number, engine in enumerate(mine):
+        allowed = create(f"allowed-{number}", engine)
+        assert allowed.returncode == 0, allowed.stderr
+
+
+@pytest.mark.parametrize(
+    ("role", "verb", "answer"),
+    [("view", "get", "yes"), ("view", "create", "no"), ("edit", "create", "yes")],
+)
+def test_the_built_in_roles_reach_our_kinds(
+    chart_cluster: LocalCluster, release: str, role: str, verb: str, answer: str
+) -> None:
+    user = f"{role}-{verb}"
+    chart_cluster.kubectl(
+        "create", "clusterrolebinding", user, f"--user={user}", f"--clusterrole={role}"
+    )
+
+    def says() -> str:
+        asked = chart_cluster.kubectl("auth", "can-i", verb, "llmd", f"--as={user}", check=False)
+        return asked.stdout.strip()
+
+    eventually(lambda: says() == answer, f"{role} may {verb}: {answer}")
+
+
+def expressions() -> list[str]:
+    alerts = yaml.safe_load((CHART / "alerts.yaml").read_text())
+    found = [rule["expr"] for group in alerts["groups"] for rule in group["rules"]]
+    for path in (CHART / "dashboards").glob("*.json"):
+        for panel in json.loads(path.read_text())["panels"]:
+            found += [target["expr"] for target in panel.get("targets", [])]
+    return found
+
+
+def test_prometheus_understands_every_alert_and_panel(chart_cluster: LocalCluster) -> None:
+    for expression in expressions():
+        query = re.sub(
+            r"\$__rate_interval", "1m", re.sub(r"\$(namespace|deployment)", ".*", expression)
+        )
+        url = f"{chart_cluster.prometheus_url}/api/v1/query?" + urllib.parse.urlencode(
+            {"query": query}
+        )
+        with urllib.request.urlopen(url, timeout=10) as answer:
+            assert json.load(answer)["status"] == "success", expression
