@@ -1,5 +1,6 @@
 """Model geometries by hub name, or from the `config.json` fields that the user wrote inline."""
 
+from difflib import get_close_matches
 from functools import cache, lru_cache
 from importlib import resources
 from typing import Any
@@ -26,6 +27,15 @@ _FIELDS = {
 def names() -> tuple[str, ...]:
     """Return the names of all known models, in the order of the data file."""
     return tuple(entry.name for entry in _load()[0])
+
+
+@lru_cache(maxsize=1024)
+def alike(model_name: str) -> tuple[str, ...]:
+    """Return up to three known names that look like `model_name`, for whoever misspelt one."""
+    spelt = {"-".join(words_of(name)): name for name in names()}
+    *_, bare = candidates(model_name)
+    close = get_close_matches("-".join(bare), spelt, n=3, cutoff=0.75)
+    return tuple(spelt[words] for words in close)
 
 
 @lru_cache(maxsize=4096)

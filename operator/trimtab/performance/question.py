@@ -3,6 +3,7 @@
 What a person types, or a row of a file: the model and the accelerator by name, blanks by default.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -27,6 +28,12 @@ _SPELLINGS = {
     "engine": {"tensorrt-llm": "trtllm", "trt-llm": "trtllm"},
 }  # fmt: skip
 """What others call the same thing."""
+
+_MOST_DEVICES = 1024
+_MOST_TOKENS = 10_485_760
+"""As much as a manifest admits."""
+_MOST_SPREAD = 10.0
+_MOST_LOAD = 1e6
 
 _LARGE = 70 * 2.0**30
 """Bytes of device memory from which vLLM's own defaults take larger batches."""
@@ -59,7 +66,7 @@ class Question:
     max_num_batched_tokens: int | None = None
     max_model_len: int | None = None
     geometry: ModelGeometry | None = None
-    """Of a model that the catalogue does not know."""
+    """Wins over what the catalogue has for `model`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,30 +94,57 @@ def answer(question: Question, profiles: tuple[Profile, ...] = ()) -> Answer:
     Raises:
         InvalidInput: A name is unknown, a number out of range, or the load not given once.
     """
+    return answers((question,), profiles)[0]
+
+
+def answers(questions: Sequence[Question], profiles: tuple[Profile, ...] = ()) -> list[Answer]:
+    """Return the predictions for questions that differ in nothing but how large the load is.
+
+    All have a concurrency or all have a request rate. Many loads cost little more than one.
+
+    Raises:
+        InvalidInput: A name is unknown, a number out of range, or the load not given once.
+    """
+    first = questions[0]
+    for question in questions:
+        _check_load(question)
+    request = request_of(first, profiles, LatencyTargets(percentile=0.95))
+    replica = replica_of(request)
+    if isinstance(replica, Infeasible):
+        return [Answer(fits=False, reason=f"{replica.reason}: {replica.message}")] * len(questions)
+    loads = np.array([_load(question) for question in questions])
+    law = open_loop if first.concurrency is None else closed_loop
+    outlook = law(replica, loads, 0.95)
+    provenance = provenance_of(request).value
+    return [
+        Answer(
+            ttft_ms=float(outlook.ttft_mean_s[i]) * 1e3,
+            ttft_p95_ms=float(outlook.ttft_s[i]) * 1e3,
+            tpot_ms=float(outlook.tpot_mean_s[i]) * 1e3,
+            itl_p95_ms=float(outlook.itl_s[i]) * 1e3,
+            e2e_ms=float(outlook.e2e_mean_s[i]) * 1e3,
+            tokens_per_s=float(outlook.rate[i]) * first.output_tokens,
+            kv_utilization=float(outlook.kv_utilization[i]),
+            fits=True,
+            reason="Saturated" if bool(outlook.saturated[i]) else "",
+            provenance=provenance,
+        )
+        for i in range(len(questions))
+    ]
+
+
+def _load(question: Question) -> float:
+    given = question.request_rate if question.concurrency is None else question.concurrency
+    return float(given or 0.0)
+
+
+def _check_load(question: Question) -> None:
     if (question.concurrency is None) == (question.request_rate is None):
         raise InvalidInput(
             "concurrency", "and request_rate are both given or both missing", "Give one of them"
         )
-    request = request_of(question, profiles, LatencyTargets(percentile=0.95))
-    replica = replica_of(request)
-    if isinstance(replica, Infeasible):
-        return Answer(fits=False, reason=f"{replica.reason}: {replica.message}")
-    if question.concurrency is not None:
-        outlook = closed_loop(replica, np.array([question.concurrency]), 0.95)
-    else:
-        outlook = open_loop(replica, np.array([question.request_rate or 0.0]), 0.95)
-    return Answer(
-        ttft_ms=float(outlook.ttft_mean_s[0]) * 1e3,
-        ttft_p95_ms=float(outlook.ttft_s[0]) * 1e3,
-        tpot_ms=float(outlook.tpot_mean_s[0]) * 1e3,
-        itl_p95_ms=float(outlook.itl_s[0]) * 1e3,
-        e2e_ms=float(outlook.e2e_mean_s[0]) * 1e3,
-        tokens_per_s=float(outlook.rate[0]) * question.output_tokens,
-        kv_utilization=float(outlook.kv_utilization[0]),
-        fits=True,
-        reason="Saturated" if bool(outlook.saturated[0]) else "",
-        provenance=provenance_of(request).value,
-    )
+    name = "request_rate" if question.concurrency is None else "concurrency"
+    _check_range(name, _load(question), 0.0 if name == "request_rate" else 1.0, _MOST_LOAD)
 
 
 def request_of(
@@ -121,12 +155,13 @@ def request_of(
     Raises:
         InvalidInput: A name is unknown or a number out of range.
     """
-    geometry = geometries.get(question.model) or question.geometry
+    geometry = question.geometry or geometries.get(question.model)
     if geometry is None:
         raise InvalidInput(
             "model",
             f"{question.model!r} is not in the catalogue",
-            "Give its config.json, or spec.model.architecture in an LLMDeployment",
+            f"Give its config.json with --config, or spec.model.architecture in an LLMDeployment"
+            f"{_alike(question.model)}",
         )
     accelerator = accelerators.get(question.accelerator)
     if accelerator is None:
@@ -162,6 +197,11 @@ def request_of(
         targets=targets,
         points=points_for(profiles, key),
     )
+
+
+def _alike(model: str) -> str:
+    names = geometries.alike(model)
+    return f"; names like it: {', '.join(names)}" if names else ""
 
 
 def _engine(question: Question, accelerator: Accelerator) -> EngineSettings:
@@ -200,14 +240,25 @@ def _check(question: Question) -> None:
     ):
         if value not in allowed:
             raise InvalidInput(name, f"{value!r} is unknown", "Use one of " + ", ".join(allowed))
-    for name, number, least in (
-        ("tensor_parallel", question.tensor_parallel, 1),
-        ("pipeline_parallel", question.pipeline_parallel, 1),
-        ("expert_parallel", question.expert_parallel, 1),
-        ("input_tokens", question.input_tokens, 1),
-        ("output_tokens", question.output_tokens, 1),
-        ("prefix_hit", question.prefix_hit, 0),
-        ("spread", question.spread, 0),
+    for name, number, least, most in (
+        ("tensor_parallel", question.tensor_parallel, 1, _MOST_DEVICES),
+        ("pipeline_parallel", question.pipeline_parallel, 1, _MOST_DEVICES),
+        ("expert_parallel", question.expert_parallel, 1, _MOST_DEVICES),
+        ("input_tokens", question.input_tokens, 1, _MOST_TOKENS),
+        ("output_tokens", question.output_tokens, 1, _MOST_TOKENS),
+        ("prefix_hit", question.prefix_hit, 0, 1),
+        ("spread", question.spread, 0, _MOST_SPREAD),
+        ("max_num_seqs", question.max_num_seqs, 1, _MOST_TOKENS),
+        ("max_num_batched_tokens", question.max_num_batched_tokens, 1, _MOST_TOKENS),
+        ("max_model_len", question.max_model_len, 2, 2 * _MOST_TOKENS),
     ):
-        if number < least:
-            raise InvalidInput(name, f"{number} is too small", f"Write at least {least}")
+        if number is not None:
+            _check_range(name, number, least, most)
+
+
+def _check_range(name: str, number: float, least: float, most: float) -> None:
+    """Refuse a number outside of its range; one that is none compares as false, so is outside."""
+    if not least <= number <= most:
+        raise InvalidInput(
+            name, f"{number:g} is out of range", f"Write a number from {least:g} to {most:g}"
+        )

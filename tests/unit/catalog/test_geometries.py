@@ -93,6 +93,11 @@ def test_an_unknown_name_is_none(name: str) -> None:
     assert geometries.get(name) is None
 
 
+def test_a_misspelt_name_is_told_what_it_looks_like() -> None:
+    assert "Llama-3.1-8B" in geometries.alike("meta-llama/Llama-3.1-9B-Instruct")
+    assert geometries.alike("acme/nothing-of-the-kind") == ()
+
+
 def test_every_name_in_the_list_is_found_under_itself() -> None:
     for name in geometries.names():
         geometry = geometries.get(name)
