@@ -57,5 +57,5 @@ class OperatorConfig:
     """A write takes no longer, so that none is in flight when the lease expires."""
     discover_pools: bool = True
     decision_log: str | None = None
-    """File that receives every snapshot whose plan changed something, one JSON document a line."""
+    """File that receives every plan that changed something, with what it was made from."""
     planner: PlannerConfig = field(default_factory=PlannerConfig)

@@ -14,7 +14,7 @@ from fleetworld import FleetWorld, fresh_load, idle_load
 from trimtab.api.fleetbudget import FleetBudgetSpec
 from trimtab.api.llmdeployment import Mode
 from trimtab.models.capacity import Pool, Price
-from trimtab.models.codec import dump_snapshot, load_snapshot
+from trimtab.models.codec import Record, dump_record, load_record
 from trimtab.models.load import ObservedLoad
 from trimtab.models.memory import PlannerMemory
 from trimtab.models.plan import Decision, Plan, Verdict, Why
@@ -120,7 +120,10 @@ class Driver(RuleBasedStateMachine):
         snapshot = self.world.snapshot()
         result = plan(snapshot, self.world.config)
         assert plan(shuffled(snapshot), self.world.config) == result
-        assert plan(load_snapshot(dump_snapshot(snapshot)), self.world.config) == result
+        record = Record(snapshot=snapshot, config=self.world.config, plan=result)
+        again = load_record(dump_record(record))
+        assert again == record
+        assert plan(again.snapshot, again.config) == result
 
     @rule(seconds=st.sampled_from([-3600.0, -20.0, 120.0, 86400.0]))
     def jump(self, seconds: float) -> None:

@@ -17,7 +17,7 @@ from rich.text import Text
 from trimtab.cli import manifests
 from trimtab.config import PlannerConfig
 from trimtab.errors import InvalidInput
-from trimtab.models.codec import load_snapshot
+from trimtab.models.codec import load_record
 from trimtab.models.plan import Candidate, Decision, Plan, Verdict
 from trimtab.models.snapshot import Snapshot
 from trimtab.planner.offline import Manifests, snapshot_of
@@ -50,7 +50,7 @@ def plan(
         typer.Option("--file", "-f", help="Manifests: a file, a folder, or - for standard input."),
     ] = None,
     snapshot: Annotated[
-        Path | None, typer.Option(help="A recorded snapshot, such as a line of the decision log.")
+        Path | None, typer.Option(help="A decision log; its last record is planned again.")
     ] = None,
     output: Annotated[Output, typer.Option("--output", "-o", help="Format.")] = Output.TABLE,
     all_candidates: Annotated[
@@ -101,11 +101,11 @@ def _recorded(path: Path) -> Snapshot:
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidInput("--snapshot", f"cannot read it: {error}", "Name a file") from error
     try:
-        return load_snapshot(lines[-1] if lines else "")
+        return load_record(lines[-1] if lines else "").snapshot
     except ValidationError as error:
         raise InvalidInput(
             "--snapshot",
-            f"{path} holds no snapshot of this version: {str(error).splitlines()[0]}",
+            f"{path} holds no record of this version: {str(error).splitlines()[0]}",
             "Record one with trimtab run --decision-log",
         ) from error
 

@@ -17,6 +17,7 @@ from trimtab.api.naming import DEPLOYMENT_LABEL
 from trimtab.controller.beats import PLANNING
 from trimtab.controller.context import Context
 from trimtab.controller.decisionlog import DecisionLog
+from trimtab.models.codec import Record
 from trimtab.models.load import ObservedLoad
 from trimtab.models.memory import PlannerMemory
 from trimtab.models.plan import Decision, Plan, VariantTarget
@@ -133,7 +134,8 @@ class Cycle:
                 write=decision.write,
             )
         if changed:
-            self.hands.log.record(snapshot)
+            config = self.context.config.planner
+            self.hands.log.append(Record(snapshot=snapshot, config=config, plan=decided))
 
     def _reject_broken(self, view: WorldView, now: float) -> None:
         for broken in view.broken:

@@ -13,10 +13,12 @@ from builders import NOW
 from fleetworld import fresh_load
 from trimtab.cli.main import app
 from trimtab.cli.manifests import read
-from trimtab.models.codec import dump_snapshot
+from trimtab.config import PlannerConfig
+from trimtab.models.codec import Record, dump_record
 from trimtab.models.hardware import Parallelism
 from trimtab.models.snapshot import VariantState
 from trimtab.planner.offline import UNLIMITED, snapshot_of
+from trimtab.planner.plan import plan
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 
@@ -174,7 +176,10 @@ def test_a_recorded_snapshot_is_planned_again_and_a_change_is_tried_on_it(tmp_pa
     running = replace(world.deployments[0], variants=(variant,), load=fresh_load(20.0))
     world = replace(world, deployments=(replace(running, created=NOW - 3600.0),))
     record = tmp_path / "log.json"
-    record.write_bytes(b"an older line\n" + dump_snapshot(world) + b"\n")
+    line = dump_record(
+        Record(snapshot=world, config=PlannerConfig(), plan=plan(world, PlannerConfig()))
+    )
+    record.write_bytes(b"an older line\n" + line + b"\n")
     (decision,) = decisions(run("--snapshot", str(record), "-o", "json"))
     assert decision["targets"][0]["replicas"] == 2
     chat = json.loads(json.dumps(CHAT))

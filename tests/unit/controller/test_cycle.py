@@ -22,7 +22,7 @@ from trimtab.controller.context import Context
 from trimtab.controller.cycle import Clocks, Cycle, Hands
 from trimtab.controller.decisionlog import DecisionLog
 from trimtab.errors import LostLeadership
-from trimtab.models.codec import load_snapshot
+from trimtab.models.codec import load_record
 from trimtab.observe.kinds import Kind
 from trimtab.planner.plan import plan
 
@@ -139,8 +139,9 @@ def test_the_log_has_every_change_once_and_replays_to_the_same_decision(world: W
     for _ in range(5):
         world.turn()
     (line,) = world.log.read_text().splitlines()
-    replayed = plan(load_snapshot(line), world.context.config.planner)
-    (decision,) = replayed.decisions
+    record = load_record(line)
+    assert plan(record.snapshot, record.config) == record.plan
+    (decision,) = record.plan.decisions
     fleet = {target.pool: target.replicas for target in decision.targets}
     assert {item["pool"]: item["desired"] for item in world.status()["variants"]} == fleet
 
