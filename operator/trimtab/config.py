@@ -37,6 +37,10 @@ class OperatorConfig:
     prometheus_url: str | None = None
     """Base URL of Prometheus; None means that demand is never measured and only priors count."""
     prometheus_timeout_s: float = 5.0
+    prometheus_auth_dir: str | None = None
+    """Folder with the keys of a mounted Secret: token, or username and password; and ca.crt."""
+    prometheus_headers: tuple[tuple[str, str], ...] = ()
+    """Further headers of every query, such as the tenant's."""
     rate_window_s: float = 60.0
     """Window over which arrival rates and latencies are taken; at least four scrapes long."""
     scrape_interval_s: float = 15.0

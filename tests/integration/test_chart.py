@@ -148,6 +148,7 @@ def test_everything_that_can_be_switched_on_is_accepted_by_the_server(
     values = {
         "networkPolicy": {"enabled": True},
         "decisionLog": {"enabled": True},
+        "prometheus": {"authSecret": "prometheus", "headers": {"X-Scope-OrgID": "team-a"}},
         "dashboards": {"enabled": True},
         "priorityClassName": "system-cluster-critical",
         "extraArgs": ["--resync=5m"],
@@ -188,8 +189,9 @@ def test_the_command_line_knows_every_argument(helm: Helm) -> None:
     options = command.commands["run"].params
     known = {flag for each in options for flag in (*each.opts, *each.secondary_opts)}
     documents = rendered(
-        helm, "prometheus.url=http://p", "decisionLog.enabled=true", "watchNamespaces={team-a}"
-    )
+        helm, "prometheus.url=http://p", "decisionLog.enabled=true", "watchNamespaces={team-a}",
+        "prometheus.authSecret=access", "prometheus.headers.X-Scope-OrgID=team-a",
+    )  # fmt: skip
     [deployment] = [document for document in documents if document["kind"] == "Deployment"]
     arguments = deployment["spec"]["template"]["spec"]["containers"][0]["args"]
     assert arguments[0] == "run"

@@ -4,6 +4,7 @@ The pages are those of a real vLLM (tests/pages.py); a small server in this file
 engines would, and does to Prometheus what each test wants.
 """
 
+import base64
 import random
 import threading
 import time
@@ -15,16 +16,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 import bodies
 import pages
 from trimtab.actuate.connection import Connection, connect
 from trimtab.config import OperatorConfig
+from trimtab.errors import Unavailable
 from trimtab.models.load import ObservedLoad
 from trimtab.models.memory import PlannerMemory
 from trimtab.models.signals import Fresh, Missing, Partial, Signal, Stale
 from trimtab.models.snapshot import Snapshot
 from trimtab.observe import histogram
+from trimtab.observe.access import Access
 from trimtab.observe.collect import collect
 from trimtab.observe.discovery import drafts
 from trimtab.observe.kinds import BY_KIND, Kind
@@ -513,3 +517,16 @@ def test_hostile_values_stay_values(world: World) -> None:
         (found,) = world.source.query(matched)
         assert found.labels == {"x": value, "hit": "yes"}
         assert world.source.query(series("up", [value])) == ()
+
+
+def test_a_server_is_trusted_only_by_the_authority_that_was_given(
+    cluster: LocalCluster, tmp_path: Path
+) -> None:
+    """The API server stands for any HTTPS server: it answers 403, once its certificate is taken."""
+    [entry] = yaml.safe_load(cluster.kubeconfig.read_text())["clusters"]
+    authority = base64.b64decode(entry["cluster"]["certificate-authority-data"])
+    with pytest.raises(Unavailable, match=r"(?i)certificate verify failed"):
+        PrometheusSource(cluster.server, 5.0).query("up")
+    (tmp_path / "ca.crt").write_bytes(authority)
+    with pytest.raises(Unavailable, match=r"answers HTTP 40[13]"):
+        PrometheusSource(cluster.server, 5.0, Access(folder=tmp_path)).query("up")

@@ -11,6 +11,7 @@ import typer
 
 from trimtab.config import OperatorConfig, PlannerConfig
 from trimtab.errors import InvalidInput
+from trimtab.observe.access import parse_header
 from trimtab.telemetry.logs import LogFormat, configure
 from trimtab.units import format_duration, parse_duration
 
@@ -68,6 +69,17 @@ def run(
     prometheus_url: Annotated[
         str | None,
         _option("--prometheus-url", "Where demand is measured. Default: only priors count."),
+    ] = None,
+    prometheus_auth_dir: Annotated[
+        str | None,
+        _option(
+            "--prometheus-auth-dir",
+            "Folder of a mounted Secret: token, or username and password; ca.crt.",
+        ),
+    ] = None,
+    prometheus_headers: Annotated[
+        list[str] | None,
+        _option("--prometheus-header", "NAME=VALUE of a header, such as a tenant's; repeat it."),
     ] = None,
     watch_namespaces: Annotated[
         list[str] | None,
@@ -199,6 +211,8 @@ def run(
         watch_namespaces=tuple(watch_namespaces or ()),
         prometheus_url=prometheus_url,
         prometheus_timeout_s=prometheus_timeout_s,
+        prometheus_auth_dir=prometheus_auth_dir,
+        prometheus_headers=tuple(parse_header(each) for each in prometheus_headers or ()),
         rate_window_s=rate_window_s,
         scrape_interval_s=scrape_interval_s,
         period_s=period_s,

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import IntEnum
+from pathlib import Path
 
 import kopf
 import structlog
@@ -37,6 +38,7 @@ from trimtab.controller.session import connection_info
 from trimtab.controller.settings import build_settings
 from trimtab.controller.watchdog import limits, overdue, unready, watch_over
 from trimtab.errors import LostLeadership, TrimtabError
+from trimtab.observe.access import Access
 from trimtab.observe.kinds import Kind
 from trimtab.observe.prometheus import PrometheusSource
 from trimtab.version import VERSION
@@ -202,10 +204,9 @@ class _Process:
             clock=time.monotonic,
         )
         objects = ObjectWriter(writer=writer, attempts=attempts, seen=self._seen)
-        url = config.prometheus_url
         return Cycle(
             context=context,
-            source=PrometheusSource(url, config.prometheus_timeout_s) if url else None,
+            source=_source(config),
             hands=Hands(
                 applier=applier,
                 pools=PoolWriter(objects=objects),
@@ -228,3 +229,11 @@ class _Process:
 
     def _stuck(self) -> None:
         self.ends.put(Exit.STUCK)
+
+
+def _source(config: OperatorConfig) -> PrometheusSource | None:
+    if not config.prometheus_url:
+        return None
+    folder = config.prometheus_auth_dir
+    access = Access(folder=Path(folder) if folder else None, extra=config.prometheus_headers)
+    return PrometheusSource(config.prometheus_url, config.prometheus_timeout_s, access)

@@ -20,11 +20,13 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import HTTPError
 
 from trimtab.errors import InvalidInput, Unavailable
+from trimtab.observe.access import Access
 
 MAX_BODY_BYTES = 8 * 2**20
 CONNECT_TIMEOUT_S = 3.0
 
 _CHUNK = 64 * 1024
+_ANYBODY = Access()
 _REFUSALS = frozenset({400, 422})
 """Prometheus itself answers so when it will not or cannot evaluate one query."""
 
@@ -68,8 +70,8 @@ class PrometheusSource:
     proxies or credentials of the environment are not used.
     """
 
-    def __init__(self, url: str, timeout_s: float) -> None:
-        """Keep the address; nothing is sent yet.
+    def __init__(self, url: str, timeout_s: float, access: Access = _ANYBODY) -> None:
+        """Keep the address and what lets us in; nothing is read or sent yet.
 
         Raises:
             InvalidInput: `url` is no HTTP URL.
@@ -83,6 +85,7 @@ class PrometheusSource:
             )
         self._url = url.rstrip("/")
         self._timeout_s = timeout_s
+        self._access = access
         self._where = f"Prometheus at {parts.hostname}" + (f":{parts.port}" if parts.port else "")
 
     def query(self, expr: str) -> tuple[Sample, ...]:
@@ -92,6 +95,8 @@ class PrometheusSource:
     def _ask(self, expr: str) -> tuple[Sample, ...]:
         adapter = _Adapter()
         with _Session(adapter) as session:
+            session.headers.update(self._access.headers())
+            session.verify = self._access.verify()
             client = PrometheusConnect(self._url, session=session)
             session.mount(self._url, adapter)  # the client has put its own there
             try:

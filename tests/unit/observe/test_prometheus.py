@@ -10,10 +10,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 
 from trimtab.errors import InvalidInput, Unavailable
+from trimtab.observe.access import Access
 from trimtab.observe.prometheus import MAX_BODY_BYTES, PrometheusSource, Refused, Sample
 
 TIMEOUT_S = 1.0
@@ -260,6 +262,25 @@ def test_proxies_and_credentials_of_the_environment_are_not_used(
     source(server).query("up")
     assert proxy.requests == []
     assert b"Authorization" not in server.requests[0]
+
+
+def test_a_token_and_a_tenant_are_sent(serve: Serve, tmp_path: Path) -> None:
+    server = serve(answering(vector("1")))
+    (tmp_path / "token").write_text("let-me-in\n")
+    access = Access(folder=tmp_path, extra=(("X-Scope-OrgID", "team-a"),))
+    PrometheusSource(f"http://127.0.0.1:{server.port}", TIMEOUT_S, access).query("up")
+    assert b"Authorization: Bearer let-me-in\r\n" in server.requests[0]
+    assert b"X-Scope-OrgID: team-a\r\n" in server.requests[0]
+
+
+def test_an_access_that_is_not_there_is_no_answer_and_sends_nothing(
+    serve: Serve, tmp_path: Path
+) -> None:
+    server = serve(answering(vector("1")))
+    access = Access(folder=tmp_path / "gone")
+    with pytest.raises(Unavailable, match="is not there"):
+        PrometheusSource(f"http://127.0.0.1:{server.port}", TIMEOUT_S, access).query("up")
+    assert server.requests == []
 
 
 def test_credentials_in_the_url_stay_out_of_messages() -> None:
