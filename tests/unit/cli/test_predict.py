@@ -2,9 +2,12 @@
 
 import csv
 import json
+import time
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
+import yaml
 from typer.testing import CliRunner
 
 from trimtab.cli.main import app
@@ -28,6 +31,20 @@ RESULTS = [
 ]  # fmt: skip
 
 
+def invoked(arguments: list[str]) -> str:
+    result = RUN.invoke(app, ["predict", *arguments])
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def answered(folder: Path, rows: list[str]) -> list[dict[str, str]]:
+    source, target = folder / "in.csv", folder / "out.csv"
+    source.write_text("\n".join([HEADER, *rows]) + "\n")
+    invoked(["--batch", str(source), "--output", str(target)])
+    with target.open() as file:
+        return list(csv.DictReader(file))
+
+
 def test_one_point_prints_every_figure() -> None:
     result = RUN.invoke(app, ["predict", *MODEL, "--request-rate", "2"])
     assert result.exit_code == 0, result.output
@@ -43,14 +60,8 @@ def test_without_a_load_it_draws_the_way_to_saturation() -> None:
 
 
 def test_a_file_keeps_its_columns_and_a_bad_row_stops_no_other(tmp_path: Path) -> None:
-    source, target = tmp_path / "in.csv", tmp_path / "out.csv"
-    source.write_text("\n".join([HEADER, *ROWS]) + "\n")
-    result = RUN.invoke(app, ["predict", "--batch", str(source), "--output", str(target)])
-    assert result.exit_code == 0, result.output
-    with target.open() as file:
-        reader = csv.DictReader(file)
-        assert list(reader.fieldnames or []) == [*HEADER.split(","), *RESULTS]
-        rows = list(reader)
+    rows = answered(tmp_path, ROWS)
+    assert list(rows[0]) == [*HEADER.split(","), *RESULTS]
     assert [row["fits"] for row in rows] == ["true", "true", "false", "false", "false"]
     assert float(rows[0]["tpot_ms"]) == pytest.approx(13, rel=0.3)
     assert rows[2]["reason"].startswith("DoesNotFit")
@@ -66,6 +77,107 @@ def test_capacity_prints_a_rate_or_the_reason_and_exits_accordingly() -> None:
     result = RUN.invoke(app, ["predict", "capacity", *MODEL, "--ttft", "1ms"])
     assert result.exit_code == 2
     assert "MissesTTFT" in result.output
+
+
+@pytest.mark.parametrize(
+    ("model", "quantization"), [("Llama-3.1-8B-Instruct-FP8", "fp8"), ("Llama-3.1-8B", "none")]
+)
+def test_an_ending_of_the_name_decides_how_the_weights_are_stored(
+    tmp_path: Path, model: str, quantization: str
+) -> None:
+    rows = [
+        f"meta-llama/{model},h100,,,,,,,,,,8,",
+        f"meta-llama/{model},h100,{quantization},,,,,,,,,8,",
+    ]
+    implied, stated = answered(tmp_path, rows)
+    assert implied["tpot_ms"] == stated["tpot_ms"]
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        ("acme/Llama-3.1-9B,h100,,,,,,,,,,1,", "--config"),
+        ("Llama-3.1-8B,h9000,,,,,,,,,,1,", "accelerator: 'h9000' is not in the catalogue. Use one"),
+        ("Llama-3.1-8B,h100,,,2.5,,,,,,,1,", "tensor_parallel: '2.5' is no whole number"),
+        ("Llama-3.1-8B,h100,,,,,,,nan,,,1,", "input_tokens: nan is out of range"),
+        ("Llama-3.1-8B,h100,,,,,,,,,1.5,1,", "prefix_hit: 1.5 is out of range"),
+        ("Llama-3.1-8B,h100,fp3,,,,,,,,,1,", "quantization: 'fp3' is unknown"),
+        ("Llama-3.1-8B,h100,,,,,,ollama,,,,1,", "engine: 'ollama' is unknown"),
+        ("Llama-3.1-8B,h100,,,,,,,,,,1,1", "concurrency: and request_rate are both given"),
+        ("Llama-3.1-8B,h100,,,,,,,,,,,", "concurrency: and request_rate are both given or both"),
+        ("Llama-3.1-8B", "accelerator: is missing"),
+        (",h100", "model: is missing"),
+        ("Llama-3.1-8B,h100,,,,,,,,,,,-3", "request_rate: -3 is out of range"),
+    ],
+)
+def test_a_row_that_makes_no_sense_says_what_to_write(
+    tmp_path: Path, row: str, reason: str
+) -> None:
+    (reply,) = answered(tmp_path, [row])
+    assert reply["fits"] == "false"
+    assert reason in reply["reason"]
+
+
+def test_a_file_from_a_spreadsheet_with_columns_of_its_own_is_answered(tmp_path: Path) -> None:
+    source, target = tmp_path / "in.csv", tmp_path / "out.csv"
+    source.write_text("\ufeffid,model,accelerator,concurrency\n7,Qwen3-8B,h100,4,,,extra\n\n")
+    result = RUN.invoke(app, ["predict", "--batch", str(source), "--output", str(target)])
+    assert result.exit_code == 0, result.output
+    (row,) = csv.DictReader(target.read_text().splitlines())
+    assert (row["id"], row["fits"]) == ("7", "true")
+
+
+@pytest.mark.parametrize("text", ["", "\n\n"])
+def test_a_file_without_a_header_is_refused(tmp_path: Path, text: str) -> None:
+    source = tmp_path / "in.csv"
+    source.write_text(text)
+    result = RUN.invoke(app, ["predict", "--batch", str(source)])
+    assert result.exit_code == 1
+    assert "has no header" in result.output
+
+
+def test_ten_thousand_rows_of_sweeps_take_seconds(tmp_path: Path) -> None:
+    """Hundreds of deployments at many loads each, as benchmarks publish them."""
+    rows = [
+        f"{model},{device},,,{tensor},,,,{prompt},256,,{users},"
+        for model in ("Llama-3.1-8B", "Qwen3-32B", "gpt-oss-120b", "Gemma-3-27B", "Mixtral-8x7B")
+        for device in ("h100", "h200", "b200", "mi300x")
+        for tensor in (1, 2, 4, 8)
+        for prompt in (512, 4096)
+        for users in range(1, 64)
+    ]
+    before = time.process_time()
+    replies = answered(tmp_path, rows)
+    assert len(replies) == len(rows) > 10_000
+    assert all(reply["tpot_ms"] or reply["fits"] == "false" for reply in replies)
+    assert time.process_time() - before < 20.0
+
+
+@pytest.mark.parametrize("shape", ["json", "yaml"])
+def test_every_answer_is_also_there_for_machines(shape: str) -> None:
+    read = json.loads if shape == "json" else yaml.safe_load
+    point = read(invoked([*MODEL, "--request-rate", "2", "-o", shape]))
+    assert list(point) == RESULTS
+    curve = read(invoked([*MODEL, "-o", shape]))
+    rates = [one["request_rate"] for one in curve["points"]]
+    assert rates == sorted(rates)
+    assert rates[-1] < curve["saturates_at_rps"]
+    found = read(invoked(["capacity", *MODEL, "--ttft", "500ms", "-o", shape]))
+    assert 0 < found["max_rps"] < curve["saturates_at_rps"] * 1.5
+
+
+def test_what_is_saturated_has_no_time_in_json() -> None:
+    point = json.loads(invoked([*MODEL, "--request-rate", "10000", "-o", "json"]))
+    assert (point["reason"], point["ttft_p95_ms"]) == ("Saturated", None)
+
+
+def test_a_curve_is_drawn_into_a_file(tmp_path: Path) -> None:
+    drawing = tmp_path / "curve.svg"
+    invoked([*MODEL, "--svg", str(drawing)])
+    root = ElementTree.parse(drawing).getroot()
+    assert root.tag.endswith("svg")
+    texts = {text.text for text in root.iter() if text.tag.endswith("text")}
+    assert {"p95 TTFT", "p95 ITL", "req/s"} <= texts
 
 
 def test_a_profile_makes_the_answer_calibrated(tmp_path: Path) -> None:
