@@ -22,6 +22,8 @@ from trimtab.simulate.timeline import Timeline
 
 DRAIN_CHECK_S = 1.0
 """How often a leaving pod is looked at."""
+_LEAST_WEIGHT = 1e-3
+"""Of a replica that cannot meet the targets, where the router goes by what replicas can."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -188,7 +190,8 @@ class Fleet:
         engine = Engine(pod.kind.pace, pod.kind.settings)
         pod.phase = Phase.READY
         pod.ready_at = now
-        service.gateway.add(pod.id, engine, service.meter.add(pod.id, engine), now)
+        observe = service.meter.add(pod.id, engine)
+        service.gateway.add(pod.id, engine, observe, now, weight=pod.kind.rps or _LEAST_WEIGHT)
         fail_after = self._ground.fail_after.get(pod.variant.pool)
         if fail_after is not None:
             self._timeline.at(now + fail_after(), partial(self._fail, pod))

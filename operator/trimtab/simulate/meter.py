@@ -34,6 +34,10 @@ class Cut:
     prompts: int = 0
     """Tokens of prompts of finished requests."""
     answers: int = 0
+    computed: int = 0
+    """Tokens of prompts that got their first token."""
+    cached: int = 0
+    """Those of them that the prefix cache had."""
     within_ttft: int = 0
     gaps: int = 0
     within_itl: int = 0
@@ -162,6 +166,8 @@ class Meter:
         def mean(total: int) -> Signal:
             return sure(total / finished, len(seen)) if finished else idle
 
+        sought = sum(cut.computed for cut in self._cuts)
+        found = sum(cut.cached for cut in self._cuts)
         ttft, itl, e2e = (
             idle if value is None else sure(value, len(seen))
             for value in self.quantiles(self._targets.percentile)
@@ -174,6 +180,7 @@ class Meter:
             ),
             input_tokens=mean(sum(cut.prompts for cut in self._cuts)),
             output_tokens=mean(sum(cut.answers for cut in self._cuts)),
+            prefix_hit=sure(found / sought, len(seen)) if sought else idle,
             waiting=sure(sum(page.waiting for page in pages), len(seen)),
             running=sure(sum(page.running for page in pages), len(seen)),
             kv_utilization=sure(max(page.kv_used for page in pages), len(seen)),
@@ -251,6 +258,8 @@ class Meter:
                 cut.ttft_s.add(ttft)
                 cut.sent_ttft_s.add(event.at - event.request.arrival)
                 cut.first_tokens += 1
+                cut.computed += event.request.input_tokens
+                cut.cached += event.cached_tokens
                 cut.within_ttft += ttft <= (targets.ttft_s or ttft)
                 pod.ttft_sum += ttft
                 pod.first_tokens += 1

@@ -26,6 +26,8 @@ from trimtab.simulate.world import World
 
 MOST_STEPS = 2000
 """Of a series: a week has longer steps than an hour."""
+_SCRAPES = round(WINDOW_S / SCRAPE_S) + 1
+"""That bound the last window."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -37,12 +39,12 @@ class Desk:
     ledger: Ledger
     gateway: Gateway
     meter: Meter
-    arrived: int = 0
-    """Of the whole run, at the last note."""
+    arrived: list[int] = field(default_factory=lambda: [0])
+    """At each scrape within the last window, of the whole run."""
     noted: int = 0
     """The same at the last step of the series."""
     errors: list[tuple[int, int]] = field(default_factory=list)
-    """(errors, settled) of each scrape within the last window, from the beginning."""
+    """(errors, settled) at each scrape within the last window, from the beginning of the score."""
     before: int = 0
     """Requests in flight when the score began."""
     over_s: float = 0.0
@@ -102,13 +104,13 @@ class Recorder:
             self._step(now)
 
     def _judge(self, key: Key, desk: Desk, now: float, arrived: int, *, step: bool) -> None:
-        rps = (arrived - desk.arrived) / SCRAPE_S
-        desk.arrived = arrived
+        desk.arrived = [*desk.arrived, arrived][-_SCRAPES:]
+        rps = (arrived - desk.arrived[0]) / SCRAPE_S / (len(desk.arrived) - 1)
         ready = Counter(pod.variant for pod in self._fleet.ready(key))
         capacity = sum(n * self._world.kinds.of(v).rps for v, n in ready.items())
         total = desk.ledger.total
         errors = total.lost + total.rejected + total.timed_out
-        desk.errors = [*desk.errors, (errors, total.settled)][-(round(WINDOW_S / SCRAPE_S) + 1) :]
+        desk.errors = [*desk.errors, (errors, total.settled)][-_SCRAPES:]
         ttft, itl = desk.meter.clients(desk.targets.percentile)
         if _over(desk, ttft, itl):
             desk.over_s += SCRAPE_S

@@ -76,7 +76,8 @@ class DeploymentResult:
     """What the clients of one deployment got. Errors and time-outs are misses."""
 
     tally: Tally
-    """Of what happened after the warm-up. arrived + in_flight_before = settled."""
+    """Of what happened after the warm-up, until the last answer: arrived + in_flight_before =
+    settled."""
     in_flight_before: int
     """Requests that were open when the warm-up ended."""
     percentile: float
@@ -91,7 +92,8 @@ class DeploymentResult:
     over_target_s: float
     """Time in which a latency of the last minute, at the percentile, was over its target."""
     short_s: float
-    """Time in which more requests came than the ready replicas serve within the targets."""
+    """Time in which more requests came in the last minute than the ready replicas of its end serve
+    within the targets, by the performance model."""
     usd: float
     direction_changes: int
     """Times that the replicas asked for went up after down or down after up, per variant."""

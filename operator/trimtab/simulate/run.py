@@ -141,7 +141,7 @@ class _Run:
         """Send what comes before `now`, and let everything happen until then."""
         for key, stream in self._streams.items():
             gateway = self._desks[key].gateway
-            i, at = stream.sent, stream.at
+            i, at, prefix = stream.sent, stream.at, stream.traffic.prefix
             while i < len(at) and at[i] < now:
                 gateway.arrive(
                     Request(
@@ -149,6 +149,7 @@ class _Run:
                         arrival=at[i],
                         input_tokens=stream.inputs[i],
                         output_tokens=stream.outputs[i],
+                        prefix=() if prefix is None else prefix[i],
                     )
                 )
                 i += 1
@@ -221,7 +222,10 @@ def _desk(state: DeploymentState, scenario: Scenario) -> Desk:
     targets = LatencyTargets() if state.policy is None else state.policy.targets
     ledger = Ledger(targets)
     settings = GatewaySettings(
-        router=Router(scenario.router.value), client_timeout_s=scenario.clients.timeout_s
+        router=Router(scenario.router.value),
+        client_timeout_s=scenario.clients.timeout_s,
+        retries=scenario.clients.retries,
+        backoff_s=scenario.clients.backoff_s,
     )
     return Desk(
         state=state,
