@@ -1,5 +1,9 @@
 """The operator on a real control plane, as its own ServiceAccount: what users rely on."""
 
+import json
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -280,6 +284,40 @@ def test_at_rest_nothing_is_written(stack: Stack, namespace: str) -> None:
     time.sleep(70)
     assert stack.operator_writes(began) == []
     assert stack.llmd(namespace, "chat")["metadata"]["resourceVersion"] == version
+
+
+def doctor(stack: Stack, *more: str) -> tuple[int, dict[str, tuple[str, str]]]:
+    """Run `trimtab doctor`; return its exit code, and level and message by subject."""
+    result = subprocess.run(
+        [sys.executable, "-m", "trimtab", "doctor", "-o", "json", *more],
+        env=os.environ | {"KUBECONFIG": str(stack.cluster.kubeconfig)},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    found = json.loads(result.stdout)
+    return result.returncode, {each["subject"]: (each["level"], each["message"]) for each in found}
+
+
+def test_doctor_finds_nothing_wrong_where_nothing_is_and_says_who_leads(
+    stack: Stack, namespace: str
+) -> None:
+    serve(stack, namespace)
+    code, found = doctor(stack, "--prometheus-url", stack.cluster.prometheus_url)
+    assert code == 0, found
+    assert found["API server"][0] == "ok"
+    assert found["Lease trimtab-system/trimtab"] == ("ok", "e2e leads")
+    assert found["Prometheus"] == ("ok", "it answers")
+    assert found["AcceleratorPool gke-l4"] == ("ok", "8 nodes with 8 devices")
+    # Nobody plays the engines here, so Prometheus has no page of theirs.
+    level, message = found[f"LLMDeployment {namespace}/chat"]
+    assert (level, message.partition(":")[0]) == ("warning", "MetricsMissing")
+
+
+def test_doctor_fails_where_nobody_leads_or_prometheus_is_away(stack: Stack) -> None:
+    away = "http://127.0.0.1:9"
+    code, found = doctor(stack, "--namespace", "default", "--prometheus-url", away)
+    assert code == 1
+    assert found["Lease default/trimtab"][0] == "failed"
+    assert found["Prometheus"][0] == "failed"
 
 
 def test_no_request_was_forbidden(stack: Stack, namespace: str) -> None:

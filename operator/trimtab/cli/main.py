@@ -8,6 +8,7 @@ from rich.console import Console
 from typer.core import TyperGroup
 
 from trimtab.cli import crds, predict
+from trimtab.cli import doctor as examining
 from trimtab.cli import explain as explaining
 from trimtab.cli import plan as planning
 from trimtab.cli import run as running
@@ -41,6 +42,7 @@ app = typer.Typer(
 app.command(epilog=running.EPILOG)(running.run)
 app.command(epilog=explaining.EPILOG)(explaining.explain)
 app.command(epilog=planning.EPILOG)(planning.plan)
+app.command(epilog=examining.EPILOG)(examining.doctor)
 app.add_typer(crds.app, name="crds")
 app.add_typer(predict.app, name="predict")
 

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from trimtab.units import format_duration
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fresh:
@@ -62,3 +64,16 @@ def at_least(signal: Signal) -> float | None:
     What some replicas report is a lower bound of what all of them do.
     """
     return signal.value if isinstance(signal, Fresh | Partial) else None
+
+
+def describe(signal: Signal) -> str:
+    """Return what is wrong with a signal, in words."""
+    match signal:
+        case Stale():
+            return f"last seen {format_duration(signal.age_s) or '0s'} ago"
+        case Partial():
+            return f"{signal.reporting} of {signal.expected} replicas report"
+        case Missing() | Invalid():
+            return signal.why
+        case Fresh():
+            return "fresh"

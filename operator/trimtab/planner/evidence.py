@@ -15,6 +15,7 @@ from trimtab.models.signals import (
     Signal,
     Stale,
     at_least,
+    describe,
     fresh_value,
 )
 from trimtab.models.snapshot import DeploymentState
@@ -136,20 +137,8 @@ def _judge(
     for kind, reason in _DOUBTS:
         for name, signal in (*needed, *others):
             if isinstance(signal, kind):
-                return reason, f"{name}: {_defect(signal)}"
+                return reason, f"{name}: {describe(signal)}"
     return Reason.METRICS_FRESH, "All needed signals are fresh"
-
-
-def _defect(signal: Signal) -> str:
-    match signal:
-        case Stale():
-            return f"last seen {format_duration(signal.age_s) or '0s'} ago"
-        case Partial():
-            return f"{signal.reporting} of {signal.expected} replicas report"
-        case Missing() | Invalid():
-            return signal.why
-        case Fresh():
-            return "fresh"
 
 
 def _alarm(state: DeploymentState, load: ObservedLoad, targets: LatencyTargets) -> Alarm | None:

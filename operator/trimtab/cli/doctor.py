@@ -1,0 +1,86 @@
+"""`trimtab doctor`: what keeps a fleet from being scaled, and what to do about it."""
+
+import json
+import time
+from dataclasses import asdict
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+import yaml
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from trimtab.config import OperatorConfig
+
+EPILOG = """[bold]Examples[/]
+
+  trimtab doctor
+
+  trimtab doctor --prometheus-url http://localhost:9090 -o json
+"""
+
+_DEFAULTS = OperatorConfig()
+_MARKS = {"ok": ("ok", "green"), "warning": ("!", "yellow"), "failed": ("FAILED", "bold red")}
+
+
+class Output(StrEnum):
+    """How the answer looks."""
+
+    TABLE = "table"
+    JSON = "json"
+    YAML = "yaml"
+
+
+def doctor(
+    prometheus_url: Annotated[
+        str | None,
+        typer.Option(help="Prometheus, as reached from here.", envvar="TRIMTAB_PROMETHEUS_URL"),
+    ] = None,
+    prometheus_auth_dir: Annotated[
+        Path | None, typer.Option(help="Folder with token, or username and password; ca.crt.")
+    ] = None,
+    namespace: Annotated[
+        str, typer.Option("--namespace", "-n", help="Where the operator runs.")
+    ] = _DEFAULTS.namespace,
+    output: Annotated[Output, typer.Option("--output", "-o", help="Format.")] = Output.TABLE,
+    kubeconfig: Annotated[
+        str | None, typer.Option(help="Cluster to look at. Default: KUBECONFIG.")
+    ] = None,
+) -> None:
+    """Check the cluster, the lease, Prometheus, pools, deployments and every signal.
+
+    It reads and changes nothing. The exit code is 1 when something keeps the fleet from being
+    scaled, 0 otherwise.
+    """
+    # The Kubernetes client takes a second to import, which no other command should pay.
+    from trimtab.controller.doctor import examine
+    from trimtab.observe.access import Access
+    from trimtab.observe.prometheus import PrometheusSource
+
+    source = None
+    if prometheus_url is not None:
+        access = Access(folder=prometheus_auth_dir)
+        source = PrometheusSource(prometheus_url, _DEFAULTS.prometheus_timeout_s, access)
+    config = OperatorConfig(namespace=namespace, prometheus_url=prometheus_url)
+    with Console(stderr=True).status("looking around…"):
+        found = list(examine(kubeconfig, source, config, time.time()))
+    documents = [asdict(each) | {"level": str(each.level)} for each in found]
+    if output is Output.JSON:
+        typer.echo(json.dumps(documents, indent=2))
+    elif output is Output.YAML:
+        typer.echo(yaml.safe_dump(documents, sort_keys=False), nl=False)
+    else:
+        table = Table(box=None, header_style="bold", pad_edge=False)
+        for title in ("", "WHAT", "FOUND", "WHAT TO DO"):
+            table.add_column(title, overflow="fold")
+        for each in found:
+            mark, style = _MARKS[each.level]
+            table.add_row(
+                Text(mark, style=style), Text(each.subject), Text(each.message), Text(each.remedy)
+            )
+        Console().print(table)
+    if any(each.level == "failed" for each in found):
+        raise typer.Exit(1)
