@@ -8,7 +8,6 @@ users have. Rules that know one kind of hardware only run on each, and the best 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import partial
 
 from trimtab.models.load import TokenShape
 from trimtab.models.performance import ReplicaCapacity
@@ -43,6 +42,10 @@ KTHENA_WAITING = 10.0
 """Waiting requests for each replica in Kthena's example of an AutoscalingPolicy."""
 GRID_INPUTS = (128.0, 256.0, 512.0, 1024.0, 2048.0, 4096.0, 8192.0, 16384.0)
 GRID_OUTPUTS = (32.0, 64.0, 128.0, 256.0, 512.0, 1024.0, 2048.0)
+
+
+Hardware = Mapping[Key, tuple[str, ...]]
+"""The pools of each deployment; empty for a policy that chooses them itself."""
 
 
 class Sees(StrEnum):
@@ -228,56 +231,55 @@ ENTRANTS: Mapping[str, Entrant] = {
 }
 """All rivals. The clairvoyant optimum is no rule and has a module of its own."""
 
-OURS = ("trimtab", "trimtab-reduced")
+OURS: Mapping[str, type[TrimtabPolicy]] = {
+    "trimtab": TrimtabPolicy,
+    "trimtab-reduced": ReducedPolicy,
+}
 NAMES: tuple[str, ...] = (*OURS, *ENTRANTS)
-"""Every policy that `makers` knows."""
+"""Every policy that `policy_on` knows."""
 
 
-def makers(name: str, world: World) -> list[Callable[[], Policy]]:
-    """Return what makes fresh policies of `name` for `world`: one for each hardware to try.
+def hardware_to_try(name: str, world: World) -> list[Hardware]:
+    """Return the hardware on which the policy `name` is to be tried: everything on one kind.
+
+    A deployment that cannot run on the kind is on the one that is cheapest for it. Policies that
+    choose for themselves have one entry.
 
     Raises:
-        KeyError: Nobody is called so.
+        KeyError: No policy is called so.
     """
-    if name == "trimtab":
-        return [lambda: TrimtabPolicy(base=world.snapshot)]
-    if name == "trimtab-reduced":
-        return [lambda: ReducedPolicy(base=world.snapshot)]
-    entrant = ENTRANTS[name]
+    if name in OURS:
+        return [{}]
     offers = offers_of(world)
+    groups = {key: _groups(ENTRANTS[name].sees, mine) for key, mine in offers.items() if mine}
+    cheapest = {
+        key: min(mine, key=lambda group: (_usd(offers[key], mine[group]), group))
+        for key, mine in groups.items()
+    }
     return [
-        partial(_policy, entrant, scenes_of(world, offers, chosen))
-        for chosen in _hardware(entrant.sees, offers)
+        {key: mine.get(name, mine[cheapest[key]]) for key, mine in groups.items()}
+        for name in sorted({name for mine in groups.values() for name in mine})
     ]
 
 
-def _policy(entrant: Entrant, scenes: Mapping[Key, Scene]) -> RivalPolicy:
+def policy_on(name: str, world: World, hardware: Hardware) -> Policy:
+    """Return a fresh policy `name`, on the pools that `hardware` names if it is blind to them.
+
+    Raises:
+        KeyError: No policy is called so.
+    """
+    if name in OURS:
+        return OURS[name](base=world.snapshot)
+    entrant = ENTRANTS[name]
     seats = {
         key: Seat(scene=scene, rival=entrant.make(scene), begins=entrant.begins(scene))
-        for key, scene in scenes.items()
+        for key, scene in scenes_of(world, offers_of(world), hardware).items()
     }
-    return RivalPolicy(entrant.name, seats)
+    return RivalPolicy(name, seats)
 
 
-def _hardware(
-    sees: Sees, offers: Mapping[Key, Mapping[str, Offer]]
-) -> list[dict[Key, tuple[str, ...]]]:
-    """Return the hardware to try: each on its cheapest, then all on one kind, where they can."""
-    groups = {key: _groups(sees, mine) for key, mine in offers.items()}
-    cheapest = {
-        key: min(
-            mine, key=lambda name: (min(offers[key][p].usd_per_request for p in mine[name]), name)
-        )
-        for key, mine in groups.items()
-        if mine
-    }
-    names = sorted({name for mine in groups.values() for name in mine})
-    tried = [cheapest]
-    for name in names:
-        chosen = {key: name if name in groups[key] else best for key, best in cheapest.items()}
-        if chosen not in tried:
-            tried.append(chosen)
-    return [{key: groups[key][name] for key, name in chosen.items()} for chosen in tried]
+def _usd(offers: Mapping[str, Offer], pools: tuple[str, ...]) -> float:
+    return min(offers[pool].usd_per_hour for pool in pools)
 
 
 def _groups(sees: Sees, offers: Mapping[str, Offer]) -> dict[str, tuple[str, ...]]:

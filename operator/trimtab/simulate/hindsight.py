@@ -1,44 +1,63 @@
-"""The best run of a policy over the hardware that it cannot choose itself."""
+"""The best hardware for a policy that cannot choose it, known when all is over."""
 
 from collections.abc import Mapping, Sequence
 
 from trimtab.models.snapshot import Key
-from trimtab.simulate.entrants import makers
-from trimtab.simulate.result import RunResult
+from trimtab.simulate.entrants import Hardware, hardware_to_try, policy_on
+from trimtab.simulate.result import DeploymentResult, RunResult
 from trimtab.simulate.run import run
 from trimtab.simulate.scenario import Scenario
 from trimtab.simulate.traffic import Traffic
 from trimtab.simulate.world import world_of
 
+Tried = tuple[Hardware, RunResult]
+
 
 def best_in_hindsight(
     scenario: Scenario, traffic: Mapping[Key, Traffic], name: str, seed: int
-) -> RunResult:
-    """Return the best run of the policy `name`: on each hardware it is blind to, the best counts.
+) -> Tried:
+    """Return the hardware on which the policy `name` does best, and its run there.
+
+    It is tried with all deployments on each kind, and then with each deployment on the kind that
+    was best for it.
 
     Raises:
         KeyError: No policy is called so.
         InvalidInput: A manifest cannot be understood.
     """
     world = world_of(scenario, traffic)
-    return best([run(scenario, traffic, make(), seed) for make in makers(name, world)])
 
+    def tried_on(hardware: Hardware) -> Tried:
+        return hardware, run(scenario, traffic, policy_on(name, world, hardware), seed)
 
-def best(results: Sequence[RunResult]) -> RunResult:
-    """Return the cheapest of those that attain; where none does, the one that attains most."""
-    return min(results, key=_badness)
+    tried = [tried_on(hardware) for hardware in hardware_to_try(name, world)]
+    mixed = {key: _best_for(key, tried) for key in tried[0][0]}
+    if all(mixed != hardware for hardware, _ in tried):
+        tried.append(tried_on(mixed))
+    return min(tried, key=lambda one: _badness(one[1]))
 
 
 def attains(result: RunResult) -> bool:
     """Tell whether every deployment met all its targets as often as its percentile asks."""
-    return all(
-        (each.attainment["all"] or 0.0) >= each.percentile
-        for each in result.deployments.values()
-        if each.tally.settled
-    )
+    return not any(_misses(each) for each in result.deployments.values())
 
 
 def _badness(result: RunResult) -> tuple[bool, float, float]:
+    """Order runs: the cheapest of those that attain, then those that attain most."""
     if attains(result):
         return False, 0.0, result.cost_usd
     return True, 1.0 - (result.attainment or 0.0), result.cost_usd
+
+
+def _misses(one: DeploymentResult) -> bool:
+    return one.tally.settled > 0 and (one.attainment["all"] or 0.0) < one.percentile
+
+
+def _best_for(key: Key, tried: Sequence[Tried]) -> tuple[str, ...]:
+    def badness(one: Tried) -> tuple[bool, float, float]:
+        result = one[1].deployments[str(key)]
+        if _misses(result):
+            return True, 1.0 - (result.attainment["all"] or 0.0), result.usd
+        return False, 0.0, result.usd
+
+    return min(tried, key=badness)[0][key]

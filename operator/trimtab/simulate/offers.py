@@ -1,4 +1,4 @@
-"""What a rival may choose from: for each pool the parallelism that serves a request cheapest."""
+"""What a rival may choose from: for each pool the parallelism that serves the traffic cheapest."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,12 +10,13 @@ from trimtab.api.policy import CapacityType
 from trimtab.config import PlannerConfig
 from trimtab.models.capacity import Pool
 from trimtab.models.load import LatencyTargets
+from trimtab.models.performance import ReplicaCapacity
 from trimtab.models.plan import Verdict
 from trimtab.models.snapshot import DeploymentState, Key
 from trimtab.planner.plan import plan
 from trimtab.simulate.kinds import Kind
 from trimtab.simulate.policy import Variant
-from trimtab.simulate.traffic import EMPTY, Traffic
+from trimtab.simulate.traffic import EMPTY, Floats, Traffic
 from trimtab.simulate.world import World
 
 BEGIN_S = 300.0
@@ -35,6 +36,8 @@ class Offer:
     """Requests/s of one replica within the targets, of the mean shape of all the traffic."""
     concurrency: float
     """Requests in flight on it at that rate."""
+    usd_per_hour: float
+    """What whole replicas for the mean rate of every five minutes cost on average."""
 
     @property
     def spot(self) -> bool:
@@ -45,11 +48,6 @@ class Offer:
     def most(self) -> int:
         """Replicas that the pool is said to have room for."""
         return self.pool.usable_devices // self.kind.devices
-
-    @property
-    def usd_per_request(self) -> float:
-        """Price of a request/s, in $/h."""
-        return self.kind.usd_per_hour / self.rps if self.rps > 0.0 else inf
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,16 +65,13 @@ class Scene:
 
     @property
     def cheapest(self) -> Offer:
-        """The offer whose request costs least."""
-        return min(self.offers.values(), key=lambda o: (o.usd_per_request, o.variant.label))
+        """The offer on which the traffic costs least."""
+        return min(self.offers.values(), key=lambda o: (o.usd_per_hour, o.variant.label))
 
     @property
     def peak_rps(self) -> float:
         """Largest mean rate of a minute."""
-        if not len(self.traffic):
-            return 0.0
-        counts = np.bincount((self.traffic.at_s / PEAK_S).astype(np.int64))
-        return float(counts.max()) / PEAK_S
+        return float(_rates(self.traffic, PEAK_S).max(initial=0.0))
 
     def replicas(self, offer: Offer, rps: float) -> int:
         """Return the replicas of `offer` for `rps`, within the bounds of the deployment."""
@@ -138,11 +133,26 @@ def scenes_of(
 def _offer(world: World, variant: Variant, pool: Pool) -> Offer:
     kind = world.kinds.of(variant)
     answer = world.kinds.capacity(variant)
-    concurrency = getattr(getattr(answer, "at_max", None), "concurrency", 1.0)
+    concurrency = answer.at_max.concurrency if isinstance(answer, ReplicaCapacity) else 1.0
+    rates = _rates(world.traffic.get(variant.deployment, EMPTY), BEGIN_S)
+    usd = inf
+    if kind.rps > 0.0:
+        replicas = np.maximum(1.0, np.ceil(rates / kind.rps))
+        usd = kind.usd_per_hour * (float(replicas.mean()) if len(rates) else 1.0)
     return Offer(
-        variant=variant, kind=kind, pool=pool, rps=kind.rps, concurrency=max(1.0, concurrency)
+        variant=variant,
+        kind=kind,
+        pool=pool,
+        rps=kind.rps,
+        concurrency=max(1.0, concurrency),
+        usd_per_hour=usd,
     )
 
 
+def _rates(traffic: Traffic, step_s: float) -> Floats:
+    """Return the mean requests/s of every step."""
+    return np.bincount((traffic.at_s / step_s).astype(np.int64)) / step_s
+
+
 def _rank(offer: Offer) -> tuple[float, int]:
-    return offer.usd_per_request, offer.kind.devices
+    return offer.usd_per_hour, offer.kind.devices
