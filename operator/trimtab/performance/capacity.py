@@ -260,6 +260,6 @@ def _uncertainty(request: CapacityRequest, measured: float | None) -> float:
     if measured is not None:
         return 0.05
     if request.points:
-        return 0.10
+        return math.hypot(0.10, max(point.error for point in request.points))
     unsure = 0.15 + 0.4 * (1.0 - request.accelerator.confidence)
     return unsure + (0.05 if request.geometry.experts else 0.0)

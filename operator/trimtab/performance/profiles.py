@@ -1,17 +1,29 @@
 """Measured speed: from PerformanceProfiles to points, and from points to a rate."""
 
 import math
+from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass
-from itertools import pairwise
+from dataclasses import dataclass, replace
+from itertools import combinations, pairwise
 
 from trimtab.catalog import accelerators, geometries
 from trimtab.models.load import LatencyTargets, TokenShape
 from trimtab.models.snapshot import Profile
+from trimtab.performance.relatives import (
+    BatchLoad,
+    Place,
+    carrying_error,
+    slowdown,
+)
 from trimtab.units import parse_decimal, parse_duration
 
 SAME_SHAPE = 1.15
 """Ratio of mean lengths up to which two measurements are of one load."""
+DENSE = 2.5
+"""Ratio of mean lengths up to which a load between two measured ones is interpolated."""
+
+_SAME_SHARE = 0.005
+"""Percentiles that differ by less are the same."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +37,8 @@ class MeasuredPoint:
     """0 to 1."""
     ttft_s: float
     itl_s: float
+    error: float = 0.0
+    """Relative standard error of having been carried over from a relative; 0 if measured here."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,9 +55,25 @@ def points_for(profiles: Iterable[Profile], key: ProfileKey) -> tuple[MeasuredPo
     """Return all points measured on what `key` names, sorted.
 
     Models are the same when the catalogue gives them the same geometry, or by name where it knows
-    neither. Points of other quantizations or devices are left out.
+    neither. Where nothing was measured on that very replica, points come from its nearest
+    relatives: other numbers of devices, or another device of the family. Those carry an `error`.
+    Points of other quantizations are left out.
     """
-    found = {
+    by_error: dict[float, set[MeasuredPoint]] = defaultdict(set)
+    for profile in profiles:
+        places = _places(profile, key)
+        error = carrying_error(*places) if places is not None else None
+        if _is_of(profile, key):
+            by_error[0.0].update(_points(profile))
+        elif places is not None and error is not None:
+            carried = (_carried(point, places, key, error) for point in _points(profile))
+            by_error[error].update(point for point in carried if point is not None)
+    nearest = by_error[min(by_error)] if by_error else ()
+    return tuple(sorted(nearest, key=lambda p: (p.input_tokens, p.output_tokens, p.rps, p.ttft_s)))
+
+
+def _points(profile: Profile) -> tuple[MeasuredPoint, ...]:
+    return tuple(
         MeasuredPoint(
             input_tokens=float(point.input_tokens),
             output_tokens=float(point.output_tokens),
@@ -52,11 +82,43 @@ def points_for(profiles: Iterable[Profile], key: ProfileKey) -> tuple[MeasuredPo
             ttft_s=parse_duration(point.time_to_first_token, "spec.points[].timeToFirstToken"),
             itl_s=parse_duration(point.inter_token_latency, "spec.points[].interTokenLatency"),
         )
-        for profile in profiles
-        if _is_of(profile, key)
         for point in profile.spec.points
-    }
-    return tuple(sorted(found, key=lambda p: (p.input_tokens, p.output_tokens, p.rps, p.ttft_s)))
+    )
+
+
+def _places(profile: Profile, key: ProfileKey) -> tuple[Place, Place] | None:
+    """Return where `key` asks and where `profile` was measured; None for another model or dtype."""
+    here = accelerators.get(key.accelerator)
+    there = accelerators.get(profile.spec.accelerator)
+    if here is None or there is None or not _is_same_model(profile, key):
+        return None
+    return (
+        Place(accelerator=here, tensor=key.tensor),
+        Place(accelerator=there, tensor=profile.spec.tensor_parallel or 1),
+    )
+
+
+def _carried(
+    point: MeasuredPoint, places: tuple[Place, Place], key: ProfileKey, error: float
+) -> MeasuredPoint | None:
+    """Return `point` as it would be here, with the same batch; None for an unknown model."""
+    geometry = geometries.get(key.model)
+    if geometry is None:
+        return None
+    here, there = places
+    load = BatchLoad(
+        input_tokens=point.input_tokens,
+        output_tokens=point.output_tokens,
+        batch=max(point.rps * point.output_tokens * point.itl_s, 1.0),
+    )
+    slower = slowdown(geometry, key.quantization, (there, here), load)
+    return replace(
+        point,
+        rps=point.rps / slower.gap,
+        ttft_s=point.ttft_s * slower.prompt,
+        itl_s=point.itl_s * slower.gap,
+        error=error,
+    )
 
 
 def interpolated_rate(
@@ -64,19 +126,60 @@ def interpolated_rate(
 ) -> float | None:
     """Return the rate at which the measured latencies reach a target, between two measured rates.
 
-    None where the points do not bracket it: other token lengths or percentile, an end-to-end
-    target, or targets that hold at every measured rate or at none.
+    Where the token lengths lie between two that were measured, and those differ in one of both
+    lengths, the rate does too. None where the points do not bracket it: other lengths or
+    percentile, an end-to-end target, or targets that hold at every measured rate or at none.
     """
     if targets.e2e_s is not None or (targets.ttft_s is None and targets.itl_s is None):
         return None
-    curve = sorted(
-        (p for p in points if _same_load(p, shape, targets.percentile)), key=lambda p: p.rps
-    )
-    for good, bad in pairwise(curve):
+    measured = [
+        p for p in points if not p.error and abs(p.percentile - targets.percentile) < _SAME_SHARE
+    ]
+    same = [p for p in measured if _distance(p, _lengths(shape)) <= math.log(SAME_SHAPE)]
+    return _rate_on(same, targets) if same else _rate_between(measured, shape, targets)
+
+
+def _rate_on(points: Iterable[MeasuredPoint], targets: LatencyTargets) -> float | None:
+    """Rate on one curve, of measurements of one load."""
+    for good, bad in pairwise(sorted(points, key=lambda p: p.rps)):
         if not _holds(good, targets):
             return None
         if not _holds(bad, targets):
             return _crossing(good, bad, targets)
+    return None
+
+
+def _rate_between(
+    points: Iterable[MeasuredPoint], shape: TokenShape, targets: LatencyTargets
+) -> float | None:
+    """Rate between the curves of two loads, linear in the logarithms: rates go with 1 / length."""
+    curves: dict[tuple[float, float], list[MeasuredPoint]] = defaultdict(list)
+    for point in points:
+        curves[point.input_tokens, point.output_tokens].append(point)
+    wanted = _lengths(shape)
+    for low, high in combinations(sorted(curves), 2):
+        share = _share_between(wanted, low, high)
+        if share is None:
+            continue
+        rates = _rate_on(curves[low], targets), _rate_on(curves[high], targets)
+        if rates[0] is not None and rates[1] is not None:
+            return math.exp((1.0 - share) * math.log(rates[0]) + share * math.log(rates[1]))
+    return None
+
+
+def _share_between(
+    wanted: tuple[float, float], low: tuple[float, float], high: tuple[float, float]
+) -> float | None:
+    """Return where `wanted` lies between two loads that differ in one length, 0 to 1, or None."""
+    for axis in (0, 1):
+        other = 1 - axis
+        spread = math.log(high[axis] / low[axis])
+        beside = max(abs(math.log(one[other] / wanted[other])) for one in (low, high))
+        if not 0.0 < spread <= math.log(DENSE) or beside > math.log(SAME_SHAPE):
+            continue
+        share = math.log(wanted[axis] / low[axis]) / spread
+        if 0.0 <= share <= 1.0:
+            return share
     return None
 
 
@@ -99,24 +202,31 @@ def _holds(point: MeasuredPoint, targets: LatencyTargets) -> bool:
     )
 
 
-def _same_load(point: MeasuredPoint, shape: TokenShape, percentile: float) -> bool:
-    prompt = shape.input_tokens * (1.0 - shape.prefix_hit)
-    apart = max(
-        abs(math.log(point.input_tokens / max(prompt, 1.0))),
-        abs(math.log(point.output_tokens / max(shape.output_tokens, 1.0))),
+def _lengths(shape: TokenShape) -> tuple[float, float]:
+    """Tokens of a prompt that must be worked off, and of an answer."""
+    return max(shape.input_tokens * (1.0 - shape.prefix_hit), 1.0), max(shape.output_tokens, 1.0)
+
+
+def _distance(point: MeasuredPoint, lengths: tuple[float, float]) -> float:
+    """Larger of the logarithms of the ratios of both lengths."""
+    return max(
+        abs(math.log(point.input_tokens / lengths[0])),
+        abs(math.log(point.output_tokens / lengths[1])),
     )
-    return apart <= math.log(SAME_SHAPE) and abs(point.percentile - percentile) < 0.005
 
 
 def _is_of(profile: Profile, key: ProfileKey) -> bool:
+    return (
+        _is_same_model(profile, key)
+        and _same_accelerator(profile.spec.accelerator, key.accelerator)
+        and (profile.spec.tensor_parallel or 1) == key.tensor
+    )
+
+
+def _is_same_model(profile: Profile, key: ProfileKey) -> bool:
     spec = profile.spec
     quantization = spec.quantization.value if spec.quantization else "none"
-    return (
-        _same_model(spec.model, key.model)
-        and _same_accelerator(spec.accelerator, key.accelerator)
-        and quantization == key.quantization
-        and (spec.tensor_parallel or 1) == key.tensor
-    )
+    return _same_model(spec.model, key.model) and quantization == key.quantization
 
 
 def _same_model(left: str, right: str) -> bool:
