@@ -16,7 +16,8 @@ from trimtab.observe.histogram import merge, problem, quantile, share_within
 from trimtab.observe.kinds import Kind
 from trimtab.observe.parse import parse
 from trimtab.observe.promql import one_of, string
-from trimtab.observe.signals import Subject, read
+from trimtab.observe.reader import Subject
+from trimtab.observe.signals import read
 from trimtab.observe.world import PodFacts
 
 SIGNALS = [each.name for each in fields(ObservedLoad)][:11]

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from trimtab.models.hardware import Parallelism
 from trimtab.models.signals import Missing, Signal
 
 _NONE = Missing(why="not collected")
@@ -38,6 +39,37 @@ class LatencyTargets:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class VariantReading:
+    """What the replicas of one variant with one pod template report; means over the window.
+
+    Rates and counts are for one replica, the mean over all of them.
+    """
+
+    pool: str
+    parallelism: Parallelism
+    revision: str
+    """Name that the pods of one template share. Another template is another engine."""
+    itl_s: Signal = _NONE
+    """Mean time between two tokens, in seconds."""
+    gaps_per_s: Signal = _NONE
+    """Such times that ended in a second: tokens, but for the first of each answer."""
+    ttft_s: Signal = _NONE
+    """Mean time to first token, queueing included, in seconds."""
+    first_tokens_per_s: Signal = _NONE
+    """Answers that began in a second."""
+    input_tokens: Signal = _NONE
+    """Mean prompt length of finished requests, in tokens."""
+    output_tokens: Signal = _NONE
+    """Mean answer length of finished requests, in tokens."""
+    prefix_hit: Signal = _NONE
+    """Share of prompt tokens found in the prefix cache, 0 to 1."""
+    waiting: Signal = _NONE
+    """Requests in the queue of one replica."""
+    kv_utilization: Signal = _NONE
+    """Share of KV blocks in use on the fullest replica, 0 to 1."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ObservedLoad:
     """What the replicas of one deployment report, summed over them unless said otherwise."""
 
@@ -69,3 +101,5 @@ class ObservedLoad:
     """Why Prometheus as a whole could not be asked, or None."""
     configured: bool = True
     """Whether there is a metrics source at all."""
+    variants: tuple[VariantReading, ...] = ()
+    """What each variant reports, sorted by pool, parallelism and revision."""

@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass
 
+from trimtab.models.hardware import EngineSettings, Parallelism
 from trimtab.models.load import TokenShape
+from trimtab.models.performance import StepScales
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,8 +63,37 @@ class PoolMemory:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Calibration:
+    """What one variant has taught about its step times."""
+
+    namespace: str
+    name: str
+    """Of the LLMDeployment."""
+    pool: str
+    parallelism: Parallelism
+    accelerator: str
+    """Catalogue name: another pool of the same devices is as fast."""
+    model: str
+    engine: EngineSettings
+    revision: str
+    """Of the pods that taught it; another one begins anew."""
+    scales: StepScales
+    """What is believed now."""
+    used: StepScales | None = None
+    """What plans rest on: follows `scales` only where it moved for good. None: not enough yet."""
+    evidence_s: float = 0.0
+    """Time over which observations were taken in, in seconds."""
+    refused_s: float = 0.0
+    """Time for which observations have contradicted what is believed, without a break."""
+    updated: float
+    """When an observation was last looked at, in Unix seconds."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PlannerMemory:
     """What one plan leaves for the next, sorted by name."""
 
     deployments: tuple[DeploymentMemory, ...] = ()
     pools: tuple[PoolMemory, ...] = ()
+    calibrations: tuple[Calibration, ...] = ()
+    """By namespace, name, pool and parallelism."""

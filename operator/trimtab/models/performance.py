@@ -46,3 +46,20 @@ class Infeasible:
     """DoesNotFit, MissesTTFT, MissesITL, MissesE2E, UnknownModel, UnknownAccelerator, ..."""
     message: str
     """One sentence with the figures."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepScales:
+    """How a replica's step times differ from the model's: logarithms of three factors.
+
+    A normal distribution. Zero means as predicted; 0.1 means a tenth slower.
+    """
+
+    read: float
+    """On moving weights, keys and values through memory."""
+    compute: float
+    """On what grows with new tokens."""
+    host: float
+    """On what the engine costs beside the device."""
+    covariance: tuple[float, float, float, float, float, float]
+    """Of read, compute and host in this order: the upper triangle, row by row."""

@@ -25,7 +25,8 @@ from trimtab.observe.kinds import Kind
 from trimtab.observe.parse import unix_seconds
 from trimtab.observe.pools import pool_facts
 from trimtab.observe.prometheus import MetricsSource
-from trimtab.observe.signals import Subject, read
+from trimtab.observe.reader import Subject
+from trimtab.observe.signals import read
 from trimtab.observe.world import ChildFacts, ObjectKey, PodFacts, ReplicaShape, WorldView
 
 

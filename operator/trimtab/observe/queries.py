@@ -14,6 +14,8 @@ from trimtab.observe.engines import Engine, Gauge
 from trimtab.observe.promql import series
 
 STEM_LABEL = "trimtab_stem"
+SUM = "sum"
+"""Bucket bound under which the sum of a histogram's values is asked for."""
 MAX_NAMESPACE_CHARS = 512
 """Where the names of the namespaces are longer together, a query asks for all of them: its URL
 must pass proxies, which take 8 KiB."""
@@ -57,8 +59,8 @@ class _Builder:
             "input_tokens_count": self._by_stem(self._rate(engine.input_tokens, "_count")),
             "output_tokens_sum": self._by_stem(self._rate(engine.output_tokens, "_sum")),
             "output_tokens_count": self._by_stem(self._rate(engine.output_tokens, "_count")),
-            "ttft": self._by_stem(self._rate(engine.ttft, "_bucket"), "le"),
-            "itl": self._by_stem(self._rate(engine.itl, "_bucket"), "le"),
+            "ttft": self._by_stem(self._with_sum(engine.ttft), "le"),
+            "itl": self._by_stem(self._with_sum(engine.itl), "le"),
             "e2e": self._by_stem(self._rate(engine.e2e, "_bucket"), "le"),
         }
 
@@ -75,6 +77,12 @@ class _Builder:
 
     def _rate(self, names: Iterable[str], suffix: str = "") -> str:
         return " or ".join(self._over("rate", name + suffix) for name in names)
+
+    def _with_sum(self, names: Iterable[str]) -> str:
+        """Return the buckets of a histogram and, as one bucket more, its sum: for its mean."""
+        names = tuple(names)
+        total = self._rate(names, "_sum")
+        return f'{self._rate(names, "_bucket")} or label_replace({total}, "le", "{SUM}", "", "")'
 
     def _covered(self) -> str:
         """Return how long ago the first sample of the window is, in seconds."""

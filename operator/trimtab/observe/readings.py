@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from trimtab.errors import Unavailable
 from trimtab.observe.prometheus import MetricsSource, Refused, Sample
-from trimtab.observe.queries import STEM_LABEL
+from trimtab.observe.queries import STEM_LABEL, SUM
 from trimtab.observe.world import pod_stem
 
 Place = tuple[str, str]
@@ -28,6 +28,8 @@ class Readings:
     """By stem, then by pod."""
     buckets: Mapping[str, Mapping[Place, Mapping[float, float]]]
     """By query, then by stem: rate by upper bound."""
+    sums: Mapping[str, Mapping[Place, float]]
+    """By query of a histogram, then by stem: what its values add up to, per second."""
     refused: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -44,6 +46,7 @@ def take(metrics: MetricsSource, queries: Mapping[str, str], budget_s: float) ->
     values: dict[str, Mapping[Place, float]] = {}
     arrivals: Mapping[Place, Mapping[Place, float]] = {}
     buckets: dict[str, Mapping[Place, Mapping[float, float]]] = {}
+    sums: dict[str, Mapping[Place, float]] = {}
     refused = {}
     for name, expr in queries.items():
         if time.monotonic() - started > budget_s:
@@ -57,9 +60,11 @@ def take(metrics: MetricsSource, queries: Mapping[str, str], budget_s: float) ->
             arrivals = _by_stem_and_pod(samples)
         elif name in _BY_BUCKET:
             buckets[name] = _by_bucket(samples)
+            total = tuple(each for each in samples if each.labels.get("le") == SUM)
+            sums[name] = _by_place(total, STEM_LABEL)
         else:
             values[name] = _by_place(samples, "pod" if name in _BY_POD else STEM_LABEL)
-    return Readings(values=values, arrivals=arrivals, buckets=buckets, refused=refused)
+    return Readings(values=values, arrivals=arrivals, buckets=buckets, sums=sums, refused=refused)
 
 
 def _by_place(samples: tuple[Sample, ...], label: str) -> dict[Place, float]:

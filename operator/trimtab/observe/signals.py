@@ -9,41 +9,25 @@
 | no series, no replica, no request in the window | Missing, and why |
 """
 
-import math
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, replace
 from typing import Any
 
 from trimtab.api.engine import EngineType
 from trimtab.config import OperatorConfig
 from trimtab.errors import Unavailable
-from trimtab.models.load import LatencyTargets, ObservedLoad
-from trimtab.models.signals import Fresh, Invalid, Missing, Partial, Signal, Stale
+from trimtab.models.load import ObservedLoad
+from trimtab.models.signals import Missing
 from trimtab.models.snapshot import Key
-from trimtab.observe import engines, histogram, queries
-from trimtab.observe.coverage import NO_REPLICA, Clock, Coverage
+from trimtab.observe import engines, queries
+from trimtab.observe.coverage import NO_REPLICA
 from trimtab.observe.prometheus import MetricsSource
-from trimtab.observe.readings import Place, Readings, take
+from trimtab.observe.reader import Reader, Subject, Template
+from trimtab.observe.readings import take
 from trimtab.observe.world import PodFacts, pod_stem
 
 NO_SOURCE = "no metrics source is configured"
-NO_REQUEST = "no request in the window"
-
-MAX_REQUESTS = 1e7
-"""More requests than this on one replica, in a second or at once, is no measurement."""
-MAX_TOKENS = 1e8
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Subject:
-    """One deployment whose signals are wanted."""
-
-    key: Key
-    targets: LatencyTargets
-    pods: tuple[PodFacts, ...]
-    """Its own pods."""
-    stems: frozenset[str] = frozenset()
-    """Stems of pods that are gone."""
 
 
 def read(
@@ -72,7 +56,32 @@ def read(
         readings = take(metrics, wanted, 2 * config.prometheus_timeout_s)
     except Unavailable as error:
         return {each.key: _nothing(str(error), error=str(error)) for each in subjects}
-    return {each.key: _Reader(each, readings, engine, now, config).load() for each in subjects}
+
+    def reader(subject: Subject) -> Reader:
+        return Reader(subject, readings, engine, now, config)
+
+    return {
+        each.key: replace(
+            reader(each).load(),
+            variants=tuple(reader(one.subject).variant(one) for one in _templates(each)),
+        )
+        for each in subjects
+    }
+
+
+def _templates(subject: Subject) -> list[Template]:
+    """Return the pod templates that serve, sorted by pool, devices and name."""
+    pods: dict[tuple[str, str], list[PodFacts]] = defaultdict(list)
+    for pod in subject.pods:
+        if pod.shape is not None and not (pod.terminating or pod.finished):
+            pods[pod.shape.pool, pod_stem(pod.name)].append(pod)
+    return [
+        Template(
+            shape=shape, stem=stem, subject=replace(subject, pods=tuple(those), stems=frozenset())
+        )
+        for (_, stem), those in sorted(pods.items())
+        if (shape := those[0].shape) is not None
+    ]
 
 
 def _nothing(why: str, *, configured: bool = True, error: str | None = None) -> ObservedLoad:
@@ -80,222 +89,6 @@ def _nothing(why: str, *, configured: bool = True, error: str | None = None) -> 
     signals: dict[str, Any] = {
         each.name: missing
         for each in fields(ObservedLoad)
-        if each.name not in ("window_s", "source_error", "configured")
+        if each.name not in ("window_s", "source_error", "configured", "variants")
     }
     return ObservedLoad(**signals, source_error=error, configured=configured)
-
-
-class _Reader:
-    """The signals of one deployment."""
-
-    def __init__(
-        self,
-        subject: Subject,
-        readings: Readings,
-        engine: engines.Engine,
-        now: float,
-        config: OperatorConfig,
-    ) -> None:
-        self._subject = subject
-        self._readings = readings
-        self._engine = engine
-        self._window_s = config.rate_window_s
-        self._half_scrape_s = config.scrape_interval_s / 2
-        self._coverage = Coverage.of(
-            [pod for pod in subject.pods if not pod.terminating and not pod.finished],
-            readings.values.get("seen", {}),
-            Clock(now=now, scrape_s=config.scrape_interval_s),
-            engine.running.names[0],
-        )
-
-    def load(self) -> ObservedLoad:
-        return ObservedLoad(
-            arrival_rps=self._arrivals(),
-            input_tokens=self._mean("input_tokens", self._engine.input_tokens),
-            output_tokens=self._mean("output_tokens", self._engine.output_tokens),
-            prefix_hit=self._prefix_hit(),
-            waiting=self._gauge("waiting", self._engine.waiting, MAX_REQUESTS),
-            running=self._gauge("running", self._engine.running, MAX_REQUESTS),
-            kv_utilization=self._gauge("kv_utilization", self._engine.kv_utilization, 1.0),
-            ttft_s=self._latency("ttft", self._engine.ttft),
-            itl_s=self._latency("itl", self._engine.itl),
-            e2e_s=self._latency("e2e", self._engine.e2e),
-            slo_attainment=self._attainment(),
-            window_s=self._window_s,
-        )
-
-    def _gauge(self, query: str, gauge: engines.Gauge, most: float) -> Signal:
-        for name in ("seen", query):
-            if name in self._readings.refused:
-                return Invalid(why=self._readings.refused[name])
-        coverage = self._coverage
-        combine = max if gauge.over_ranks == "max" else sum
-        values = self._readings.values[query]
-        if coverage.silence is not None:
-            old = [values[place] for place in coverage.stale if place in values]
-            if not old or _unusable(old, most):
-                return coverage.silence
-            return Stale(value=float(combine(old)), age_s=min(coverage.stale.values()))
-        found = {place: values[place] for place in coverage.reporting if place in values}
-        if not found:
-            return Missing(why=f"no replica exports {' or '.join(gauge.names)}")
-        unusable = _unusable(found.values(), most)
-        if unusable:
-            return Invalid(why=f"{gauge.names[0]} is {unusable}")
-        return coverage.qualified(float(combine(found.values())), found)
-
-    def _stems(self) -> frozenset[str]:
-        return self._subject.stems | {pod_stem(pod.name) for pod in self._subject.pods}
-
-    def _rates(self, query: str) -> Mapping[str, float]:
-        """Return the rate by stem, of the stems that are ours and have one."""
-        values = self._readings.values.get(query, {})
-        namespace = self._subject.key.namespace
-        return {
-            stem: values[namespace, stem]
-            for stem in sorted(self._stems())
-            if (namespace, stem) in values
-        }
-
-    def _gap(self, asked: Iterable[str], metric: str, found: Collection[object]) -> Signal | None:
-        """Return why a rate says nothing, of which this was found, or None."""
-        for query in ("seen", *asked):
-            if query in self._readings.refused:
-                return Invalid(why=self._readings.refused[query])
-        if self._coverage.silence is not None:
-            return self._coverage.silence
-        if found:
-            return None
-        return Missing(why=self._coverage.young or f"no replica exports {metric}")
-
-    def _arrivals(self) -> Signal:
-        """Return the arrivals at the replicas, and at pods that are gone from the same stems."""
-        namespace = self._subject.key.namespace
-        found = {
-            place: rate
-            for stem in sorted(self._stems())
-            for place, rate in self._readings.arrivals.get((namespace, stem), {}).items()
-        }
-        needed = f"{self._engine.ttft[0]}_count and {self._engine.waiting.names[0]}"
-        gap = self._gap(("arrivals",), needed, found)
-        if gap is not None:
-            return gap
-        arrivals = sum(found.values()) / self._covered_share(found)
-        if not abs(arrivals) <= MAX_REQUESTS:
-            return Invalid(why=f"the arrival rate is {arrivals:g} requests/s")
-        # A queue may shrink a little faster than it is seen to be served.
-        return self._coverage.qualified(max(0.0, arrivals), found)
-
-    def _covered_share(self, places: Iterable[Place]) -> float:
-        """Return the share of the window in which the deployment was seen at all.
-
-        A rate is over the whole window, and takes a series to reach half a scrape before its first
-        sample (Prometheus, extrapolatedRate). Added up over replicas that come and go, this is
-        right; but after a start from nothing the deployment would seem idle for a window.
-        """
-        covered = self._readings.values.get("covered", {})
-        longest = max((covered[at] for at in places if at in covered), default=math.inf)
-        return max(0.1, min(1.0, (longest + self._half_scrape_s) / self._window_s))
-
-    def _mean(self, query: str, names: tuple[str, ...]) -> Signal:
-        total, count = self._rates(f"{query}_sum"), self._rates(f"{query}_count")
-        stems = total.keys() & count.keys()
-        gap = self._gap((f"{query}_sum", f"{query}_count"), names[0], stems)
-        return gap or self._ratio(total, count, stems, MAX_TOKENS)
-
-    def _prefix_hit(self) -> Signal:
-        found, sought = self._rates("cache_found"), self._rates("cache_sought")
-        stems = found.keys() & sought.keys()
-        metric = self._engine.prefix_cache[0].found
-        gap = self._gap(("cache_found", "cache_sought"), metric, stems)
-        return gap or self._ratio(found, sought, stems, 1.0)
-
-    def _ratio(
-        self,
-        above: Mapping[str, float],
-        below: Mapping[str, float],
-        stems: Iterable[str],
-        most: float,
-    ) -> Signal:
-        over, under = sum(above[stem] for stem in stems), sum(below[stem] for stem in stems)
-        unusable = _unusable((over, under), math.inf)
-        if unusable:
-            return Invalid(why=f"a rate is {unusable}")
-        if under == 0:
-            return Missing(why=NO_REQUEST)
-        if over / under > most * (1 + 1e-6):
-            return Invalid(why=f"{over / under:g} is more than {most:g}")
-        return self._coverage.qualified_by_stem(min(most, over / under), stems)
-
-    def _buckets(self, query: str) -> Mapping[str, Mapping[float, float]]:
-        found = self._readings.buckets.get(query, {})
-        namespace = self._subject.key.namespace
-        return {
-            stem: found[namespace, stem]
-            for stem in sorted(self._stems())
-            if (namespace, stem) in found
-        }
-
-    def _merged(self, query: str, names: tuple[str, ...]) -> Signal | dict[float, float]:
-        parts = self._buckets(query)
-        gap = self._gap((query,), names[0], parts)
-        if gap is not None:
-            return gap
-        merged = histogram.merge(list(parts.values()))
-        problem = histogram.problem(merged)
-        if problem is not None:
-            return Invalid(why=f"{names[0]}: {problem}")
-        return merged if merged[math.inf] > 0 else Missing(why=NO_REQUEST)
-
-    def _latency(self, query: str, names: tuple[str, ...]) -> Signal:
-        merged = self._merged(query, names)
-        if not isinstance(merged, dict):
-            return merged
-        value = histogram.quantile(merged, self._subject.targets.percentile)
-        return (
-            Missing(why=NO_REQUEST)
-            if value is None
-            else self._coverage.qualified_by_stem(value, self._buckets(query))
-        )
-
-    def _attainment(self) -> Signal:
-        """Return the least share of requests within a target, over the targets."""
-        targets, engine = self._subject.targets, self._engine
-        least: Signal | None = None
-        for query, names, target in (
-            ("ttft", engine.ttft, targets.ttft_s),
-            ("itl", engine.itl, targets.itl_s),
-            ("e2e", engine.e2e, targets.e2e_s),
-        ):
-            if target is None:
-                continue
-            merged = self._merged(query, names)
-            if not isinstance(merged, dict):
-                return merged
-            share = histogram.share_within(merged, target)
-            if share is None:
-                bound = min(merged)
-                return Missing(
-                    why=f"the target of {target:g} s is below the first bucket of {names[0]}, "
-                    f"which is {bound:g} s"
-                )
-            signal = self._coverage.qualified_by_stem(share, self._buckets(query))
-            if least is None or _value(signal) < _value(least):
-                least = signal
-        return least or Missing(why="the policy has no latency target")
-
-
-def _value(signal: Signal) -> float:
-    return signal.value if isinstance(signal, Fresh | Partial) else math.inf
-
-
-def _unusable(values: Iterable[float], most: float) -> str | None:
-    """Return how the first unusable value reads, or None when all are usable."""
-    for value in values:
-        if not math.isfinite(value):
-            return "not finite"
-        if value < 0:
-            return f"negative ({value:g})"
-        if value > most * (1 + 1e-6):
-            return f"{value:g}, which is more than {most:g}"
-    return None

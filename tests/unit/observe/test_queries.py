@@ -4,6 +4,7 @@ from urllib.parse import quote
 
 import pytest
 
+from pages import names, page
 from trimtab.api.engine import EngineType
 from trimtab.config import OperatorConfig
 from trimtab.observe import engines, queries
@@ -36,6 +37,16 @@ def test_older_names_are_asked_for_after_newer_ones() -> None:
     expr = queries.build(ENGINE, CONFIG, [])["itl"]
     newer, older = (f"rate({name}_bucket[60000ms])" for name in ENGINE.itl)
     assert f"{newer} or {older}" in expr
+
+
+def test_the_sum_of_a_histogram_comes_with_its_buckets() -> None:
+    for name, metrics in (("itl", ENGINE.itl), ("ttft", ENGINE.ttft)):
+        expr = queries.build(ENGINE, CONFIG, [])[name]
+        total = " or ".join(f"rate({metric}_sum[60000ms])" for metric in metrics)
+        assert f' or label_replace({total}, "le", "sum", "", "")' in expr
+    on_the_page = names(page("load2"))
+    for metrics in (ENGINE.itl, ENGINE.ttft):
+        assert {f"{metrics[0]}_sum", f"{metrics[0]}_count", f"{metrics[0]}_bucket"} <= on_the_page
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """What is made of each answer: unknown is never zero, and doubt has a name."""
 
 import math
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 import pytest
@@ -9,13 +9,15 @@ import pytest
 import bodies
 from answers import CONFIG, NAMESPACE, STEM, Answers, by_bucket, by_pod, by_stem, steady
 from trimtab.errors import Unavailable
+from trimtab.models.hardware import Parallelism
 from trimtab.models.load import LatencyTargets, ObservedLoad
 from trimtab.models.signals import Fresh, Invalid, Missing, Partial, Signal, Stale
 from trimtab.models.snapshot import Key
 from trimtab.observe.kinds import Kind
 from trimtab.observe.parse import parse
 from trimtab.observe.prometheus import Refused, Sample
-from trimtab.observe.signals import Subject, read
+from trimtab.observe.reader import Subject
+from trimtab.observe.signals import read
 from trimtab.observe.world import PodFacts
 
 KEY = Key(namespace=NAMESPACE, name="chat")
@@ -25,7 +27,7 @@ BY_POD = ("seen", "covered", "arrivals", *GAUGES)
 SIGNALS = tuple(
     each.name
     for each in fields(ObservedLoad)
-    if each.name not in ("window_s", "source_error", "configured")
+    if each.name not in ("window_s", "source_error", "configured", "variants")
 )
 
 
@@ -366,3 +368,52 @@ def test_terminating_replicas_need_not_report_and_their_queue_is_nobody_s() -> N
 
 def test_the_stem_of_the_answers_is_that_of_the_pods() -> None:
     assert {pod.name[:-5] for pod in pods(ENDS)} == {STEM}
+
+
+def test_each_variant_is_read_by_itself_per_replica() -> None:
+    found = load(steady(ENDS)).variants
+    assert [(one.pool, one.parallelism, one.revision) for one in found] == [
+        ("h100", Parallelism(), STEM)
+    ]
+    one = found[0]
+    assert value(one.itl_s) == pytest.approx(0.022)
+    assert value(one.gaps_per_s) == pytest.approx(1000 / 3)
+    assert value(one.ttft_s) == pytest.approx(0.25)
+    assert value(one.first_tokens_per_s) == pytest.approx(10 / 3)
+    assert value(one.input_tokens) == 1000.0
+    assert value(one.output_tokens) == 200.0
+    assert value(one.prefix_hit) == 0.2
+    assert value(one.waiting) == 0.0
+    assert value(one.kv_utilization) == pytest.approx(0.3)
+
+
+def test_a_rollout_shows_two_revisions_of_one_variant() -> None:
+    new = STEM.replace(bodies.HASH, "feedbeef12")
+    young = parse(Kind.POD, bodies.pod("ddddd")).facts
+    assert isinstance(young, PodFacts)
+    both = (*pods(ENDS), replace(young, name=f"{new}ddddd"))
+    found = load(steady(ENDS), both).variants
+    assert [one.revision for one in found] == sorted([STEM, new])
+    readings = {one.revision: one for one in found}
+    assert isinstance(readings[STEM].itl_s, Fresh)
+    assert isinstance(readings[new].itl_s, Missing)
+
+
+def test_while_replicas_come_and_go_a_rate_per_replica_is_unknown() -> None:
+    gone = by_pod(dict.fromkeys([*ENDS, "ddddd"], 2.5))
+    one = load(steady(ENDS, arrivals=gone)).variants[0]
+    assert one.gaps_per_s == Missing(why="replicas came or went within the window")
+    assert isinstance(one.itl_s, Fresh)
+
+
+def test_a_mean_without_its_sum_is_missing_by_name() -> None:
+    one = load(steady(ENDS, itl=by_bucket({"0.05": 1.0, "+Inf": 1.0}))).variants[0]
+    assert one.itl_s == Missing(why="no replica exports vllm:inter_token_latency_seconds_sum")
+
+
+def test_what_half_of_a_variant_reports_is_partial() -> None:
+    seen = by_pod(dict.fromkeys(ENDS[:2], bodies.NOW - 5))
+    half = by_pod(dict.fromkeys(ENDS[:2], 5.0))
+    one = load(steady(ENDS, seen=seen, arrivals=half)).variants[0]
+    for signal in (one.itl_s, one.gaps_per_s, one.ttft_s, one.waiting, one.prefix_hit):
+        assert isinstance(signal, Partial), signal
