@@ -7,7 +7,7 @@ import typer
 from rich.console import Console
 from typer.core import TyperGroup
 
-from trimtab.cli import crds, predict
+from trimtab.cli import crds, predict, profiles
 from trimtab.cli import doctor as examining
 from trimtab.cli import explain as explaining
 from trimtab.cli import plan as planning
@@ -45,6 +45,7 @@ app.command(epilog=planning.EPILOG)(planning.plan)
 app.command(epilog=examining.EPILOG)(examining.doctor)
 app.add_typer(crds.app, name="crds")
 app.add_typer(predict.app, name="predict")
+app.add_typer(profiles.app, name="profile")
 
 
 @app.command()
