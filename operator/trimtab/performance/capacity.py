@@ -17,7 +17,9 @@ from trimtab.models.performance import (
     LatencyPrediction,
     Provenance,
     ReplicaCapacity,
+    StepScales,
 )
+from trimtab.performance.belief import prior, spread, stretched
 from trimtab.performance.fit import kv_budget_bytes, kv_bytes_per_sequence, kv_tokens
 from trimtab.performance.latency import Latencies, gap_quantile, latencies
 from trimtab.performance.lengths import Lengths, lengths_of
@@ -32,7 +34,10 @@ QUEUE_LOAD = 0.92
 """The same when one does: beyond it a queue is too steep for any model to place a target on."""
 GAP_RESERVE = 0.2
 """Of the gaps that may exceed an ITL target, how many are kept in reserve: prompts clump."""
+CALIBRATED = 0.10
+"""Relative standard error of a rate whose step times are known: what its queueing model leaves."""
 
+_NUDGE = 1e-3
 _GRID = 24
 _SCALE_STEPS = 16
 
@@ -49,6 +54,8 @@ class CapacityRequest:
     targets: LatencyTargets
     points: tuple[MeasuredPoint, ...] = ()
     """Measurements of this model on this accelerator with this parallelism."""
+    scales: StepScales | None = None
+    """What its engines have taught of its step times; with it, `points` no longer stretch them."""
 
 
 @lru_cache(maxsize=65536)
@@ -77,7 +84,7 @@ def replica_capacity(request: CapacityRequest) -> ReplicaCapacity | Infeasible:
         max_rps=rate,
         at_max=at_max,
         provenance=provenance_of(request, measured),
-        uncertainty=_uncertainty(request, measured),
+        uncertainty=_uncertainty(request, replica, at_max, measured),
         kv_tokens=tokens,
     )
 
@@ -99,12 +106,17 @@ def predict(request: CapacityRequest, rps: float) -> LatencyPrediction | Infeasi
 def replica_of(request: CapacityRequest) -> Replica | Infeasible:
     """Return the replica with its load's lengths and its limits, or Infeasible(DoesNotFit).
 
-    Step times are scaled to the measured points, where there are any.
+    Step times are those that its engines have taught, or scaled to the measured points, where there
+    are any.
     """
     replica = _uncorrected(request)
-    if isinstance(replica, Infeasible) or not request.points:
+    if isinstance(replica, Infeasible):
         return replica
-    return replace(replica, step=replica.step.scaled(_time_scale(request)))
+    if request.scales is not None:
+        return replace(replica, step=stretched(replica.step, request.scales))
+    if request.points:
+        return replace(replica, step=replica.step.scaled(_time_scale(request)))
+    return replica
 
 
 def _uncorrected(request: CapacityRequest) -> Replica | Infeasible:
@@ -248,18 +260,45 @@ def provenance_of(request: CapacityRequest, measured: float | None = None) -> Pr
     """Return where a figure for `request` comes from."""
     if measured is not None:
         return Provenance.MEASURED
-    return Provenance.CALIBRATED if request.points else Provenance.ESTIMATED
+    known = request.points or request.scales is not None
+    return Provenance.CALIBRATED if known else Provenance.ESTIMATED
 
 
-def _uncertainty(request: CapacityRequest, measured: float | None) -> float:
+def _uncertainty(
+    request: CapacityRequest, replica: Replica, at_max: LatencyPrediction, measured: float | None
+) -> float:
     """Relative standard error of the rate, by what it rests on.
 
     0.15 is the median error of the mean-field rate against the token-level simulation; a device
     that is not fitted, and a mixture of experts near its knee, add to it (research/models.md 1.2).
+    What engines have taught takes away as much of that as it made the step times surer.
     """
     if measured is not None:
         return 0.05
-    if request.points:
-        return math.hypot(0.10, max(point.error for point in request.points))
     unsure = 0.15 + 0.4 * (1.0 - request.accelerator.confidence)
-    return unsure + (0.05 if request.geometry.experts else 0.0)
+    unsure += 0.05 if request.geometry.experts else 0.0
+    if request.scales is not None:
+        left = _doubt_left(replica, request.scales, at_max.concurrency)
+        return CALIBRATED + (unsure - CALIBRATED) * left
+    if request.points:
+        return math.hypot(CALIBRATED, max(point.error for point in request.points))
+    return unsure
+
+
+def _doubt_left(replica: Replica, scales: StepScales, held: float) -> float:
+    """Standard error of the step time with `held` requests, over what it was before any lesson."""
+    load = np.minimum(held / (replica.decode_steps + 1.0), replica.most_arrivals)
+
+    def log_step_s(**logarithms: float) -> float:
+        factors = {"read": 0.0, "compute": 0.0, "host": 0.0} | logarithms
+        step = replica.step.stretched(**{name: math.exp(x) for name, x in factors.items()})
+        state = equilibrium(replace(replica, step=step), np.array([float(load)]))
+        return math.log(float(state.step_s[0]))
+
+    here = log_step_s()
+    slope = (
+        (log_step_s(read=_NUDGE) - here) / _NUDGE,
+        (log_step_s(compute=_NUDGE) - here) / _NUDGE,
+        (log_step_s(host=_NUDGE) - here) / _NUDGE,
+    )
+    return min(spread(scales, slope) / spread(prior(), slope), 1.0)
