@@ -1,0 +1,19 @@
+# The operator's image: pinned packages and nothing else, not root, no shell needed.
+FROM python:3.13-slim AS build
+WORKDIR /src
+RUN python -m venv /opt/trimtab
+COPY requirements/runtime.txt requirements/
+RUN /opt/trimtab/bin/pip install --no-cache-dir --no-compile --require-hashes -r requirements/runtime.txt
+COPY pyproject.toml README.md LICENSE ./
+COPY operator operator
+RUN /opt/trimtab/bin/pip install --no-cache-dir --no-compile hatchling \
+    && /opt/trimtab/bin/pip install --no-cache-dir --no-compile --no-deps --no-build-isolation . \
+    && /opt/trimtab/bin/pip uninstall --yes --quiet hatchling pip
+
+FROM python:3.13-slim
+LABEL org.opencontainers.image.title=trimtab org.opencontainers.image.licenses=Apache-2.0
+COPY --from=build /opt/trimtab /opt/trimtab
+ENV PATH=/opt/trimtab/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
+USER 65532:65532
+ENTRYPOINT ["trimtab"]
+CMD ["run"]
