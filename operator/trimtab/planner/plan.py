@@ -1,11 +1,11 @@
 """The decision: one pure function from a snapshot to a plan, for the whole fleet at once."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from trimtab.api.llmdeployment import Mode
 from trimtab.config import PlannerConfig
-from trimtab.models.memory import DeploymentMemory, PlannerMemory, PoolMemory
+from trimtab.models.memory import DeploymentMemory, PlannerMemory
 from trimtab.models.plan import Decision, Plan, Why
 from trimtab.models.policy import EffectivePolicy
 from trimtab.models.snapshot import DeploymentState, Key, Snapshot
@@ -14,9 +14,10 @@ from trimtab.planner.allocate import Fleet, allocate
 from trimtab.planner.case import Case, World, prepare
 from trimtab.planner.degrade import Targets, degrade
 from trimtab.planner.ledger import room_of
+from trimtab.planner.lessons import taught
 from trimtab.planner.outcome import Outcome
 from trimtab.planner.problem import Room
-from trimtab.planner.query import Market, Speeds
+from trimtab.planner.query import Lessons, Market, Speeds
 from trimtab.planner.record import decision_of, inert_decision
 from trimtab.planner.settle import Settled, settle
 from trimtab.planner.wishes import demand_question, question
@@ -37,6 +38,8 @@ def plan(snapshot: Snapshot, config: PlannerConfig) -> Plan:
     snapshot = _sorted(snapshot)
     pools, pool_memories = shortage.survey(snapshot, config)
     market = Market(pools=pools, speeds=Speeds(snapshot.profiles), config=config)
+    calibrations = taught(snapshot, market)
+    market = replace(market, lessons=Lessons(calibrations))
     world = World(now=snapshot.now, market=market)
     memories = {(m.namespace, m.name): m for m in snapshot.memory.deployments}
     decisions: list[Decision] = []
@@ -63,7 +66,11 @@ def plan(snapshot: Snapshot, config: PlannerConfig) -> Plan:
     remembered += first.memories + second.memories
     return Plan(
         decisions=tuple(sorted(decisions, key=lambda decision: decision.key)),
-        memory=_planner_memory(remembered, pool_memories),
+        memory=PlannerMemory(
+            deployments=tuple(sorted(remembered, key=lambda m: (m.namespace, m.name))),
+            pools=tuple(pool_memories),
+            calibrations=calibrations,
+        ),
     )
 
 
@@ -151,15 +158,6 @@ def _memory(state: DeploymentState, before: DeploymentMemory | None) -> Deployme
     if before is not None and before.uid == state.uid:
         return before
     return DeploymentMemory(namespace=state.key.namespace, name=state.key.name, uid=state.uid)
-
-
-def _planner_memory(
-    deployments: Iterable[DeploymentMemory], pools: Iterable[PoolMemory]
-) -> PlannerMemory:
-    return PlannerMemory(
-        deployments=tuple(sorted(deployments, key=lambda m: (m.namespace, m.name))),
-        pools=tuple(pools),
-    )
 
 
 def _sorted(snapshot: Snapshot) -> Snapshot:

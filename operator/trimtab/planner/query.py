@@ -1,7 +1,8 @@
 """What decides the choices of one deployment: model, engine, requests, pools, measurements."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from trimtab.api.engine import EngineSpec
 from trimtab.api.llmdeployment import LLMDeploymentSpec
@@ -9,8 +10,9 @@ from trimtab.catalog import geometries
 from trimtab.config import PlannerConfig
 from trimtab.models.hardware import EngineSettings, ModelGeometry, Parallelism
 from trimtab.models.load import TokenShape
+from trimtab.models.memory import Calibration
 from trimtab.models.policy import EffectivePolicy
-from trimtab.models.snapshot import DeploymentState, Profile
+from trimtab.models.snapshot import DeploymentState, Key, Profile
 from trimtab.performance.capacity import CapacityRequest
 from trimtab.performance.profiles import MeasuredPoint, ProfileKey, points_for
 from trimtab.planner.shortage import PoolState
@@ -33,6 +35,39 @@ class Speeds:
         return self._found[key]
 
 
+class Lessons:
+    """What serving engines have taught, by deployment."""
+
+    def __init__(self, calibrations: Iterable[Calibration] = ()) -> None:
+        self._by_key: dict[Key, list[Calibration]] = defaultdict(list)
+        for one in calibrations:
+            if one.used is not None:
+                self._by_key[Key(namespace=one.namespace, name=one.name)].append(one)
+
+    def applied(
+        self, state: DeploymentState, pool: str, request: CapacityRequest
+    ) -> CapacityRequest:
+        """Return `request` with what replicas on `pool` taught, or on others of the same devices.
+
+        Of several, those that were watched for longest; other settings teach nothing.
+        """
+        known = [one for one in self._by_key.get(state.key, ()) if is_of(one, state, request)]
+        if not known:
+            return request
+        best = max(known, key=lambda one: (one.pool == pool, one.evidence_s, one.pool))
+        return replace(request, scales=best.used)
+
+
+def is_of(one: Calibration, state: DeploymentState, request: CapacityRequest) -> bool:
+    """Return whether `one` was learnt of the model, devices and settings of `request`."""
+    return (one.model, one.accelerator, one.parallelism, one.engine) == (
+        state.spec.model.name,
+        request.accelerator.name,
+        request.parallelism,
+        request.engine,
+    )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Market:
     """What all deployments choose from."""
@@ -40,6 +75,7 @@ class Market:
     pools: Mapping[str, PoolState]
     speeds: Speeds
     config: PlannerConfig
+    lessons: Lessons = field(default_factory=Lessons)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +90,7 @@ class Query:
     shape: TokenShape
     pools: Mapping[str, PoolState]
     speeds: Speeds
+    lessons: Lessons
     config: PlannerConfig
 
 
@@ -69,6 +106,7 @@ def query_of(
         shape=shape,
         pools=market.pools,
         speeds=market.speeds,
+        lessons=market.lessons,
         config=market.config,
     )
 
@@ -96,7 +134,7 @@ def request_of(query: Query, state: PoolState, parallelism: Parallelism) -> Capa
     accelerator, geometry, engine = state.pool.accelerator, query.geometry, query.engine
     if accelerator is None or geometry is None:
         return None
-    return CapacityRequest(
+    request = CapacityRequest(
         geometry=geometry,
         accelerator=accelerator,
         parallelism=parallelism,
@@ -112,3 +150,4 @@ def request_of(query: Query, state: PoolState, parallelism: Parallelism) -> Capa
             )
         ),
     )
+    return query.lessons.applied(query.state, state.pool.name, request)
