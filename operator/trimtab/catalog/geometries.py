@@ -1,5 +1,6 @@
 """Model geometries by hub name, or from the `config.json` fields that the user wrote inline."""
 
+from dataclasses import replace
 from difflib import get_close_matches
 from functools import cache, lru_cache
 from importlib import resources
@@ -8,7 +9,12 @@ from typing import Any
 import yaml
 
 from trimtab.api.llmdeployment import ModelArchitecture, ModelSpec
-from trimtab.catalog.modelnames import base_within, candidates, words_of
+from trimtab.catalog.modelnames import (
+    base_within,
+    candidates,
+    implied_quantization,
+    words_of,
+)
 from trimtab.models.hardware import ModelGeometry
 
 _FIELDS = {
@@ -43,14 +49,16 @@ def get(model_name: str) -> ModelGeometry | None:
     """Return the geometry of `model_name` as spelt on the Hugging Face hub, or None.
 
     The organisation, the case, and endings such as -Instruct, -FP8, -AWQ or a date do not matter.
-    A model derived from a known one is found by the name of that one within its own.
+    A model derived from a known one is found by the name of that one within its own. An ending that
+    names a storage type is the type in which that checkpoint ships.
     """
     known = _load()[1]
-    for words in candidates(model_name):
-        if words in known:
-            return known[words]
-    within = base_within(model_name, known.keys())
-    return None if within is None else known[within]
+    words = next((words for words in candidates(model_name) if words in known), None)
+    words = words or base_within(model_name, known.keys())
+    if words is None:
+        return None
+    shipped = implied_quantization(model_name)
+    return known[words] if shipped is None else replace(known[words], native_weight_dtype=shipped)
 
 
 def geometry_of(spec: ModelSpec) -> ModelGeometry | None:

@@ -31,6 +31,7 @@ _OTHERS = frozenset(
 """Words of models that share a name with a known one and not its geometry."""
 
 _IMPLIED = (
+    (r"bf16|fp16", "none"),
     (r"nvfp4|nvfp4a16|fp4", "nvfp4"),
     (r"mxfp4", "mxfp4"),
     (r"awq", "awq"),
@@ -89,7 +90,7 @@ def base_within(model_name: str, known: Set[tuple[str, ...]]) -> tuple[str, ...]
 def implied_quantization(model_name: str) -> str | None:
     """Return how the weights are stored by the end of the name, a value of api Quantization.
 
-    "-AWQ", "-FP8-dynamic" and "-quantized.w4a16" say so; None where the name says nothing.
+    "-AWQ", "-FP8-dynamic", "-quantized.w4a16" and "-BF16" say so; None where the name says nothing.
     """
     words = words_of(model_name)[1:]
     for pattern, quantization in _IMPLIED:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from trimtab.catalog import geometries
-from trimtab.catalog.modelnames import implied_quantization
 from trimtab.errors import InvalidInput, TrimtabError
 from trimtab.models.hardware import ModelGeometry
 from trimtab.models.snapshot import Profile
@@ -126,10 +125,7 @@ def _question(row: dict[str, str], geometry: ModelGeometry | None) -> Question:
     for name in ("model", "accelerator"):
         if name not in given:
             raise InvalidInput(name, "is missing", "Name it in each row")
-    model = given["model"]
-    if "quantization" not in given:
-        given["quantization"] = implied_quantization(model) or "none"
-    unknown = geometry is not None and geometries.get(model) is None
+    unknown = geometry is not None and geometries.get(given["model"]) is None
     return Question(**given, geometry=geometry if unknown else None)
 
 

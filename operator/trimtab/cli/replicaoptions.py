@@ -15,7 +15,6 @@ from pydantic import ValidationError
 from trimtab.api.llmdeployment import KVCacheDtype, Quantization
 from trimtab.api.performanceprofile import PerformanceProfile
 from trimtab.catalog.hubconfig import from_config
-from trimtab.catalog.modelnames import implied_quantization
 from trimtab.errors import InvalidInput
 from trimtab.models.hardware import ModelGeometry
 from trimtab.models.snapshot import Profile
@@ -29,9 +28,8 @@ class ReplicaOptions:
     model: Annotated[str | None, typer.Option(help="As on the Hugging Face hub.")] = None
     accelerator: Annotated[str | None, typer.Option(help="Name of the accelerator.")] = None
     quantization: Annotated[
-        Quantization | None,
-        typer.Option(help="How the weights are stored. Default: what the model's name says."),
-    ] = None
+        Quantization, typer.Option(help="How the weights are stored; none: as the name says.")
+    ] = Quantization.NONE
     kv_dtype: Annotated[
         KVCacheDtype, typer.Option("--kv-dtype", help="How keys and values are stored.")
     ] = KVCacheDtype.AUTO
@@ -77,12 +75,10 @@ class ReplicaOptions:
         Raises:
             InvalidInput: The model, the accelerator or a readable --config is missing.
         """
-        model = _required(self.model, "--model")
-        stored = self.quantization or implied_quantization(model) or Quantization.NONE
         return Question(
-            model=model,
+            model=_required(self.model, "--model"),
             accelerator=_required(self.accelerator, "--accelerator"),
-            quantization=str(stored),
+            quantization=self.quantization.value,
             kv_dtype=self.kv_dtype.value,
             tensor_parallel=self.tensor_parallel,
             pipeline_parallel=self.pipeline_parallel,

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from itertools import combinations, pairwise
 
 from trimtab.catalog import accelerators, geometries
+from trimtab.catalog.modelnames import implied_quantization
 from trimtab.models.load import LatencyTargets, TokenShape
 from trimtab.models.snapshot import Profile
 from trimtab.performance.relatives import (
@@ -111,7 +112,8 @@ def _carried(
         output_tokens=point.output_tokens,
         batch=max(point.rps * point.output_tokens * point.itl_s, 1.0),
     )
-    slower = slowdown(geometry, key.quantization, (there, here), load)
+    stored = _stored(key.model, key.quantization)
+    slower = slowdown(geometry, stored, (there, here), load)
     return replace(
         point,
         rps=point.rps / slower.gap,
@@ -225,15 +227,20 @@ def _is_of(profile: Profile, key: ProfileKey) -> bool:
 
 def _is_same_model(profile: Profile, key: ProfileKey) -> bool:
     spec = profile.spec
-    quantization = spec.quantization.value if spec.quantization else "none"
-    return _same_model(spec.model, key.model) and quantization == key.quantization
+    stored = _stored(spec.model, spec.quantization or "none")
+    return _same_model(spec.model, key.model) and stored == _stored(key.model, key.quantization)
+
+
+def _stored(model: str, quantization: str) -> str:
+    """How the weights are stored: as stated, else as the model's name says."""
+    return str(quantization) if quantization != "none" else implied_quantization(model) or "none"
 
 
 def _same_model(left: str, right: str) -> bool:
     if left == right:
         return True
-    geometry = geometries.get(left)
-    return geometry is not None and geometry == geometries.get(right)
+    known, other = geometries.get(left), geometries.get(right)
+    return known is not None and other is not None and known.name == other.name
 
 
 def _same_accelerator(left: str, right: str) -> bool:

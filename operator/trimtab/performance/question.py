@@ -10,6 +10,7 @@ import numpy as np
 
 from trimtab.api.llmdeployment import KVCacheDtype, Quantization
 from trimtab.catalog import accelerators, geometries
+from trimtab.catalog.modelnames import implied_quantization
 from trimtab.errors import InvalidInput
 from trimtab.models.hardware import Accelerator, EngineSettings, ModelGeometry, Parallelism
 from trimtab.models.load import LatencyTargets, TokenShape
@@ -48,6 +49,7 @@ class Question:
     model: str
     accelerator: str
     quantization: str = "none"
+    """As the name of the model says where it is none."""
     kv_dtype: str = "auto"
     tensor_parallel: int = 1
     pipeline_parallel: int = 1
@@ -230,6 +232,8 @@ def _spelt(question: Question) -> Question:
         field: spellings.get(str(getattr(question, field)).lower(), getattr(question, field))
         for field, spellings in _SPELLINGS.items()
     }
+    if names["quantization"] == "none":
+        names["quantization"] = implied_quantization(question.model) or "none"
     return replace(question, **names)
 
 

@@ -152,11 +152,20 @@ def test_every_alias_leads_to_its_entry() -> None:
         ("RedHatAI/Meta-Llama-3.1-70B-Instruct-quantized.w8a8", "int8"),
         ("unsloth/Qwen2.5-7B-Instruct-bnb-4bit", "int4"),
         ("meta-llama/Llama-3.1-8B-Instruct", None),
-        ("openai/gpt-oss-20b-BF16", None),
+        ("openai/gpt-oss-20b-BF16", "none"),
     ],
 )
 def test_an_ending_says_how_the_weights_are_stored(name: str, quantization: str | None) -> None:
     assert implied_quantization(name) == quantization
+
+
+def test_a_checkpoint_ships_as_its_name_says() -> None:
+    shipped = [
+        geometry.native_weight_dtype
+        for name in ("gpt-oss-20b", "gpt-oss-20b-BF16", "Llama-3.1-8B-FP8", "Llama-3.1-8B")
+        if (geometry := geometries.get(name))
+    ]
+    assert shipped == ["mxfp4", "none", "fp8", "none"]
 
 
 def test_an_inline_architecture_wins_over_the_catalogue() -> None:

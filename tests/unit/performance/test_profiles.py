@@ -58,6 +58,13 @@ def test_what_was_measured_on_the_replica_itself_is_taken_as_it_is() -> None:
     assert (point.rps, point.ttft_s, point.itl_s, point.error) == (8.0, 0.06, 0.02, 0.0)
 
 
+def test_a_checkpoint_named_after_its_storage_is_of_that_quantization() -> None:
+    named, stated = profile(model="acme/Llama-3.1-8B-FP8"), profile(quantization=Quantization.FP8)
+    for key in (replace(KEY, quantization="fp8"), replace(KEY, model="x/Llama-3.1-8B-FP8")):
+        assert points_for([named], key) == points_for([stated], key) != ()
+    assert points_for([named], KEY) == ()
+
+
 @pytest.mark.parametrize(
     "stranger",
     [
