@@ -9,7 +9,7 @@ its solutions at the real cost or less, so its least cost is below that of any p
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -17,16 +17,18 @@ from trimtab.models.snapshot import Key
 from trimtab.simulate.linear import Programme
 from trimtab.simulate.traffic import Floats, Ints
 
-MOST_SLOTS = 240
+MOST_SLOTS = 120
 """Slots of one programme; with coarser ones the bound is lower, never wrong."""
 LEAST_SLOT_S = 10.0
-MOST_COLUMNS = 60_000
+MOST_COLUMNS = 12_000
 _LEANINGS = 4
 """Groups of requests by what share of their work is prompt: kinds differ in which they like."""
 _SPANS = np.array([0, 1, 2, 4])
 """Slots that a request may end after the one of its arrival; beyond, it may end at any time."""
 _USUAL_FLOWS = 6
 """Flows of one group to one kind: a few spans, each with a few slots."""
+_BURSTS = (0.0, 0.5, 2.0, 8.0)
+"""Lengths of bursts, relative to the longest wait for a first token."""
 _LEVELS = np.array([1, 2, 4, 8, 16, 32, 64])
 """How many requests need a replica at the same time, rounded down."""
 _ROUNDING = 1e-6
@@ -44,8 +46,10 @@ class Offer:
     """Of one replica."""
     load_s: float
     """Least time between a replica's being paid for and its serving."""
+    prompt_s: Floats
+    """Least replica-seconds of each prompt, shape (n,)."""
     least_s: Floats
-    """Least replica-seconds of each request, shape (n,); infinite where it can meet no target."""
+    """The same of each whole request; infinite where it can meet no target."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +58,8 @@ class Service:
 
     key: Key
     at_s: Floats
+    first_by_s: float
+    """The longest that any may wait for its first token, if it meets its targets."""
     last_s: Floats
     """The latest end of each at which it meets its targets; may be infinite."""
     held_from_s: Floats
@@ -91,6 +97,7 @@ def lower_bound(
 
     None where no policy can miss so few.
     """
+    services = [replace(service, offers=_by_pool(service.offers)) for service in services]
     grid = _grid(services, horizon)
     programme = Programme()
     seconds: dict[tuple[Key, int], list[int]] = {}
@@ -118,6 +125,37 @@ def lower_bound(
         },
         slot_s=float(grid[1] - grid[0]),
     )
+
+
+def _by_pool(offers: Sequence[Offer]) -> list[Offer]:
+    """Return one offer for each pool, which does for each request what its best one does there.
+
+    Its replicas are as large as the smallest; a larger one counts as several.
+    """
+    pools: dict[str, list[Offer]] = {}
+    for offer in offers:
+        pools.setdefault(offer.pool, []).append(offer)
+    merged = []
+    for pool, found in pools.items():
+        unit = min(found, key=lambda offer: offer.devices)
+        parts = np.array([offer.devices / unit.devices for offer in found])[:, None]
+        merged.append(
+            Offer(
+                name=pool,
+                pool=pool,
+                devices=unit.devices,
+                usd_per_hour=float(
+                    min(
+                        offer.usd_per_hour / part
+                        for offer, part in zip(found, parts[:, 0], strict=True)
+                    )
+                ),
+                load_s=min(offer.load_s for offer in found),
+                prompt_s=(parts * np.array([offer.prompt_s for offer in found])).min(axis=0),
+                least_s=(parts * np.array([offer.least_s for offer in found])).min(axis=0),
+            )
+        )
+    return merged
 
 
 def _grid(services: Sequence[Service], horizon: Horizon) -> Floats:
@@ -149,17 +187,22 @@ class _ServicePart:
         self._service = service
         self._grid = grid
         self._slots = len(grid) - 1
+        self._least, self._worth, self._scale = _worth(service)
         self.seconds: list[list[int]] = []
         """By offer and slot: the column of replica-seconds."""
+        self._alive: list[list[tuple[int, int]]] = []
+        """By offer and slot: columns that add up to all replicas that exist in the slot."""
+        self._dropped: dict[int, list[int]] = {}
+        """By slot: columns of dropped work."""
 
     def build(self, misses: int) -> None:
         """Add everything, for at most so many misses."""
         for offer in self._service.offers:
             usd = offer.usd_per_hour / 3600.0
             self.seconds.append([self._programme.column(cost=usd) for _ in range(self._slots)])
-            if offer.load_s > 0:
-                self._loads(self.seconds[-1], offer)
+            self._loads(self.seconds[-1], offer)
         self._work(misses)
+        self._bursts()
         self._presence(misses)
 
     def _loads(self, seconds: Sequence[int], offer: Offer) -> None:
@@ -173,18 +216,21 @@ class _ServicePart:
         first_paid_s = float(grid[0]) + offer.load_s
         load_usd = offer.usd_per_hour / 3600.0 * offer.load_s
         there = programme.column()
+        alive = []
         for slot, column in enumerate(seconds):
             started = programme.column(cost=load_usd if grid[slot] >= first_paid_s else 0.0)
             after = programme.column()
             programme.at_least(0.0, ((there, slot_s), (started, slot_s), (column, -1.0)))
             programme.at_least(0.0, ((there, 1.0), (started, 1.0), (after, -1.0)))
             programme.at_least(0.0, ((column, 1.0), (after, -slot_s), (started, slot_s)))
+            alive.append((there, started))
             there = after
+        self._alive.append(alive)
 
     def _work(self, misses: int) -> None:
         """Let the work of all requests be done in time, but of those that are dropped."""
         service, programme = self._service, self._programme
-        least, worth = _worth(service)
+        least, worth = self._least, self._worth
         misses -= int(np.count_nonzero(worth == 0))
         begin = np.searchsorted(self._grid, service.at_s, side="right") - 1
         end = np.searchsorted(self._grid, service.last_s, side="right") - 1
@@ -202,6 +248,7 @@ class _ServicePart:
             total, most = float(worth[rows].sum()), float(worth[rows].max())
             drop = programme.column(most=total)
             dropped.append(drop)
+            self._dropped.setdefault(int(begin[rows[0]]), []).append(drop)
             counted.append((drop, 1.0 / most))
             entries = [(drop, 1.0)]
             slot, reach = int(begin[rows[0]]), int(span[rows[0]])
@@ -225,6 +272,27 @@ class _ServicePart:
             largest = np.sort(worth)[::-1][: max(misses, 0)]
             programme.at_most(float(largest.sum()), ((column, 1.0) for column in dropped))
             programme.at_most(float(misses), counted)
+
+    def _bursts(self) -> None:
+        """Let prompts that come together be computed together, by replicas that exist then.
+
+        Those that arrive within some time are computed within it and the wait that their targets
+        allow. What exists for a burst only must have been started for it.
+        """
+        service, programme = self._service, self._programme
+        rates = _rates(service)
+        prompts = np.array([offer.prompt_s for offer in service.offers]).reshape(len(rates), -1)
+        possible = self._worth > 0
+        if not possible.any() or not len(rates):
+            return
+        paid = np.min(rates[:, None] * prompts, axis=0) * self._scale
+        paid = np.where(possible, paid, 0.0)
+        each = [float((prompts[number] / paid)[possible].min()) for number in range(len(rates))]
+        for slot, (work, seconds) in _worst_bursts(service, paid, self._grid).items():
+            entries = [(drop, 1.0) for drop in self._dropped.get(slot, ())]
+            for number in range(len(rates)):
+                entries += [(n, seconds / each[number]) for n in self._alive[number][slot]]
+            programme.at_least(work, entries)
 
     def _presence(self, misses: int) -> None:
         """Let a replica be there while any request that is not dropped must have one.
@@ -250,21 +318,47 @@ class _ServicePart:
             programme.at_most(budget, absent)
 
 
-def _worth(service: Service) -> tuple[Floats, Floats]:
-    """Return least seconds, shape (offers, n), and a measure of each request's work, shape (n,).
+def _rates(service: Service) -> Floats:
+    """Return what a replica-second of each offer costs, or 1 where one has no price."""
+    rates = np.array([offer.usd_per_hour for offer in service.offers])
+    return rates if rates.all() else np.ones(len(rates))
 
-    The measure is the money it takes where it takes the least, 1 in the mean; 0 where it can meet
-    its targets nowhere.
+
+def _worth(service: Service) -> tuple[Floats, Floats, float]:
+    """Return least seconds, shape (offers, n), a measure of each request's work, and its scale.
+
+    The measure is the money a request takes where it takes the least, times the scale: 1 in the
+    mean; 0 where it can meet its targets nowhere.
     """
     least = np.array([offer.least_s for offer in service.offers]).reshape(-1, len(service.at_s))
-    rates = np.array([offer.usd_per_hour for offer in service.offers])
-    if not rates.all():
-        rates = np.ones(len(rates))
-    paid = np.min(rates[:, None] * least, axis=0, initial=np.inf)
+    paid = np.min(_rates(service)[:, None] * least, axis=0, initial=np.inf)
     possible = np.isfinite(paid)
     if not possible.any():
-        return least, np.zeros(len(paid))
-    return least, np.where(possible, paid, 0.0) / float(paid[possible].mean())
+        return least, np.zeros(len(paid)), 1.0
+    scale = 1.0 / float(paid[possible].mean())
+    return least, np.where(possible, paid, 0.0) * scale, scale
+
+
+def _worst_bursts(service: Service, work: Floats, grid: Floats) -> dict[int, tuple[float, float]]:
+    """Return by slot the work that must be done in the fewest seconds for it, and those seconds.
+
+    Only bursts that must be worked off within their slot count.
+    """
+    at, total = service.at_s, np.concatenate([[0.0], np.cumsum(work)])
+    slot = np.searchsorted(grid, at, side="right") - 1
+    worst: dict[int, tuple[float, float]] = {}
+    for factor in _BURSTS:
+        span = factor * service.first_by_s
+        until = at + span + service.first_by_s
+        inside = np.flatnonzero((slot >= 0) & (until <= grid[np.minimum(slot + 1, len(grid) - 1)]))
+        behind = np.searchsorted(at, at[inside] + span, side="right")
+        seconds = span + service.first_by_s
+        for row, end in zip(inside.tolist(), behind.tolist(), strict=True):
+            burst = float(total[end] - total[row])
+            known = worst.get(int(slot[row]))
+            if known is None or burst / seconds > known[0] / known[1]:
+                worst[int(slot[row])] = (burst, seconds)
+    return worst
 
 
 def _quantile_groups(values: Floats, groups: int) -> Ints:

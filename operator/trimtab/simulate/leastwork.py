@@ -14,7 +14,7 @@ traffic the most is taken.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -46,6 +46,16 @@ class Kind:
     kv_tokens: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Least:
+    """Least replica-seconds of each request, shape (n,)."""
+
+    prompt_s: Floats
+    """Of its prompt, all of which is computed before its first token."""
+    total_s: Floats
+    """Infinite where the replica cannot keep the ITL target even with the request alone."""
+
+
 def needs_of(traffic: Traffic, max_model_len: int) -> Needs:
     """Return the needs of `traffic`, lengths cut as the engine cuts them.
 
@@ -64,26 +74,23 @@ def needs_of(traffic: Traffic, max_model_len: int) -> Needs:
     return Needs(prompt=prompts - cached, cached=cached, further=answers - 1.0)
 
 
-def least_seconds(kind: Kind, needs: Needs, itl_s: float | None) -> Floats:
-    """Return the least replica-seconds of each request, shape (n,).
-
-    Infinite where the replica cannot keep `itl_s`, the target of the mean gap between two tokens,
-    even with the request alone.
-    """
+def least_seconds(kind: Kind, needs: Needs, itl_s: float | None) -> Least:
+    """Return the least time for each request, if its mean gap between tokens is to keep `itl_s`."""
     if not len(needs.prompt):
-        return np.zeros(0)
-    charges = max(
+        return Least(prompt_s=np.zeros(0), total_s=np.zeros(0))
+    least = max(
         (
             _shared_by_tokens(kind, needs),
             _shared_by_cache(kind, needs),
             *(_shared_by_decoding(kind, needs, gap) for gap in dict.fromkeys((None, itl_s))),
         ),
-        key=lambda each: float(each.sum()),
+        key=lambda each: float(each.total_s.sum()),
     )
     if itl_s is None:
-        return charges
-    alone = kind.step.decode_s(np.ones(len(charges)), needs.prompt + needs.cached)
-    return np.where((needs.further > 0) & (alone > itl_s), math.inf, charges)
+        return least
+    alone = kind.step.decode_s(np.ones(len(needs.prompt)), needs.prompt + needs.cached)
+    missed = (needs.further > 0) & (alone > itl_s)
+    return replace(least, total_s=np.where(missed, math.inf, least.total_s))
 
 
 def alone_seconds(kind: Kind, needs: Needs) -> tuple[Floats, Floats]:
@@ -108,7 +115,7 @@ class _Tangent:
     """Of all experts being used."""
 
 
-def _shared_by_tokens(kind: Kind, needs: Needs) -> Floats:
+def _shared_by_tokens(kind: Kind, needs: Needs) -> Least:
     budget = float(kind.engine.max_num_batched_tokens)
     tangent = _tangent(kind, needs, float((needs.prompt + needs.further).sum()) / budget)
     share = tangent.step_s / budget
@@ -121,7 +128,7 @@ def _shared_by_tokens(kind: Kind, needs: Needs) -> Floats:
     )
 
 
-def _shared_by_cache(kind: Kind, needs: Needs) -> Floats:
+def _shared_by_cache(kind: Kind, needs: Needs) -> Least:
     """As by tokens, but what every step costs goes to the cached tokens that no other shares."""
     budget = float(kind.engine.max_num_batched_tokens)
     own = needs.further * (needs.prompt + (needs.further - 1.0) / 2.0)
@@ -136,7 +143,7 @@ def _shared_by_cache(kind: Kind, needs: Needs) -> Floats:
     )
 
 
-def _shared_by_decoding(kind: Kind, needs: Needs, itl_s: float | None) -> Floats:
+def _shared_by_decoding(kind: Kind, needs: Needs, itl_s: float | None) -> Least:
     """What every step costs goes to the requests that decode in it.
 
     With an ITL target, a request is charged `k - m (T - itl)` in a step of T seconds, or nothing
@@ -226,7 +233,7 @@ def _charged(
     decode_s: float,
     cached_s: float = 0.0,
     waived_s: float = 0.0,
-) -> Floats:
+) -> Least:
     """Return the charges of each request, given those of one token.
 
     A request that is preempted gets a token from its prompt being computed anew, which must cost
@@ -241,7 +248,7 @@ def _charged(
     ) / (step.stages * step.ranks)
     decoding += cached_s * further * (needs.prompt + (further - 1.0) / 2.0)
     last_s = 2.0 * decoding / np.maximum(further, 1.0) + waived_s
-    return prompts + np.where(prompts >= last_s, decoding, 0.0)
+    return Least(prompt_s=prompts, total_s=prompts + np.where(prompts >= last_s, decoding, 0.0))
 
 
 def _read(context: Floats, steps: Floats, limit: float) -> Floats:

@@ -1,0 +1,1 @@
+"""What simulated policies did, as pictures: one HTML file that loads nothing, and single SVGs."""

@@ -1,0 +1,164 @@
+"""Cost against attainment: every policy a point, what is cheap and good at the upper left."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+
+from trimtab.simulate.compare import Row
+from trimtab.simulate.report.svg import Scale, rounded, tag, text, ticks
+
+WIDTH, HEIGHT = 720.0, 400.0
+_LEFT, _RIGHT, _TOP, _BOTTOM = 66.0, 20.0, 34.0, 46.0
+_LEAST_MISS = 1e-4
+"""What misses less is drawn here: 99.99 %."""
+_LEVELS = (1.0, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001, 0.0005, 0.0002, 0.0001)
+_LETTER = 6.3
+"""Width of a letter, in pixels."""
+OURS = "trimtab"
+HINDSIGHT = "clairvoyant"
+
+STYLE = """
+text{font:12px system-ui,sans-serif;fill:#1b1f24}
+.tick{font-size:11px;fill:#57606a}.heading{font-weight:600}
+.grid{stroke:#d8dee4;stroke-width:1}.limit{stroke:#1b1f24;stroke-dasharray:5 4}
+.bound{stroke:#009e73;stroke-width:1.5;stroke-dasharray:2 3}
+.point{stroke:#fff;stroke-width:1.2}.c0{fill:#0072b2}.c1{fill:#d55e00}.c2{fill:#009e73}
+.back{fill:#fff}.own{font-weight:700}
+@media (prefers-color-scheme:dark){text{fill:#e6edf3}.tick{fill:#9198a1}.grid{stroke:#30363d}
+.limit{stroke:#e6edf3}.point{stroke:#0d1117}.back{fill:#0d1117}
+.c0{fill:#58a6d6}.c1{fill:#f0883e}.c2{fill:#3fc79a}.bound{stroke:#3fc79a}}
+"""
+"""Of a picture that stands alone; in the report the page's own style holds."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scatter:
+    """One scenario."""
+
+    title: str
+    rows: Sequence[Row]
+    goal: float
+    """Attainment to reach."""
+    bound_usd: float | None = None
+    """What no policy that reaches the goal undercuts."""
+
+    def svg(self, *, alone: bool = False) -> str:
+        """Return the picture, `alone` as a file of its own or else as a part of a page."""
+        spots = self._spots()
+        dearest = max([cost for _, cost, _ in spots] + [self.bound_usd or 0.0], default=1.0)
+        worst = max([miss for *_, miss in spots] + [2 * (1 - self.goal)])
+        worst = next((level for level in reversed(_LEVELS) if level >= worst), 1.0)
+        x = Scale(low=0.0, high=dearest * 1.15 or 1.0, start=_LEFT, end=WIDTH - _RIGHT)
+        y = Scale(
+            low=-math.log10(worst), high=-math.log10(_LEAST_MISS),
+            start=HEIGHT - _BOTTOM, end=_TOP,
+        )  # fmt: skip
+        return tag(
+            "svg",
+            tag("title", escape(f"Cost against attainment, {self.title}")),
+            *([tag("style", STYLE), tag("rect", class_="back", width="100%", height="100%")]
+              if alone else []),
+            *self._axes(x, y, worst),
+            *self._points(spots, x, y),
+            viewBox=f"0 0 {WIDTH:.0f} {HEIGHT:.0f}",
+            role="img",
+            class_="scatter",
+            xmlns="http://www.w3.org/2000/svg" if alone else None,
+            width=WIDTH if alone else None,
+            height=HEIGHT if alone else None,
+        )  # fmt: skip
+
+    def _spots(self) -> list[tuple[Row, float, float]]:
+        """Return what can be drawn: row, cost, share of missed requests."""
+        spots = []
+        for row in self.rows:
+            cost, attained = row.mean("usd"), row.mean("attainment")
+            if cost is not None and attained is not None:
+                spots.append((row, cost, min(max(1.0 - attained, _LEAST_MISS), 1.0)))
+        return spots
+
+    def _axes(self, x: Scale, y: Scale, worst: float) -> list[str]:
+        marks = [
+            text(f"Cost against attainment: {self.title}", _LEFT, 18, class_="heading"),
+            text("cost of the run ($)", (x.start + x.end) / 2, HEIGHT - 8, text_anchor="middle"),
+            tag(
+                "text",
+                "requests within all targets (%)",
+                transform=f"translate(14 {(y.start + y.end) / 2:.0f}) rotate(-90)",
+                text_anchor="middle",
+            ),
+        ]
+        for value in ticks(0.0, x.high, 7):
+            at = x(value)
+            marks.append(tag("line", class_="grid", x1=at, x2=at, y1=y.start, y2=y.end))
+            marks.append(
+                text(rounded(value), at, y.start + 16, class_="tick", text_anchor="middle")
+            )
+        for level in _LEVELS:
+            if level <= worst:
+                at = y(-math.log10(level))
+                label = "≥ 99.99" if level == _LEAST_MISS else f"{100 - level * 100:g}"
+                marks.append(tag("line", class_="grid", x1=x.start, x2=x.end, y1=at, y2=at))
+                marks.append(text(label, x.start - 6, at + 4, class_="tick", text_anchor="end"))
+        at = y(-math.log10(1.0 - self.goal))
+        marks.append(tag("line", class_="limit", x1=x.start, x2=x.end, y1=at, y2=at))
+        marks.append(
+            text(f"goal {self.goal * 100:g} %", x.end - 4, at - 4, class_="tick", text_anchor="end")
+        )
+        if self.bound_usd is not None:
+            at = x(self.bound_usd)
+            words = f"proven: no policy at {self.goal * 100:g} % is cheaper"
+            marks.append(tag("line", class_="bound", x1=at, x2=at, y1=y.start, y2=y.end))
+            marks.append(
+                tag(
+                    "text", words, class_="tick",
+                    transform=f"translate({at - 4:.1f} {y.start - 6:.1f}) rotate(-90)",
+                )
+            )  # fmt: skip
+        return marks
+
+    def _points(self, spots: Sequence[tuple[Row, float, float]], x: Scale, y: Scale) -> list[str]:
+        taken = [(x(cost) - 6, y(-math.log10(miss)) - 6, 12.0, 12.0) for _, cost, miss in spots]
+        marks, labels = [], []
+        for row, cost, miss in sorted(spots, key=lambda spot: spot[0].policy != OURS):
+            at, level = x(cost), y(-math.log10(miss))
+            colour = {OURS: "c1", HINDSIGHT: "c2"}.get(row.policy, "c0")
+            words = (
+                f"{row.policy}: {(1.0 - miss) * 100:.2f} % within all targets, ${cost:.2f}, "
+                f"{row.seeds} seeds"
+            )
+            shape = f"M{at:.1f} {level - 6:.1f}l6 6l-6 6l-6 -6Z"
+            mark = (
+                tag("path", tag("title", escape(words)), class_=f"point {colour}", d=shape)
+                if row.policy in (OURS, HINDSIGHT)
+                else tag("circle", tag("title", escape(words)), class_=f"point {colour}",
+                         cx=at, cy=level, r=4.5)
+            )  # fmt: skip
+            marks.append(mark)
+            place = _place(row.policy, at, level, taken)
+            if place is not None:
+                style = "own" if row.policy == OURS else "tick"
+                labels.append(text(row.policy, place[0], place[1], class_=style))
+        return marks + labels
+
+
+def _place(
+    words: str, x: float, y: float, taken: list[tuple[float, float, float, float]]
+) -> tuple[float, float] | None:
+    """Return where a point's name overlaps nothing, None where there is no such place."""
+    width, height = _LETTER * len(words), 11.0
+    for dx, dy in (
+        (8, 4), (-8 - width, 4), (-width / 2, -9), (-width / 2, 18),
+        (8, -8), (8, 16), (-8 - width, -8), (-8 - width, 16), (8, -18), (8, 26),
+    ):  # fmt: skip
+        box = (x + dx, y + dy - height + 2, width, height)
+        inside = box[0] >= _LEFT and box[0] + width <= WIDTH and box[1] >= _TOP - 8
+        if inside and not any(_overlap(box, other) for other in taken):
+            taken.append(box)
+            return x + dx, y + dy
+    return None
+
+
+def _overlap(a: tuple[float, float, float, float], b: tuple[float, float, float, float]) -> bool:
+    return a[0] < b[0] + b[2] and b[0] < a[0] + a[2] and a[1] < b[1] + b[3] and b[1] < a[1] + a[3]
