@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from trimtab.catalog.hubhybrid import Blocks, blocks_of
+from trimtab.catalog.hubstorage import native_dtype
 from trimtab.errors import InvalidInput
 from trimtab.models.hardware import ModelGeometry
 
-_NATIVE = {"fp8": "fp8", "mxfp4": "mxfp4", "awq": "awq", "gptq": "gptq", "modelopt": "nvfp4"}
 _INNER = ("text_config", "llm_config", "language_config", "attn_config", "ffn_config")
 """Where multimodal models, DBRX and MPT keep what others have at the top."""
 _SPELLINGS = {
@@ -79,7 +79,7 @@ def from_config(name: str, document: Mapping[str, Any]) -> ModelGeometry:
         linear_layers=blocks.linear,
         attention_params=blocks.mean_params(2.0 * hidden * head_dim * (heads + kv_heads)),
         state_bytes=blocks.state_bytes,
-        native_weight_dtype=_native(config),
+        native_weight_dtype=native_dtype(config),
     )
 
 
@@ -175,9 +175,3 @@ def _shared(config: Mapping[str, Any], width: int) -> int:
     if "interleave_moe_layer_step" in config:
         return 1  # Llama 4 has one and does not say so
     return _first(config, "n_shared_experts", "moe_num_shared_experts", "num_shared_expert") or 0
-
-
-def _native(config: Mapping[str, Any]) -> str:
-    quantization = config.get("quantization_config")
-    method = quantization.get("quant_method") if isinstance(quantization, Mapping) else None
-    return _NATIVE.get(str(method), "none")

@@ -163,6 +163,37 @@ def test_hybrids_add_up_as_in_the_catalogue(name: str, config: dict[str, Any]) -
     assert read.state_bytes == pytest.approx(known.state_bytes, rel=0.05)
 
 
+@pytest.mark.parametrize(
+    ("stored", "dtype"),
+    [
+        ({"quant_method": "awq", "bits": 4}, "awq"),
+        ({"quant_method": "fbgemm_fp8"}, "fp8"),
+        ({"quant_method": "modelopt", "quant_algo": "NVFP4"}, "nvfp4"),
+        ({"quant_method": "modelopt", "quant_algo": "FP8"}, "fp8"),
+        ({"quant_method": "bitsandbytes", "load_in_4bit": True}, "int4"),
+        (
+            {
+                "quant_method": "compressed-tensors",
+                "config_groups": {"group_0": {"weights": {"num_bits": 4, "type": "int"}}},
+            },
+            "int4",
+        ),
+        (
+            {
+                "quant_method": "compressed-tensors",
+                "config_groups": {"group_0": {"weights": {"num_bits": 8, "type": "float"}}},
+            },
+            "fp8",
+        ),
+        ({"quant_method": "something-new"}, "none"),
+        (None, "none"),
+    ],
+)
+def test_a_config_says_how_its_weights_are_stored(stored: Any, dtype: str) -> None:
+    config = {**LLAMA, "quantization_config": stored}
+    assert from_config("stored", config).native_weight_dtype == dtype
+
+
 def test_a_config_without_layers_is_refused_by_field() -> None:
     config = {key: value for key, value in LLAMA.items() if key != "num_hidden_layers"}
     with pytest.raises(InvalidInput, match="num_hidden_layers"):
