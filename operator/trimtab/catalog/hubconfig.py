@@ -19,7 +19,7 @@ _SPELLINGS = {
 """Fields that every model has, and what older families call them."""
 _WIDTHS = ("intermediate_size_mlp", "intermediate_size", "ffn_dim", "ffn_hidden_size", "n_inner")
 _EXPERTS = ("n_routed_experts", "num_local_experts", "num_experts", "moe_num_experts")
-_ACTIVE = ("num_experts_per_tok", "top_k_experts", "moe_k", "moe_top_k", "num_experts_per_token")
+_ACTIVE = ("num_experts_per_tok", "top_k_experts", "moe_k", "moe_top_k", "moe_topk")
 _UNGATED = frozenset(
     {
         "apertus", "bloom", "codegen", "falcon", "gpt2", "gpt_bigcode", "gpt_neox", "gptj", "mpt",
@@ -39,20 +39,33 @@ def from_config(name: str, document: Mapping[str, Any]) -> ModelGeometry:
     Multimodal models keep theirs under `text_config`. A `head_dim` that is there is never derived.
 
     Raises:
-        InvalidInput: A field that every model has is missing or is no number.
+        InvalidInput: A field that every such model has is missing or is no number.
     """
-    config = _flat(document)
+    try:
+        return _geometry(name, _flat(document))
+    except (TypeError, ValueError, AttributeError, ArithmeticError) as error:
+        raise InvalidInput(
+            "config.json", f"describes no model ({error})", "Give the config of the model"
+        ) from error
+
+
+def _geometry(name: str, config: dict[str, Any]) -> ModelGeometry:
     layers, hidden = config["num_hidden_layers"], config["hidden_size"]
     heads = config["num_attention_heads"]
     kv_heads = _kv_heads(config, heads)
-    rank, rope = config.get("kv_lora_rank") or 0, config.get("qk_rope_head_dim") or 0
-    latent_dim = (config.get("qk_nope_head_dim") or 0) + rope if rank else 0
+    rank, rope = _count(config, "kv_lora_rank"), _count(config, "qk_rope_head_dim")
+    latent_dim = _count(config, "qk_nope_head_dim") + rope if rank else 0
     head_dim = latent_dim or _first(config, "head_dim", "kv_channels") or hidden // heads
     blocks = blocks_of(config, layers)
-    window = config.get("sliding_window") or 0
+    window = _count(config, "sliding_window")
     windowed = _windowed(config, blocks, layers) if window else 0
     experts = _first(config, *_EXPERTS) or 0
     expert_width = _first(config, "moe_intermediate_size", *_WIDTHS[1:]) or 0
+    active = _first(config, *_ACTIVE) or 0
+    if experts and not active:
+        raise InvalidInput(
+            f"config.json: {_ACTIVE[0]}", "is missing", "Say how many experts a token uses"
+        )
     return ModelGeometry(
         name=name,
         layers=layers,
@@ -64,18 +77,18 @@ def from_config(name: str, document: Mapping[str, Any]) -> ModelGeometry:
         vocab=config["vocab_size"],
         tied_embeddings=_tied(config),
         experts=experts,
-        active_experts=_first(config, *_ACTIVE, "moe_topk") or 0,
+        active_experts=active if experts else 0,
         expert_intermediate=expert_width if experts else 0,
         shared_experts=_shared(config, expert_width) if experts else 0,
         dense_layers=_dense_layers(config, blocks, layers) if experts else 0,
         mlp_matrices=2 if config.get("model_type") in _UNGATED else 3,
         kv_lora_rank=rank,
-        query_lora_rank=config.get("q_lora_rank") or 0,
+        query_lora_rank=_count(config, "q_lora_rank"),
         rope_head_dim=rope if rank else 0,
-        value_head_dim=config.get("v_head_dim") or 0 if rank else 0,
+        value_head_dim=_count(config, "v_head_dim") if rank else 0,
         sliding_window=window,
         windowed_layers=windowed,
-        sparse_topk=config.get("index_topk") or 0,
+        sparse_topk=_count(config, "index_topk"),
         linear_layers=blocks.linear,
         attention_params=blocks.mean_params(2.0 * hidden * head_dim * (heads + kv_heads)),
         state_bytes=blocks.state_bytes,
@@ -98,6 +111,14 @@ def _flat(document: Mapping[str, Any]) -> dict[str, Any]:
             )
         config[field] = found
     return config
+
+
+def _count(config: Mapping[str, Any], name: str) -> int:
+    """Number in a field that models without such a thing leave out or leave empty."""
+    value = config.get(name) or 0
+    if not isinstance(value, int):
+        raise InvalidInput(f"config.json: {name}", f"{value!r} is no number", "Correct the config")
+    return value
 
 
 def _first(config: Mapping[str, Any], *names: str) -> int | None:

@@ -164,6 +164,20 @@ def test_hybrids_add_up_as_in_the_catalogue(name: str, config: dict[str, Any]) -
 
 
 @pytest.mark.parametrize(
+    ("config", "told"),
+    [
+        ({**QWEN_MOE, "num_experts_per_tok": None}, "num_experts_per_tok"),
+        ({**LLAMA, "kv_lora_rank": "wide"}, "kv_lora_rank"),
+        ({**LLAMA, "num_attention_heads": 0}, "num_attention_heads"),
+        ({**LLAMA, "vocab_size": True}, "vocab_size"),
+    ],
+)
+def test_nonsense_is_refused(config: dict[str, Any], told: str) -> None:
+    with pytest.raises(InvalidInput, match=told):
+        from_config("nonsense", config)
+
+
+@pytest.mark.parametrize(
     ("stored", "dtype"),
     [
         ({"quant_method": "awq", "bits": 4}, "awq"),
