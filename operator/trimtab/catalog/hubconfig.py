@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from trimtab.catalog.hubblocks import evened
 from trimtab.catalog.hubhybrid import Blocks, blocks_of
 from trimtab.catalog.hubstorage import native_dtype
 from trimtab.errors import InvalidInput
@@ -90,7 +91,9 @@ def _geometry(name: str, config: dict[str, Any]) -> ModelGeometry:
         windowed_layers=windowed,
         sparse_topk=_count(config, "index_topk"),
         linear_layers=blocks.linear,
-        attention_params=blocks.mean_params(2.0 * hidden * head_dim * (heads + kv_heads)),
+        attention_params=blocks.mean_params(
+            2.0 * hidden * head_dim * (heads + kv_heads), float(hidden * hidden)
+        ),
         state_bytes=blocks.state_bytes,
         native_weight_dtype=native_dtype(config),
     )
@@ -110,7 +113,7 @@ def _flat(document: Mapping[str, Any]) -> dict[str, Any]:
                 f"config.json: {field}", "is missing or no number", "Give the config of the model"
             )
         config[field] = found
-    return config
+    return evened(config)
 
 
 def _count(config: Mapping[str, Any], name: str) -> int:

@@ -1,6 +1,6 @@
 """Layers of a `config.json` that are no ordinary attention: windows, states, none at all."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,6 +8,8 @@ STATE_BYTES = 2
 """Bytes of one number of a state: vLLM keeps it in the model's own 16-bit type."""
 
 _STATES = frozenset({"linear_attention", "mamba", "mamba2", "M"})
+_MATRIX, _NOTHING = "replaced", "nothing"
+"""Our words for an attention block that is one matrix, or left out."""
 _FEED_FORWARD_ONLY = frozenset({"-", "E"})
 """Nemotron-H's words for a layer that mixes no tokens: dense, or with experts."""
 _EXPERT_LAYER = "E"
@@ -41,7 +43,7 @@ class Blocks:
     @property
     def linear(self) -> int:
         """Layers without a KV cache."""
-        return self._count(_STATES) + self._count(_FEED_FORWARD_ONLY)
+        return self._count(_STATES | _FEED_FORWARD_ONLY | {_MATRIX, _NOTHING})
 
     @property
     def attending(self) -> int:
@@ -68,14 +70,21 @@ class Blocks:
         """Where each layer has one job: those that are not experts."""
         return len(self.kinds) - self.kinds.count(_EXPERT_LAYER)
 
-    def mean_params(self, attention: float) -> float:
-        """Return the mean parameters of a layer's attention or state; 0 where it is not known."""
-        if not self.states or not self.state_params:
+    def mean_params(self, attention: float, matrix: float) -> float:
+        """Return the mean parameters of a layer's attention or state; 0 where it is not known.
+
+        Args:
+            attention: Parameters of one attention block.
+            matrix: Parameters of one matrix in its place.
+        """
+        replaced = self.kinds.count(_MATRIX)
+        known = self.state_params if self.states else self.linear
+        if not known:
             return 0.0
-        total = self.attending * attention + self.states * self.state_params
+        total = self.attending * attention + self.states * self.state_params + replaced * matrix
         return total / len(self.kinds)
 
-    def _count(self, words: frozenset[str]) -> int:
+    def _count(self, words: Set[str]) -> int:
         return sum(kind in words for kind in self.kinds)
 
 

@@ -208,6 +208,24 @@ def test_a_config_says_how_its_weights_are_stored(stored: Any, dtype: str) -> No
     assert from_config("stored", config).native_weight_dtype == dtype
 
 
+def test_layers_of_different_shape_count_as_their_mean() -> None:
+    attention = {"n_heads_in_group": 4, "no_op": False}
+    wide, narrow = {"ffn_mult": 5.25}, {"ffn_mult": 1.3125}
+    config = {
+        **{k: v for k, v in LLAMA.items() if k not in ("num_key_value_heads", "intermediate_size")},
+        "block_configs": [
+            *[{"attention": attention, "ffn": wide}] * 16,
+            *[{"attention": {"no_op": True}, "ffn": narrow}] * 8,
+            *[{"attention": {"replace_with_linear": True}, "ffn": {"no_op": True}}] * 8,
+        ],
+    }
+    geometry = from_config("searched", config)
+    assert (geometry.kv_heads, geometry.linear_layers) == (8, 16)
+    assert geometry.intermediate == (16 * 14336 + 8 * 3584) / 32
+    # 16 blocks of grouped attention, and 8 matrices of the hidden width squared.
+    assert geometry.attention_params == (16 * 2 * 4096 * 128 * 40 + 8 * 4096**2) / 32
+
+
 def test_a_config_without_layers_is_refused_by_field() -> None:
     config = {key: value for key, value in LLAMA.items() if key != "num_hidden_layers"}
     with pytest.raises(InvalidInput, match="num_hidden_layers"):
