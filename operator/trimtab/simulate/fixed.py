@@ -32,7 +32,11 @@ KINDS = 2
 """Variants of a deployment that are looked at for each result."""
 EQUAL = 0.999
 """Share of a goodput that counts as it: chance moves single requests."""
-_NEAR = 1.25
+FINE = 8
+"""Counts that differ by less than this part are not told apart, but shared out in between."""
+_DOUBT = 1.5
+"""How much a variant's factor over its least cost may differ from that of the best one."""
+_NEAR = 1.15
 """A variant that costs so many times what the best one does is not looked at again."""
 _GUESS = 1.5
 """Replicas for each that is needed at least: where the search begins."""
@@ -116,7 +120,7 @@ class FixedFleets:
         """Return the numbers of the best variants, by what they cost for a common goodput.
 
         Looked at in order of the least that each could cost. The best one so far costs more than
-        its least by some factor; a variant that would be dearer at half that factor is left out.
+        its least by some factor; a variant that would be much dearer at that factor is left out.
         """
         met = math.ceil(COMMON * len(service.at_s))
         floors = _floors(service, met, self._horizon)
@@ -124,7 +128,7 @@ class FixedFleets:
         factor = 1.0
         for number in (int(n) for n in np.argsort(floors)):
             least = min(costs.values(), default=math.inf)
-            if not math.isfinite(floors[number]) or floors[number] * factor / 2.0 > least:
+            if not math.isfinite(floors[number]) or floors[number] * factor > _DOUBT * least:
                 break
             found = self._of_one(service, number, met, _NEAR * least)
             if found is not None:
@@ -179,7 +183,7 @@ class FixedFleets:
             if high >= most or self._saturated(key, base, variant, (low, high)):
                 return None
             low, high = high, min(most, high + max(1, high // 2))
-        while high - low > 1:
+        while high - low > max(1, high // FINE):
             # From above the next lower count is likelier than half: guesses are good.
             middle = max(low + 1, high - max(1, high // 4)) if low == 0 else (low + high) // 2
             if self._try(key, base, variant, middle).met < met * EQUAL:

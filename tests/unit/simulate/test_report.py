@@ -1,0 +1,151 @@
+"""The report holds everything, is well-formed, loads nothing, and trusts no name."""
+
+import re
+from xml.etree import ElementTree
+
+import pytest
+
+from trimtab.models.load import LatencyTargets
+from trimtab.simulate.compare import rows_of
+from trimtab.simulate.report.page import Section, report
+from trimtab.simulate.report.scatter import Scatter
+from trimtab.simulate.report.svg import rounded, ticks
+from unit.simulate.results import KEY, deployment_result, marker, measured, run_result
+
+HOSTILE = "<script>alert('x')</script>&\"]]>"
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+def make_section(**over: object) -> Section:
+    runs = [
+        measured(policy="trimtab"),
+        measured(policy="keda", cost_usd=7.0, deployments={KEY: deployment_result(met=70)}),
+    ]
+    values: dict[str, object] = {
+        "name": "steady",
+        "about": "Nothing happens.",
+        "rows": rows_of(runs),
+        "runs": [run.result for run in runs],
+        "targets": {KEY: LatencyTargets(ttft_s=0.5, itl_s=0.05)},
+        "bound_usd": 2.0,
+    }
+    return Section(**(values | over))  # type: ignore[arg-type]
+
+
+def parsed(page: str) -> ElementTree.Element:
+    assert page.startswith("<!DOCTYPE html>")
+    return ElementTree.fromstring(page)
+
+
+def words(page: str) -> str:
+    return " ".join(parsed(page).itertext())
+
+
+def test_every_policy_and_every_reason_is_in_it() -> None:
+    section = make_section(
+        runs=[
+            run_result(decisions=(marker(message="Demand rose to 8 requests/s"),
+                                  marker(why="Window", message="It waits for fresh evidence"))),
+            run_result(policy="keda", decisions=()),
+        ]
+    )  # fmt: skip
+    page = report([section])
+    found = words(page)
+    for expected in ("trimtab", "keda", "steady", "Nothing happens.", "Demand rose to 8 requests/s",
+                     "It waits for fresh evidence", "2 x h100/tp1"):  # fmt: skip
+        assert expected in found
+    # Each reason stands in the table and is shown over its marker.
+    titles = [title.text or "" for title in parsed(page).iter("title")]
+    assert any("Window It waits for fresh evidence" in title for title in titles)
+
+
+def test_it_loads_nothing() -> None:
+    page = report([make_section()])
+    assert "http" not in page
+    assert not re.search(r"(src|href)=\"(?!#)", page)
+    assert "@import" not in page
+    assert "url(" not in page
+
+
+@pytest.mark.parametrize("place", ["policy", "scenario", "message", "deployment", "pool"])
+def test_names_are_never_markup(place: str) -> None:
+    runs = [
+        measured(
+            policy=HOSTILE if place == "policy" else "trimtab",
+            key=HOSTILE if place == "deployment" else KEY,
+            decisions=(
+                marker(
+                    message=HOSTILE if place == "message" else "words",
+                    deployment=HOSTILE if place == "deployment" else KEY,
+                    fleet={HOSTILE if place == "pool" else "h100/tp1": 1},
+                ),
+            ),
+        )
+    ]
+    section = make_section(
+        name=HOSTILE if place == "scenario" else "steady",
+        rows=rows_of(runs),
+        runs=[run.result for run in runs],
+        targets={},
+    )
+    page = report([section, section])
+    assert HOSTILE in words(page)
+    assert "<script>alert" not in page
+    assert len(list(parsed(page).iter("script"))) == 1
+
+
+def test_there_is_a_picture_of_everything_with_its_unit() -> None:
+    page = report([make_section()])
+    headings = [
+        element.text or ""
+        for element in parsed(page).iter("text")
+        if element.get("class") == "heading"
+    ]
+    for expected in ("Demand and capacity (requests/s)", "Replicas (replicas)", "Cost ($/h)",
+                     "TTFT, p95 of the last minute (s)", "ITL, p95 of the last minute (ms)"):  # fmt: skip
+        assert headings.count(expected) == 2, expected
+    assert "target 50 ms" in words(page)
+
+
+def test_a_week_is_no_larger_than_an_hour() -> None:
+    short, long = (
+        len(report([make_section(runs=[run_result(steps=steps)])])) for steps in (240, 12_000)
+    )
+    assert long < 1.3 * short
+
+
+def test_a_run_without_requests_is_shown_as_such() -> None:
+    empty = run_result(
+        deployments={KEY: deployment_result(met=0, settled=0)}, decisions=(), steps=0
+    )
+    assert "no request" in words(report([make_section(runs=[empty])]))
+
+
+def test_the_scatter_stands_alone() -> None:
+    section = make_section()
+    root = ElementTree.fromstring(section.scatter.svg(alone=True))
+    assert root.tag == f"{SVG}svg"
+    texts = [element.text for element in root.iter(f"{SVG}text")]
+    assert {"trimtab", "keda", "cost of the run ($)"} <= set(texts)
+    assert "prefers-color-scheme:dark" in (root.findtext(f"{SVG}style") or "")
+
+
+def test_the_scatter_puts_cheap_left_and_good_above() -> None:
+    rows = rows_of(
+        [
+            measured(policy="good", cost_usd=9.0, deployments={KEY: deployment_result(met=100)}),
+            measured(policy="cheap", cost_usd=1.0, deployments={KEY: deployment_result(met=50)}),
+        ]
+    )
+    root = ElementTree.fromstring(Scatter(title="x", rows=rows, goal=0.99).svg())
+    good, cheap = (
+        next(c for c in root.iter("circle") if (c.findtext("title") or "").startswith(name))
+        for name in ("good", "cheap")
+    )
+    assert float(good.attrib["cx"]) > float(cheap.attrib["cx"])
+    assert float(good.attrib["cy"]) < float(cheap.attrib["cy"])
+
+
+def test_ticks_are_round() -> None:
+    assert ticks(0.0, 9.3) == [0.0, 2.5, 5.0, 7.5]
+    assert [rounded(value) for value in (0.0, 0.125, 7.5, 1200.0)] == ["0", "0.125", "7.5", "1,200"]
