@@ -14,6 +14,7 @@ from trimtab.performance.relatives import (
     BatchLoad,
     Place,
     carrying_error,
+    holds,
     slowdown,
 )
 from trimtab.units import parse_decimal, parse_duration
@@ -69,7 +70,7 @@ def points_for(profiles: Iterable[Profile], key: ProfileKey) -> tuple[MeasuredPo
         elif places is not None and error is not None:
             carried = (_carried(point, places, key, error) for point in _points(profile))
             by_error[error].update(point for point in carried if point is not None)
-    nearest = by_error[min(by_error)] if by_error else ()
+    _, nearest = min(((e, points) for e, points in by_error.items() if points), default=(0.0, ()))
     return tuple(sorted(nearest, key=lambda p: (p.input_tokens, p.output_tokens, p.rps, p.ttft_s)))
 
 
@@ -102,7 +103,10 @@ def _places(profile: Profile, key: ProfileKey) -> tuple[Place, Place] | None:
 def _carried(
     point: MeasuredPoint, places: tuple[Place, Place], key: ProfileKey, error: float
 ) -> MeasuredPoint | None:
-    """Return `point` as it would be here, with the same batch; None for an unknown model."""
+    """Return `point` as it would be here, with the same batch.
+
+    None for an unknown model, and where that batch has no room here.
+    """
     geometry = geometries.get(key.model)
     if geometry is None:
         return None
@@ -113,6 +117,8 @@ def _carried(
         batch=max(point.rps * point.output_tokens * point.itl_s, 1.0),
     )
     stored = _stored(key.model, key.quantization)
+    if not holds(geometry, stored, here, load):
+        return None
     slower = slowdown(geometry, stored, (there, here), load)
     return replace(
         point,

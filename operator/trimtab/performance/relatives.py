@@ -4,6 +4,8 @@ import math
 from dataclasses import dataclass
 
 from trimtab.models.hardware import Accelerator, EngineSettings, ModelGeometry, Parallelism
+from trimtab.models.performance import Infeasible
+from trimtab.performance.fit import kv_budget_bytes, kv_bytes_per_sequence
 from trimtab.performance.steptime import StepModel, step_model
 
 DOUBLING_ERROR = 0.05
@@ -14,6 +16,9 @@ MOST_DOUBLINGS = 2
 """Beyond four times the devices the corrections have nothing in common (20 %, 30 pairs)."""
 FAMILY_ERROR = 0.09
 """The same for another device of the family: 6 % in 20 pairs. Both at once tell nothing."""
+
+ROOMY = 0.8
+"""Share of the KV cache up to which nobody waits for room."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +77,19 @@ def slowdown(
         gap=_gap_s(second, load) / _gap_s(first, load),
         prompt=_prompt_s(second, load) / _prompt_s(first, load),
     )
+
+
+def holds(geometry: ModelGeometry, quantization: str, place: Place, load: BatchLoad) -> bool:
+    """Return whether the batch of `load` finds room in the KV cache at `place`, well below full.
+
+    What a larger memory was busy with says nothing of a smaller one that is overloaded by it.
+    """
+    longest = load.input_tokens + load.output_tokens
+    engine = EngineSettings(weight_dtype=quantization, max_model_len=int(longest) + 1)
+    budget = kv_budget_bytes(geometry, place.accelerator, Parallelism(tensor=place.tensor), engine)
+    if isinstance(budget, Infeasible):
+        return False
+    return load.batch * kv_bytes_per_sequence(geometry, longest) <= ROOMY * budget
 
 
 def _gap_s(step: StepModel, load: BatchLoad) -> float:

@@ -98,6 +98,20 @@ def test_the_nearest_relative_is_believed_and_the_doubt_grows_with_the_distance(
     assert 0.02 < twice.itl_s < 0.04
 
 
+def test_a_batch_that_has_no_room_here_says_nothing() -> None:
+    small = replace(KEY, accelerator="nvidia-a100-40gb-sxm")
+    relative = profile("nvidia-a100-80gb-sxm")
+    assert one(points_for([relative], small)).error > 0
+    (point,) = relative.spec.points
+    busy = replace(
+        relative,
+        spec=relative.spec.model_copy(
+            update={"points": [point.model_copy(update={"requests_per_second": "80"})]}
+        ),
+    )
+    assert points_for([busy], small) == ()
+
+
 def test_a_model_that_nobody_knows_is_not_carried_over() -> None:
     unknown = profile("nvidia-h200-sxm", model="acme/new")
     assert points_for([unknown], replace(KEY, model="acme/new")) == ()
