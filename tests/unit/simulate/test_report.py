@@ -101,8 +101,13 @@ def test_there_is_a_picture_of_everything_with_its_unit() -> None:
         for element in parsed(page).iter("text")
         if element.get("class") == "heading"
     ]
-    for expected in ("Demand and capacity (requests/s)", "Replicas (replicas)", "Cost ($/h)",
-                     "TTFT, p95 of the last minute (s)", "ITL, p95 of the last minute (ms)"):  # fmt: skip
+    for expected in (
+        "Demand and capacity (requests/s)",
+        "Replicas (replicas)",
+        "Cost ($/h)",
+        "TTFT, p95 of the last minute (s)",
+        "ITL, p95 of the last minute (ms)",
+    ):
         assert headings.count(expected) == 2, expected
     assert "target 50 ms" in words(page)
 
