@@ -10,7 +10,9 @@ import yaml
 from trimtab.api.acceleratorpool import Hardware
 from trimtab.models.hardware import Accelerator
 
-FITTED_FAMILIES = frozenset({"ampere", "ada", "ada-rtx", "hopper", "blackwell", "blackwell-rtx"})
+FITTED_FAMILIES = frozenset(
+    {"ampere", "ada", "ada-rtx", "hopper", "blackwell", "blackwell-gb200", "blackwell-rtx"}
+)
 """Families whose efficiencies are fitted to measurements; see performance/efficiency.py."""
 GENERIC_FAMILY = "generic"
 DEFAULT_LINK_GBS = 32

@@ -9,14 +9,24 @@ from trimtab.performance.weights import WIDE_BYTES, compute_peak
 
 EXPERT_BLOCK = 16
 """Tokens to which an expert's share of a batch is padded: the smallest block of such kernels."""
+_EXPERT_FILL = 132
+"""Numbers of the inner dimension that a tile of an expert's multiplication costs to fill and drain:
+small experts, cut further by tensor parallelism, are done before the pipeline is full. Fitted."""
+_EXPERT_SKEW = 0.526
+"""Squared deviation of how often an expert is chosen over its mean, 0 if all were equally likely.
+As fitted; routers of trained models are known to prefer some experts, more so within one text."""
 LAYER_KERNELS = 10
 """Kernels in a row in one layer: two norms, projections, rotary, attention, three of the MLP."""
-_EXPERT_KERNELS = 3
-_LATENT_KERNELS = 6
-_SPARSE_KERNELS = 15
-_LINEAR_KERNELS = 10
-"""More of them with routed experts, latent, sparse and linear attention, as fitted."""
+_EXPERT_KERNELS = 2.37
+_LATENT_KERNELS = 6.9
+_SPARSE_KERNELS = 17.6
+_LINEAR_KERNELS = 13.6
+_NARROW_KERNELS = 1.98
+"""More of them with routed experts, latent, sparse and linear attention, and where activations are
+brought to 8 or 4 bit before a multiplication, as fitted."""
 
+_NARROWING = 1.5
+"""Reading a 16-bit number and writing an 8-bit one, relative to moving a 16-bit one."""
 _FOUR_BIT_FLOATS = frozenset({"mxfp4", "nvfp4"})
 _FOUR_BIT_INTEGERS = frozenset({"int4", "awq", "gptq"})
 
@@ -28,6 +38,18 @@ def dense_rate(accelerator: Accelerator, share: Efficiency, dtype: str) -> float
         return peak * share.compute
     four_bit = peak == accelerator.fp4_flops
     return peak * (share.four_bit_compute if four_bit else share.narrow_compute)
+
+
+def expert_fill(geometry: ModelGeometry, tensor: int) -> float:
+    """Return how many times as long the experts' multiplications take as large ones.
+
+    Two thirds of the work have the model's width as inner dimension, one third the expert's part
+    on one of `tensor` devices.
+    """
+    if not geometry.experts:
+        return 1.0
+    inner = 2.0 / geometry.hidden + tensor / geometry.expert_intermediate
+    return 1.0 + _EXPERT_FILL * inner / 3.0
 
 
 def expert_rate(accelerator: Accelerator, share: Efficiency, dtype: str) -> float:
@@ -50,8 +72,20 @@ def padded(experts: float) -> float:
     return experts * EXPERT_BLOCK
 
 
-def kernels(geometry: ModelGeometry) -> float:
-    """Return how many kernels one step runs, one after the other."""
+def expert_touch(geometry: ModelGeometry) -> tuple[float, float]:
+    """Return (s, e) with which n tokens touch a share 1 - (1 + s n)^-e of the routed experts.
+
+    Popularities that follow a gamma distribution make the count of an expert negative binomial;
+    s is such that one token touches exactly its k of E. Without skew it would be 1 - (1 - k/E)^n.
+    """
+    if not geometry.experts:
+        return 0.0, 1.0
+    missed = 1.0 - geometry.active_experts / geometry.experts
+    return missed**-_EXPERT_SKEW - 1.0, 1.0 / _EXPERT_SKEW
+
+
+def kernels(geometry: ModelGeometry, *, narrow: bool) -> float:
+    """Return how many kernels one step runs, one after the other; `narrow` as in `pass_bytes`."""
     per_layer = LAYER_KERNELS + _LINEAR_KERNELS * geometry.linear_layers / geometry.layers
     if geometry.experts:
         per_layer += _EXPERT_KERNELS
@@ -59,7 +93,33 @@ def kernels(geometry: ModelGeometry) -> float:
         per_layer += _LATENT_KERNELS
     if geometry.sparse_topk:
         per_layer += _SPARSE_KERNELS
+    if narrow:
+        per_layer += _NARROW_KERNELS
     return geometry.layers * per_layer
+
+
+def pass_bytes(geometry: ModelGeometry, tensor: int, *, narrow: bool) -> float:
+    """Return the bytes that one new token moves between multiplications, on one device.
+
+    Two norms with their residuals (8 h numbers a layer), rotary embedding (q + k, in and out), the
+    gate of a feed-forward block (3 f); each routed expert also gathers a token and returns one, on
+    every device of a tensor-parallel group (3 h, 6 f). With `narrow` multiplications the inputs
+    are read once more and written at 8 bit. Large layers hide this traffic, small experts do not.
+    """
+    g = geometry
+    query = g.heads * g.head_dim / tensor
+    keys = g.kv_heads * g.head_dim / tensor
+    expert_layers = g.layers - g.dense_layers if g.experts else 0
+    dense = (g.layers - expert_layers) * g.intermediate
+    dense += expert_layers * g.shared_experts * g.expert_intermediate
+    routed = expert_layers * g.active_experts
+    numbers = g.layers * (8.0 * g.hidden + 2.0 * (query + keys)) + 3.0 * dense / tensor
+    numbers += routed * (3.0 * g.hidden + 6.0 * g.expert_intermediate / tensor)
+    if narrow:
+        inputs = g.layers * (2.0 * g.hidden + query)
+        inputs += (dense + routed * g.expert_intermediate) / tensor
+        numbers += _NARROWING * inputs
+    return numbers * WIDE_BYTES
 
 
 def kv_layer_s(

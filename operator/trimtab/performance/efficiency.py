@@ -7,7 +7,7 @@ Families without measurements carry rounded middle values, and their accelerator
 confidence.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from trimtab.errors import InvalidInput
 from trimtab.models.hardware import Accelerator
@@ -46,56 +46,66 @@ class Efficiency:
     sustained: float = 1.0
     """Of `compute`, `attention` and the expert shares, what remains in steady serving where the
     constants come from kernels timed alone: cards at their power limit slow down."""
-    flops_per_watt: float | None = None
-    """Of the device that was measured, at 16 bit: no sibling can reach more. None: not known."""
+    watts_per_flops: float | None = None
+    """Watts for each FLOP/s of its 16-bit peak that the measured device draws by its data sheet: a
+    sibling with less is slower in computing. None: not known."""
     bus: tuple[float, float, float] = (0.40, 0.45, 0.45)
     """Of the link, in all-reduces over 2, 4 and 8 devices."""
 
 
 _PRIOR = Efficiency()
 
+# fmt: off
+_AMPERE = Efficiency(
+    compute=0.846, expert=0.536, weight_read=0.758, expert_read=0.799, kv_read=0.756,
+    attention=0.599, kernel_s=4.67e-6, reduce_s=7.61e-6, bus=(0.402, 0.557, 0.451),
+    watts_per_flops=400 / 312e12,
+)
+# GA102, another chip: as GA100, but for the power that an A10 serving phi-4-mini showed.
+_AMPERE_GA102 = replace(_AMPERE, bus=_PRIOR.bus, watts_per_flops=262 / 125e12)
+_ADA = Efficiency(
+    compute=0.627, narrow_compute=0.564, expert=0.635, narrow_expert=0.561, four_bit_expert=0.77,
+    weight_read=0.79, expert_read=0.92, kv_read=0.803, attention=0.598, kernel_s=2.63e-6,
+    reduce_s=6.16e-6, bus=(0.614, 0.119, 0.0625), watts_per_flops=350 / 362e12,
+)
+# One run of vLLM 0.19 on an RTX 4090. Its data sheet counts a clock that the card exceeds.
+_ADA_RTX = replace(
+    _ADA, compute=1.0, narrow_compute=0.9, weight_read=0.90, kv_read=0.90, watts_per_flops=None
+)
+_HOPPER = Efficiency(
+    compute=0.82, narrow_compute=0.684, expert=0.544, narrow_expert=0.445, four_bit_expert=0.376,
+    weight_read=0.92, expert_read=0.847, integer_expert_read=0.747, kv_read=0.92, attention=0.726,
+    kernel_s=4.55e-6, reduce_s=5.26e-6, bus=(0.513, 0.656, 0.63), watts_per_flops=700 / 989e12,
+)
+_BLACKWELL = Efficiency(
+    compute=0.699, narrow_compute=0.542, four_bit_compute=0.484, expert=0.539, narrow_expert=0.318,
+    four_bit_expert=0.95, weight_read=0.831, expert_read=0.92, integer_expert_read=0.357,
+    kv_read=0.92, attention=0.768, kernel_s=3.44e-6, reduce_s=5.99e-6, bus=(0.416, 0.455, 0.44),
+    watts_per_flops=1000 / 2250e12,
+)
+# GB200 multiplies long prompts in 16 bit at 1.0 to 1.1 PFLOP/s, where GB300 reaches 1.8, as under
+# a power limit, and exchanges between two of its devices get half; all else is its siblings'.
+_BLACKWELL_GB200 = replace(_BLACKWELL, compute=0.604, bus=(0.201, 0.409, 0.444))
+_BLACKWELL_RTX = Efficiency(
+    compute=0.872, narrow_compute=0.829, expert=0.552, narrow_expert=0.496, four_bit_expert=0.405,
+    weight_read=0.857, expert_read=0.92, kv_read=0.838, attention=0.648, kernel_s=3.37e-6,
+    reduce_s=9.48e-6, bus=(0.558, 0.409, 0.322), sustained=0.77,
+)
+# fmt: on
+
 _FAMILIES = {
-    "ampere": Efficiency(
-        compute=0.84, expert=0.39, weight_read=0.75, expert_read=0.87, kv_read=0.75,
-        attention=0.58, kernel_s=4.7e-6, reduce_s=6.6e-6, flops_per_watt=0.66e12,
-        bus=(0.31, 0.43, 0.44),
-    ),
-    # GA102, another chip: as GA100, but for the power that an A10 serving phi-4-mini showed.
-    "ampere-ga102": Efficiency(
-        compute=0.84, expert=0.39, weight_read=0.75, expert_read=0.87, kv_read=0.75,
-        attention=0.58, kernel_s=4.7e-6, reduce_s=6.6e-6, flops_per_watt=0.40e12,
-    ),
+    "ampere": _AMPERE,
+    "ampere-ga102": _AMPERE_GA102,
+    "ada": _ADA,
+    "ada-rtx": _ADA_RTX,
+    "hopper": _HOPPER,
+    "blackwell": _BLACKWELL,
+    "blackwell-gb200": _BLACKWELL_GB200,
+    "blackwell-rtx": _BLACKWELL_RTX,
     # MLPerf v4.1 offline, MI300X: 16 and 8 bit reach less of their peak than on NVIDIA's.
-    "cdna3": Efficiency(compute=0.47, narrow_compute=0.34),
-    "cdna4": Efficiency(compute=0.47, narrow_compute=0.34),
-    "ada": Efficiency(
-        compute=0.61, narrow_compute=0.46, expert=0.58, narrow_expert=0.46, four_bit_expert=0.67,
-        weight_read=0.77, expert_read=0.92, kv_read=0.81, attention=0.52, kernel_s=2.4e-6,
-        reduce_s=5.2e-6, flops_per_watt=0.63e12, bus=(0.49, 0.12, 0.065),
-    ),
-    "hopper": Efficiency(
-        compute=0.81, narrow_compute=0.55, expert=0.43, narrow_expert=0.41, four_bit_expert=0.41,
-        weight_read=0.92, expert_read=0.92, kv_read=0.92, attention=0.73, kernel_s=5.0e-6,
-        reduce_s=4.8e-6, flops_per_watt=1.14e12, bus=(0.37, 0.53, 0.53),
-    ),
-    "blackwell": Efficiency(
-        compute=0.70, narrow_compute=0.52, four_bit_compute=0.37, expert=0.46, narrow_expert=0.26,
-        four_bit_expert=0.68, weight_read=0.79, expert_read=0.92, integer_expert_read=0.35,
-        kv_read=0.92, attention=0.66,
-        kernel_s=3.4e-6, reduce_s=6.5e-6, flops_per_watt=1.57e12, bus=(0.25, 0.30, 0.37),
-    ),
-    "blackwell-rtx": Efficiency(
-        compute=0.81, narrow_compute=0.68, expert=0.46, narrow_expert=0.38, four_bit_expert=0.38,
-        weight_read=0.84, expert_read=0.92, kv_read=0.84, attention=0.60, kernel_s=3.4e-6,
-        reduce_s=8.4e-6, sustained=0.77, bus=(0.48, 0.38, 0.34),
-    ),
-    # One run of vLLM 0.19 on an RTX 4090. Its data sheet counts a clock that the card exceeds.
-    "ada-rtx": Efficiency(
-        compute=0.95, narrow_compute=0.70, expert=0.58, narrow_expert=0.46, four_bit_expert=0.67,
-        weight_read=0.90, expert_read=0.92, kv_read=0.90, attention=0.60, kernel_s=2.4e-6,
-        reduce_s=5.2e-6, bus=(0.49, 0.12, 0.065),
-    ),
-}  # fmt: skip
+    "cdna3": Efficiency(compute=0.47, narrow_compute=0.36),
+    "cdna4": Efficiency(compute=0.47, narrow_compute=0.36),
+}
 
 _PCIE_LINK = 64e9
 """Links up to this one-way bandwidth, in bytes/s, are PCIe 5 x16 or less."""
@@ -118,9 +128,10 @@ class Engine:
     first_token_steps: float
     """Steps between a first token and its arrival at the client. Public recipes of SGLang and
     TensorRT-LLM stream in groups of tokens, which shows here."""
-    wave: float
-    """Share of the time to work off everybody's prompt that a closed loop adds to the mean TTFT:
-    its users start together, and answers of one length keep them together."""
+    wave: float = 0.05
+    """Share of the time to work off everybody's prompt that a closed loop adds to the mean TTFT.
+    Its users start together, and wait half of that time for their first token: 1 / (2 rounds),
+    with the ten requests a user that such benchmarks send."""
 
 
 NO_ENGINE = "none"
@@ -128,15 +139,24 @@ NO_ENGINE = "none"
 
 ENGINES = {
     "vllm": Engine(
-        step_s=0.30e-3, row_s=5.0e-6, request_s=12e-3, first_token_steps=4.0, wave=0.058
+        step_s=0.257e-3,
+        row_s=6.94e-6,
+        request_s=11.1e-3,
+        first_token_steps=4.55,
     ),
     "sglang": Engine(
-        step_s=0.63e-3, row_s=16e-6, request_s=84e-3, first_token_steps=15.0, wave=0.23
+        step_s=0.332e-3,
+        row_s=17.1e-6,
+        request_s=11.7e-3,
+        first_token_steps=28.7,
     ),
     "trtllm": Engine(
-        step_s=0.15e-3, row_s=6.4e-6, request_s=31e-3, first_token_steps=11.0, wave=0.031
+        step_s=0.192e-3,
+        row_s=6.79e-6,
+        request_s=34.7e-3,
+        first_token_steps=9.42,
     ),
-    NO_ENGINE: Engine(step_s=0.0, row_s=0.0, request_s=0.0, first_token_steps=0.0, wave=0.0),
+    NO_ENGINE: Engine(step_s=0.0, row_s=0.0, request_s=0.0, first_token_steps=0.0),
 }
 """By EngineSettings.name."""
 
@@ -163,11 +183,10 @@ def power_share(accelerator: Accelerator) -> float:
 
     Cards of 70 to 400 W carry the units of devices that draw twice as much, and slow down.
     """
-    share = efficiency_of(accelerator)
-    if accelerator.watts is None or share.flops_per_watt is None:
+    full = efficiency_of(accelerator).watts_per_flops
+    if accelerator.watts is None or full is None:
         return 1.0
-    reached = share.compute * accelerator.bf16_flops
-    return min(1.0, accelerator.watts * share.flops_per_watt / reached)
+    return min(1.0, accelerator.watts / (full * accelerator.bf16_flops))
 
 
 def bus_efficiency(accelerator: Accelerator, tensor: int) -> float:

@@ -19,11 +19,14 @@ from trimtab.models.hardware import Accelerator, EngineSettings, ModelGeometry, 
 from trimtab.performance.coefficients import (
     dense_rate,
     exchange_s,
+    expert_fill,
     expert_rate,
     expert_read_rate,
+    expert_touch,
     kernels,
     kv_layer_s,
     padded,
+    pass_bytes,
 )
 from trimtab.performance.efficiency import (
     NO_ENGINE,
@@ -31,7 +34,7 @@ from trimtab.performance.efficiency import (
     engine_named,
     power_share,
 )
-from trimtab.performance.weights import parameters, part_dtypes, stored_weights
+from trimtab.performance.weights import compute_peak, parameters, part_dtypes, stored_weights
 
 Array: TypeAlias = NDArray[np.float64]
 Number: TypeAlias = float | Array
@@ -65,8 +68,9 @@ class StepModel:
     """Computing the padding of all routed experts: each works in blocks of tokens."""
     experts_s: float
     """Reading all routed experts."""
-    expert_miss: float
-    """Chance that one token leaves a given expert unused; 1 without experts."""
+    expert_reach: float
+    expert_fade: float
+    """How fast a batch touches all experts; see coefficients.expert_touch."""
     head_token_s: float
     """Computing the next-token scores of one sequence."""
     head_s: float
@@ -86,7 +90,7 @@ class StepModel:
     window_pair_s: float
     """The same in the windowed layers."""
     link_token_s: float
-    """Exchanging the activations of one new token between devices."""
+    """Moving the activations of one new token between multiplications, and between devices."""
     row_s: float
     """What the engine does for one sequence."""
     fixed_s: float
@@ -137,6 +141,14 @@ class StepModel:
         """
         return self._step_s(prefill_tokens, prefill_context, batch, kv_tokens)
 
+    def touched(self, tokens: Number) -> Number:
+        """Return the share of the routed experts that `tokens` new tokens use; 0 without experts.
+
+        Concave in the tokens.
+        """
+        share: Number = 1.0 - (1.0 + self.expert_reach * tokens) ** -self.expert_fade
+        return share
+
     def scaled(self, factor: float) -> "StepModel":
         """Return the same replica with every time `factor` times as long."""
         return self.stretched(read=factor, compute=factor, host=factor)
@@ -177,7 +189,7 @@ class StepModel:
         )
         if on.any(self.experts_s):
             routed = tokens * self.ranks
-            touched = 1.0 - self.expert_miss**routed
+            touched = self.touched(routed)
             seconds = seconds + on.overlapped(
                 routed * self.expert_token_s + touched * self.expert_pad_s,
                 touched * self.experts_s,
@@ -222,7 +234,8 @@ def step_model(
     def dense_s(count: float, dtype: str) -> float:
         return 2.0 * count / (devices * dense_rate(accelerator, share, dtype))
 
-    expert_s = 2.0 / (devices * ranks * expert_rate(accelerator, share, dtypes.experts))
+    expert_s = expert_fill(geometry, tensor) * 2.0
+    expert_s /= devices * ranks * expert_rate(accelerator, share, dtypes.experts)
     expert_read = tensor * ranks * expert_read_rate(accelerator, share, dtypes.experts)
     one_kv_s = kv_layer_s(geometry, accelerator, parallelism, engine)
     pair_layer_s = (
@@ -233,6 +246,11 @@ def step_model(
     )
     windowed = geometry.windowed_layers
     full = geometry.layers - geometry.linear_layers - windowed
+    narrow = compute_peak(accelerator, dtypes.experts) > accelerator.bf16_flops
+    pass_token_s = pass_bytes(geometry, tensor, narrow=narrow) / (
+        accelerator.bandwidth * share.weight_read
+    )
+    reach, fade = expert_touch(geometry)
     latency_s, link_token_s = exchange_s(geometry, accelerator, parallelism)
     return StepModel(
         token_s=dense_s(counts.attention, dtypes.attention)
@@ -241,7 +259,8 @@ def step_model(
         expert_token_s=expert_s * counts.active_experts,
         expert_pad_s=expert_s * padded(counts.experts),
         experts_s=stored.experts / expert_read,
-        expert_miss=(1.0 - geometry.active_experts / geometry.experts) if geometry.experts else 1.0,
+        expert_reach=reach,
+        expert_fade=fade,
         head_token_s=dense_s(counts.head, "none"),
         head_s=stored.head / (bandwidth * share.weight_read),
         kv_s=full * one_kv_s,
@@ -251,9 +270,9 @@ def step_model(
         state_s=2.0 * geometry.state_bytes / (bandwidth * share.kv_read),
         pair_s=full * pair_layer_s,
         window_pair_s=windowed * pair_layer_s,
-        link_token_s=link_token_s,
+        link_token_s=link_token_s + pass_token_s,
         row_s=host.row_s,
-        fixed_s=kernels(geometry) * share.kernel_s + latency_s + host.step_s,
+        fixed_s=kernels(geometry, narrow=narrow) * share.kernel_s + latency_s + host.step_s,
         request_s=host.request_s,
         first_token_steps=host.first_token_steps,
         wave=host.wave,

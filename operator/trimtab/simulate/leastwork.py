@@ -221,7 +221,7 @@ def _dual(compute_s: float, read_s: float) -> tuple[float, float]:
 
 def _touched(kind: Kind, tokens: float | Floats) -> Floats:
     """Return the share of routed experts that `tokens` tokens use; 0 without experts."""
-    touched: Floats = 1.0 - np.power(kind.step.expert_miss, tokens)
+    touched: Floats = np.asarray(kind.step.touched(tokens))
     return touched
 
 

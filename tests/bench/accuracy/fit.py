@@ -1,246 +1,135 @@
 """Fits the constants of efficiency.py and coefficients.py to the rows that are not held out.
 
-Run it as `python -m bench.accuracy.fit` in tests/ (some minutes); it prints the constants, which a
-person rounds and writes down. Least squares on logarithms, with Huber's weights against outliers
-and a weak pull to where each constant stands.
+`python -m bench.accuracy.fit` in tests/ (a few minutes) prints every constant beside the one that
+stands, and ends with an error where they differ by more than rounding. It starts from the middle
+values of an unknown device, never from what stands, so the same rows always give the same
+constants. Least squares on logarithms, with Huber's weights against outliers; the pull to the
+middle values decides only where no row says anything.
 """
 
 import math
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 
-from bench.accuracy import grid, silicon
-from trimtab.models.hardware import Accelerator
-from trimtab.models.performance import Infeasible
-from trimtab.performance import coefficients, efficiency
-from trimtab.performance.capacity import CapacityRequest, replica_of
-from trimtab.performance.steptime import Array, step_model
+from bench.accuracy import constants, evidence
+from bench.accuracy.constants import Constant
+from bench.accuracy.evidence import Block
+from trimtab.performance.steptime import Array
 
-ROUNDS = 10
-HUBER_GRID, HUBER_SILICON = 0.10, 0.12
-"""Errors beyond which a row counts less."""
-WEIGHT_GRID, WEIGHT_SILICON = 1.0, 2.5
-"""Of a family's steps together, and of all deployments together, against the pull."""
+ROUNDS = 40
+SETTLED = 1e-3
+"""Largest change of a logarithm in a round at which the fit ends."""
+ROUNDING = 0.01
+"""Most by which the logarithm of a constant that stands may differ: three digits are written."""
 PULL = 0.7
 """Standard deviation of the pull, in logarithms."""
 
-NODE = 8
-"""Devices of one node."""
-
-FAMILIES = ("ampere", "ada", "hopper", "blackwell", "blackwell-rtx")
-_FIXED = frozenset({"sustained", "flops_per_watt", "bus"})
-_MOST = {"weight_read": 0.92, "expert_read": 0.92, "kv_read": 0.92, "attention": 0.8}
-"""No device delivers more of its bandwidth, in the best published measurements."""
-_KERNELS = ("_EXPERT_KERNELS", "_LATENT_KERNELS", "_SPARSE_KERNELS", "_LINEAR_KERNELS")
+_NUDGE, _LEAP = 1e-3, 0.3
+"""Of a logarithm, for a slope, and at most in one round."""
+_DAMPING, _LEAST_DAMPING = 0.05, 1e-3
+"""Levenberg's, in the first round and at least."""
 
 
-@dataclass(frozen=True)
-class Knob:
-    """One constant: of a family, of an engine, or a count of kernels."""
-
-    home: str
-    field: str
-    index: int = 0
-
-    def get(self) -> float:
-        """Return its value now."""
-        if self.home in efficiency._FAMILIES:
-            value = getattr(efficiency._FAMILIES[self.home], self.field)
-            return float(value[self.index] if self.field == "bus" else value)
-        if self.home in efficiency.ENGINES:
-            return float(getattr(efficiency.ENGINES[self.home], self.field))
-        return float(getattr(coefficients, self.field))
-
-    def set(self, value: float) -> None:
-        """Give it another value, for this process only."""
-        if self.home in efficiency._FAMILIES:
-            family = efficiency._FAMILIES[self.home]
-            changed: Any = value
-            if self.field == "bus":
-                changed = tuple(
-                    value if i == self.index else share for i, share in enumerate(family.bus)
-                )
-            efficiency._FAMILIES[self.home] = replace(family, **{self.field: changed})
-        elif self.home in efficiency.ENGINES:
-            engine = replace(efficiency.ENGINES[self.home], **{self.field: value})
-            efficiency.ENGINES[self.home] = engine
-        else:
-            setattr(coefficients, self.field, value)
-        step_model.cache_clear()
-
-    @property
-    def most(self) -> float:
-        """Largest sensible value."""
-        if self.home not in efficiency._FAMILIES or self.field.endswith("_s"):
-            return math.inf
-        return _MOST.get(self.field, 0.95)
+def fit() -> list[tuple[Constant, float]]:
+    """Return every constant with the value that fits best; nothing stays changed."""
+    every = constants.of_steps() + constants.of_first_tokens()
+    with _restored(every):
+        for constant in every:
+            constant.set(constant.middle)
+        found = _fitted(constants.of_steps(), evidence.of_steps())
+        return found + _fitted(constants.of_first_tokens(), evidence.of_first_tokens())
 
 
-@dataclass(frozen=True)
-class Block:
-    """Rows of one replica: what they measured, and how they are predicted."""
+def _fitted(free: list[Constant], blocks: list[Block]) -> list[tuple[Constant, float]]:
+    start = np.log([one.middle for one in free])
+    most = np.log([one.most for one in free])
+    stiffness = (0.5 / PULL) ** 2
 
-    accelerator: Accelerator
-    engine: str
-    logs: Array
-    huber: float
-    weight: float
-    predict: Callable[[], Array]
+    def at(values: Array) -> tuple[list[Array], float]:
+        for one, value in zip(free, values, strict=True):
+            one.set(math.exp(value))
+        residuals = [block.residuals() for block in blocks]
+        loss = sum(b.loss(r) for b, r in zip(blocks, residuals, strict=True))
+        return residuals, loss + stiffness * float(((values - start) ** 2).sum())
 
-    def residuals(self) -> Array:
-        """Return the logarithms of predicted over measured."""
-        return np.log(self.predict()) - self.logs
-
-
-def knobs() -> list[Knob]:
-    """Return every constant that is fitted."""
-    found = [
-        Knob(family, field.name)
-        for family in FAMILIES
-        for field in fields(efficiency.Efficiency)
-        if field.name not in _FIXED
-    ]
-    found += [Knob(family, "bus", i) for family in FAMILIES for i in range(3)]
-    found += [
-        Knob(engine, field)
-        for engine in efficiency.ENGINES
-        if engine != efficiency.NO_ENGINE
-        for field in ("step_s", "row_s")
-    ]
-    return found + [Knob("kernels", name) for name in _KERNELS]
-
-
-def blocks() -> list[Block]:
-    """Return all rows that are not held out, one block for each replica."""
-    found: list[Block] = []
-    cells = [cell for cell in grid.cells() if not cell.held_out and not _untuned(cell)]
-    rows = {f: sum(len(c.measured) for c in cells if c.accelerator.family == f) for f in FAMILIES}
-    for cell in cells:
-        family = cell.accelerator.family
-        found.append(
-            Block(
-                accelerator=cell.accelerator,
-                engine=efficiency.NO_ENGINE,
-                logs=np.log(cell.measured),
-                huber=HUBER_GRID,
-                weight=math.sqrt(400 * WEIGHT_GRID / rows[family]),
-                predict=cell.predict,
-            )
-        )
-    deployments = [steady for d in silicon.deployments() if not d.held_out for steady in _steady(d)]
-    count = sum(len(d.users) for d in deployments)
-    found += [
-        Block(
-            accelerator=one.request.accelerator,
-            engine=one.request.engine.name,
-            logs=np.log(one.tpot_s),
-            huber=HUBER_SILICON,
-            weight=math.sqrt(1000 * WEIGHT_SILICON / count),
-            predict=lambda one=one: closed_tpot(one.request, one.users),  # type: ignore[misc]
-        )
-        for one in deployments
-    ]
-    return found
-
-
-def _untuned(cell: grid.Cell) -> bool:
-    """Whether the step runs the 8-bit expert kernel that on Hopper is slower than the 16-bit one.
-
-    That vLLM version had no tuned configuration for it; newer ones use another kernel.
-    """
-    hopper = cell.accelerator.family == "hopper"
-    return hopper and cell.dtype == "fp8" and cell.geometry.experts > 0
-
-
-def _steady(one: silicon.Deployment) -> list[silicon.Deployment]:
-    """Return the rows that are no queue, of deployments on one node."""
-    replica = replica_of(one.request)
-    if isinstance(replica, Infeasible) or one.request.parallelism.devices > NODE:
-        return []
-    good = (one.users <= replica.slots) & (one.ttft_s < silicon.SATURATED_S)
-    if not good.any():
-        return []
-    return [replace(one, users=one.users[good], tpot_s=one.tpot_s[good], ttft_s=one.ttft_s[good])]
-
-
-def closed_tpot(request: CapacityRequest, users: Array) -> Array:
-    """Return the TPOT of `users` with equal lengths: cheaper than the outlook, within 1 % of it."""
-    step = step_model(request.geometry, request.accelerator, request.parallelism, request.engine)
-    prompt, steps = request.shape.input_tokens, request.shape.output_tokens - 1.0
-    context = prompt + steps / 2.0
-    batch = users.copy()
-    tpot = users
-    for _ in range(3):
-        decode_s = step.decode_s(batch, batch * context)
-        chunk = np.maximum(request.engine.max_num_batched_tokens - batch, 256.0)
-        full = np.floor(prompt / chunk)
-        left = prompt - full * chunk
-        cached = batch * context
-        own_s = full * step.mixed_s(np.minimum(chunk, prompt), prompt / 2.0, batch, cached)
-        own_s = own_s + np.where(left > 0, step.mixed_s(left, prompt / 2.0, batch, cached), 0.0)
-        extra_s = own_s - (full + (left > 0)) * decode_s
-        tpot = decode_s + batch * extra_s / max(steps, 1.0)
-        batch = users * steps * tpot / (steps * tpot + own_s)
-    return tpot
-
-
-def concerns(knob: Knob, block: Block) -> bool:
-    """Return whether `knob` can change what `block` predicts."""
-    if knob.home in efficiency._FAMILIES:
-        return block.accelerator.family == knob.home
-    return knob.home == "kernels" or block.engine == knob.home
-
-
-def fit() -> None:
-    """Move all constants to the best fit, round by round."""
-    all_knobs, all_blocks = knobs(), blocks()
-    start = np.log([knob.get() for knob in all_knobs])
-    values = start.copy()
-    residuals = [block.residuals() for block in all_blocks]
+    values = np.minimum(start, most)
+    residuals, loss = at(values)
+    damping = _DAMPING
     for turn in range(ROUNDS):
-        normal = np.eye(len(all_knobs)) * (0.5 / PULL) ** 2
-        gradient = (values - start) * (0.5 / PULL) ** 2
-        columns: list[dict[int, Array]] = [{} for _ in all_blocks]
-        for k, knob in enumerate(all_knobs):
-            knob.set(math.exp(values[k] + 1e-3))
-            for b, block in enumerate(all_blocks):
-                if concerns(knob, block):
-                    columns[b][k] = (block.residuals() - residuals[b]) / 1e-3
-            knob.set(math.exp(values[k]))
-        for block, residual, slopes in zip(all_blocks, residuals, columns, strict=True):
-            weight = block.weight**2 / np.sqrt(1.0 + (residual / block.huber) ** 2)
-            for k, left in slopes.items():
-                gradient[k] += float((weight * left * residual).sum())
-                for other, right in slopes.items():
-                    normal[k, other] += float((weight * left * right).sum())
-        normal[np.diag_indices_from(normal)] *= 1.05
-        step = np.clip(np.linalg.solve(normal, gradient), -0.3, 0.3)
-        values = np.minimum(values - step, np.log([knob.most for knob in all_knobs]))
-        for knob, value in zip(all_knobs, values, strict=True):
-            knob.set(math.exp(value))
-        residuals = [block.residuals() for block in all_blocks]
-        _report(turn, all_blocks, residuals)
-    for knob in all_knobs:
-        name = f"{knob.field}[{knob.index}]" if knob.field == "bus" else knob.field
-        sys.stdout.write(f"{knob.home:14s} {name:22s} {knob.get():.3g}\n")
+        normal, gradient = _quadratic(free, blocks, residuals)
+        normal[np.diag_indices_from(normal)] += stiffness
+        gradient += stiffness * (values - start)
+        # What stands at its most and would go beyond is no part of this round.
+        mobile = np.flatnonzero((values < most) | (gradient > 0.0))
+        while True:
+            damped = normal[np.ix_(mobile, mobile)]
+            damped[np.diag_indices_from(damped)] *= 1.0 + damping
+            moved = values.copy()
+            moved[mobile] -= np.clip(np.linalg.solve(damped, gradient[mobile]), -_LEAP, _LEAP)
+            moved = np.minimum(moved, most)
+            change = float(np.abs(moved - values).max())
+            new_residuals, new_loss = at(moved)
+            if new_loss <= loss or change < SETTLED:
+                break
+            damping *= 4.0
+        if new_loss <= loss:
+            values, residuals, loss = moved, new_residuals, new_loss
+            damping = max(damping / 4.0, _LEAST_DAMPING)
+        sys.stderr.write(f"round {turn + 1}: loss {loss:.2f}, largest change {change:.4f}\n")
+        if change < SETTLED:
+            break
+    at(values)
+    return [(one, math.exp(value)) for one, value in zip(free, values, strict=True)]
 
 
-def _report(turn: int, all_blocks: list[Block], residuals: list[Array]) -> None:
-    for name, of_engine in (("steps", False), ("deployments", True)):
-        errors = np.concatenate(
-            [
-                np.abs(np.expm1(residual))
-                for block, residual in zip(all_blocks, residuals, strict=True)
-                if (block.engine != efficiency.NO_ENGINE) == of_engine
-            ]
+def _quadratic(
+    free: list[Constant], blocks: list[Block], residuals: list[Array]
+) -> tuple[Array, Array]:
+    """Return the matrix and the gradient of reweighted least squares around what stands now."""
+    normal = np.zeros((len(free), len(free)))
+    gradient = np.zeros(len(free))
+    columns: list[dict[int, Array]] = [{} for _ in blocks]
+    for k, one in enumerate(free):
+        value = one.get()
+        one.set(value * math.exp(_NUDGE))
+        for b, block in enumerate(blocks):
+            if one.concerns(block.family, block.engine):
+                columns[b][k] = (block.residuals() - residuals[b]) / _NUDGE
+        one.set(value)
+    for block, residual, slopes in zip(blocks, residuals, columns, strict=True):
+        weight = block.weight**2 / np.sqrt(1.0 + (residual / block.huber) ** 2)
+        for k, left in slopes.items():
+            gradient[k] += float((weight * left * residual).sum())
+            for other, right in slopes.items():
+                normal[k, other] += float((weight * left * right).sum())
+    return normal, gradient
+
+
+@contextmanager
+def _restored(every: list[Constant]) -> Iterator[None]:
+    standing = [(one, one.get()) for one in every]
+    try:
+        yield
+    finally:
+        for one, value in standing:
+            one.set(value)
+
+
+def main() -> int:
+    """Print the fit beside what stands; 1 where they differ by more than rounding."""
+    found = fit()
+    apart = [one for one, value in found if abs(math.log(value / one.get())) > ROUNDING]
+    for one, value in found:
+        mark = "  differs" if one in apart else ""
+        sys.stdout.write(
+            f"{one.home:15s} {one.name:20s} {value:10.3g} stands {one.get():.3g}{mark}\n"
         )
-        sys.stdout.write(f"round {turn + 1}: {name} median error {np.median(errors):.3f}\n")
-    sys.stdout.flush()
+    sys.stdout.write(f"{len(apart)} of {len(found)} constants differ by more than rounding\n")
+    return 1 if apart else 0
 
 
 if __name__ == "__main__":
-    fit()
+    sys.exit(main())

@@ -18,6 +18,9 @@ from trimtab.performance.question import Question, request_of
 TTFT_S, TPOT_S = 2.0, 0.2
 """Limits of the server scenario, at the 99th percentile."""
 
+FITTED = frozenset({("amd-mi300x", "Offline"), ("nvidia-h100-sxm", "Offline")})
+"""Results that constants come from: all there is of one device, and large experts at 8 bit."""
+
 _DEVICES = (
     ("MI300X", "amd-mi300x"),
     ("B200", "nvidia-b200-sxm"),
@@ -50,13 +53,29 @@ def results() -> list[Pair]:
     return [
         Pair(
             group="|".join(key),
-            predicted=max(_tokens_per_s(*key, tensor) for tensor in (1, 2, 4, 8)),
+            predicted=tokens_per_s(*key),
             measured=median(values),
-            # The compute share of MI300X comes from its offline results.
-            held_out=not (key[1] == "amd-mi300x" and key[2] == "Offline"),
+            held_out=(key[1], key[2]) not in FITTED,
         )
         for key, values in sorted(groups.items())
     ]
+
+
+def tokens_per_s(benchmark: str, device: str, scenario: str) -> float:
+    """Return predicted tokens per second and device, on the best number of devices."""
+    return max(_tokens_per_s(benchmark, device, scenario, tensor) for tensor in (1, 2, 4, 8))
+
+
+def family(device: str) -> str:
+    """Return the family of the accelerator called `device`."""
+    accelerator = accelerators.get(device)
+    assert accelerator is not None
+    return accelerator.family
+
+
+def engine(device: str) -> str:
+    """Return what submitters serve with on `device`."""
+    return "vllm" if device.startswith("amd-") else "trtllm"
 
 
 def _tokens_per_s(benchmark: str, device: str, scenario: str, tensor: int) -> float:
@@ -69,7 +88,7 @@ def _tokens_per_s(benchmark: str, device: str, scenario: str, tensor: int) -> fl
         quantization="nvfp4" if accelerator.fp4_flops else "fp8",
         kv_dtype="fp8",
         tensor_parallel=tensor,
-        engine="vllm" if accelerator.vendor == "amd" else "trtllm",
+        engine=engine(device),
         input_tokens=prompt,
         output_tokens=reply,
         max_num_seqs=2048,

@@ -1,5 +1,7 @@
 """Step times move the right way, and land near measured kernels."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -97,5 +99,48 @@ def test_scaling_stretches_every_time_and_nothing_else() -> None:
     step = model("gpt-oss-120b")
     slow = step.scaled(1.5)
     assert slow.decode_s(17.0, 9000.0) == pytest.approx(1.5 * step.decode_s(17.0, 9000.0))
-    assert slow.expert_miss == step.expert_miss
+    assert slow.touched(9.0) == step.touched(9.0)
     assert slow.window == step.window
+
+
+def test_one_token_touches_its_own_experts_and_a_crowd_fewer_than_if_all_were_alike() -> None:
+    step = model("Qwen3-30B-A3B")
+    assert step.touched(1.0) == pytest.approx(8 / 128)
+    alike = 1.0 - (1.0 - 8 / 128) ** 32
+    assert 0.7 * alike < step.touched(32.0) < 0.95 * alike
+    assert step.touched(1e6) > 0.999
+    assert model("Qwen3-32B").touched(64.0) == 0.0
+
+
+def test_tensor_parallelism_helps_the_prompts_of_small_experts_less_than_those_of_large() -> None:
+    def gain(name: str) -> float:
+        whole = model(name, dtype="fp8").mixed_s(8192.0, 4096.0, 0.0, 0.0)
+        return whole / model(name, tensor=4, dtype="fp8").mixed_s(8192.0, 4096.0, 0.0, 0.0)
+
+    assert gain("Qwen3-30B-A3B") < 0.9 * gain("Mixtral-8x7B")
+
+
+def test_activations_take_the_more_of_a_step_the_narrower_its_multiplications() -> None:
+    # Halving the multiplications leaves what moves between them, and adds bringing it to 8 bit.
+    small = model(dtype="fp8").mixed_s(8192.0, 4096.0, 0.0, 0.0)
+    assert small > 0.55 * model().mixed_s(8192.0, 4096.0, 0.0, 0.0)
+
+
+def test_a_gb200_works_off_long_prompts_no_faster_than_a_b200() -> None:
+    gb200, b200 = (
+        model("Llama-3.1-70B", device=name).mixed_s(16384.0, 8192.0, 0.0, 0.0)
+        for name in ("nvidia-gb200", "nvidia-b200-sxm")
+    )
+    assert 0.9 * b200 < gb200 < 1.3 * b200
+
+
+def test_less_power_than_the_measured_sibling_slows_computing_and_not_reading() -> None:
+    whole = step_model(geometry("Llama-3.1-8B"), accelerator(), Parallelism(), EngineSettings())
+    capped = step_model(
+        geometry("Llama-3.1-8B"),
+        replace(accelerator(), watts=350.0),
+        Parallelism(),
+        EngineSettings(),
+    )
+    assert capped.token_s == pytest.approx(2.0 * whole.token_s)
+    assert capped.weights_s == whole.weights_s

@@ -1,0 +1,162 @@
+"""The rows that constants are fitted to, with how each is predicted; no held-out row is among them.
+
+Steps of the grid, TPOT and TTFT of deployments on one node, and of MLPerf the offline results of
+the H100 SXM, whose Mixtral is the only model with large experts.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from bench.accuracy import grid, mlperf, silicon
+from bench.accuracy.score import Pair
+from trimtab.models.performance import Infeasible
+from trimtab.performance.capacity import CapacityRequest, replica_of
+from trimtab.performance.efficiency import NO_ENGINE
+from trimtab.performance.outlook import closed_loop
+from trimtab.performance.steptime import Array, step_model
+
+HUBER_GRID, HUBER_SILICON, HUBER_FIRST = 0.10, 0.12, 0.25
+"""Errors beyond which a row counts less."""
+WEIGHT_GRID, WEIGHT_SILICON, WEIGHT_MLPERF = 400.0, 2500.0, 40.0
+"""Of a family's steps together, of all deployments together, and of one audited result, against
+the pull to the middle."""
+
+_NODE = 8
+"""Devices of one node."""
+
+
+@dataclass(frozen=True)
+class Block:
+    """Rows of one replica: what they measured, and how they are predicted."""
+
+    family: str
+    engine: str
+    logs: Array
+    huber: float
+    weight: float
+    predict: Callable[[], Array]
+
+    def residuals(self) -> Array:
+        """Return the logarithms of predicted over measured."""
+        return np.log(self.predict()) - self.logs
+
+    def loss(self, residuals: Array) -> float:
+        """Return the pseudo-Huber loss of `residuals`."""
+        scaled = np.sqrt(1.0 + (residuals / self.huber) ** 2) - 1.0
+        return float(2.0 * (self.weight * self.huber) ** 2 * scaled.sum())
+
+
+def of_steps() -> list[Block]:
+    """Return what decides step times, one block for each replica."""
+    cells = [cell for cell in grid.cells() if not cell.held_out and not _untuned(cell)]
+    families = {cell.accelerator.family for cell in cells}
+    rows = {f: sum(len(c.measured) for c in cells if c.accelerator.family == f) for f in families}
+    found = [
+        Block(
+            family=cell.accelerator.family,
+            engine=NO_ENGINE,
+            logs=np.log(cell.measured),
+            huber=HUBER_GRID,
+            weight=math.sqrt(WEIGHT_GRID / rows[cell.accelerator.family]),
+            predict=cell.predict,
+        )
+        for cell in cells
+    ]
+    steady = _steady()
+    count = sum(len(one.users) for one in steady)
+    found += [
+        Block(
+            family=one.request.accelerator.family,
+            engine=one.request.engine.name,
+            logs=np.log(one.tpot_s),
+            huber=HUBER_SILICON,
+            weight=math.sqrt(WEIGHT_SILICON / count),
+            predict=lambda one=one: closed_tpot(one.request, one.users),  # type: ignore[misc]
+        )
+        for one in steady
+    ]
+    return found + [_audited(pair) for pair in mlperf.results() if not pair.held_out]
+
+
+def of_first_tokens() -> list[Block]:
+    """Return what decides the time to the first token, one block for each replica."""
+    steady = [one for one in _steady() if one.request.parallelism.ranks == 1]
+    count = sum(len(one.users) for one in steady)
+    return [
+        Block(
+            family=one.request.accelerator.family,
+            engine=one.request.engine.name,
+            logs=np.log(one.ttft_s),
+            huber=HUBER_FIRST,
+            weight=math.sqrt(WEIGHT_SILICON / count),
+            predict=lambda one=one: _closed_ttft(one),  # type: ignore[misc]
+        )
+        for one in steady
+    ]
+
+
+def _untuned(cell: grid.Cell) -> bool:
+    """Whether the step runs an expert kernel that deployments do not.
+
+    On Hopper at 8 bit it is slower than the 16-bit one: that vLLM version had no tuned
+    configuration. On Blackwell it multiplies mxfp4 weights with 16-bit activations, where
+    deployments of gpt-oss, twice as fast, take 8-bit ones.
+    """
+    dtype = {"hopper": "fp8", "blackwell": "mxfp4", "blackwell-gb200": "mxfp4"}
+    return cell.geometry.experts > 0 and dtype.get(cell.accelerator.family) == cell.dtype
+
+
+def _steady() -> list[silicon.Deployment]:
+    """Return the rows that are no queue, of deployments on one node."""
+    found = []
+    for one in silicon.deployments():
+        replica = replica_of(one.request)
+        if one.held_out or isinstance(replica, Infeasible):
+            continue
+        good = (one.users <= replica.slots) & (one.ttft_s < silicon.SATURATED_S)
+        if good.any() and one.request.parallelism.devices <= _NODE:
+            rows = {name: getattr(one, name)[good] for name in ("users", "tpot_s", "ttft_s")}
+            found.append(replace(one, **rows))
+    return found
+
+
+def closed_tpot(request: CapacityRequest, users: Array) -> Array:
+    """Return the TPOT of `users` with equal lengths: cheaper than the outlook, within 1 % of it."""
+    step = step_model(request.geometry, request.accelerator, request.parallelism, request.engine)
+    prompt, steps = request.shape.input_tokens, request.shape.output_tokens - 1.0
+    context = prompt + steps / 2.0
+    batch = users.copy()
+    tpot = users
+    for _ in range(3):
+        decode_s = step.decode_s(batch, batch * context)
+        chunk = np.maximum(request.engine.max_num_batched_tokens - batch, 256.0)
+        full = np.floor(prompt / chunk)
+        left = prompt - full * chunk
+        cached = batch * context
+        own_s = full * step.mixed_s(np.minimum(chunk, prompt), prompt / 2.0, batch, cached)
+        own_s = own_s + np.where(left > 0, step.mixed_s(left, prompt / 2.0, batch, cached), 0.0)
+        extra_s = own_s - (full + (left > 0)) * decode_s
+        tpot = decode_s + batch * extra_s / max(steps, 1.0)
+        batch = users * steps * tpot / (steps * tpot + own_s)
+    return tpot
+
+
+def _closed_ttft(one: silicon.Deployment) -> Array:
+    replica = replica_of(one.request)
+    assert not isinstance(replica, Infeasible)
+    return closed_loop(replica, one.users, 0.5).ttft_mean_s
+
+
+def _audited(pair: Pair) -> Block:
+    benchmark, device, scenario = pair.group.split("|")
+    return Block(
+        family=mlperf.family(device),
+        engine=mlperf.engine(device),
+        logs=np.log([pair.measured]),
+        huber=HUBER_SILICON,
+        weight=math.sqrt(WEIGHT_MLPERF),
+        predict=lambda: np.array([mlperf.tokens_per_s(benchmark, device, scenario)]),
+    )
