@@ -20,9 +20,10 @@ from trimtab.models.performance import (
     StepScales,
 )
 from trimtab.performance.belief import prior, spread, stretched
+from trimtab.performance.firsttoken import first_token
 from trimtab.performance.fit import kv_budget_bytes, kv_bytes_per_sequence, kv_tokens
-from trimtab.performance.latency import Latencies, gap_quantile, latencies
-from trimtab.performance.lengths import Lengths, lengths_of
+from trimtab.performance.latency import end_to_end, gap_quantile, latencies, wake_of
+from trimtab.performance.lengths import LengthSample, lengths_of
 from trimtab.performance.meanfield import Equilibrium, Replica, equilibrium
 from trimtab.performance.outlook import LIGHTEST, open_loop, saturation_rate
 from trimtab.performance.profiles import MeasuredPoint, interpolated_rate
@@ -32,13 +33,16 @@ SAFE_LOAD = 0.85
 """Share of the saturation rate that a replica is given when no target bounds its queue."""
 QUEUE_LOAD = 0.92
 """The same when one does: beyond it a queue is too steep for any model to place a target on."""
-GAP_RESERVE = 0.2
-"""Of the gaps that may exceed an ITL target, how many are kept in reserve: prompts clump."""
+RESERVE = 0.1
+"""Of the requests or gaps that may exceed a target, how many are kept in reserve: bursts come in
+finite time."""
+
 CALIBRATED = 0.10
 """Relative standard error of a rate whose step times are known: what its queueing model leaves."""
 
 _NUDGE = 1e-3
-_GRID = 24
+_GRID = 16
+_FINE = 7
 _SCALE_STEPS = 16
 
 
@@ -56,6 +60,8 @@ class CapacityRequest:
     """Measurements of this model on this accelerator with this parallelism."""
     scales: StepScales | None = None
     """What its engines have taught of its step times; with it, `points` no longer stretch them."""
+    sample: LengthSample | None = None
+    """Lengths that were seen together; without any they follow from `shape`."""
 
 
 @lru_cache(maxsize=65536)
@@ -124,25 +130,17 @@ def _uncorrected(request: CapacityRequest) -> Replica | Infeasible:
     budget = kv_budget_bytes(request.geometry, request.accelerator, request.parallelism, engine)
     if isinstance(budget, Infeasible):
         return budget
-    lengths = lengths_of(request.shape, engine.max_model_len)
-    held = kv_bytes_per_sequence(request.geometry, lengths.resident, engine.kv_dtype)
+    lengths = lengths_of(request.shape, engine.max_model_len, request.sample)
+    held = kv_bytes_per_sequence(request.geometry, float(lengths.resident), engine.kv_dtype)
     kv_slots = max(budget / held, 1.0)
     return Replica(
         step=step_model(request.geometry, request.accelerator, request.parallelism, engine),
         lengths=lengths,
         token_budget=float(engine.max_num_batched_tokens),
-        slots=min(float(engine.max_num_seqs), _admitted(kv_slots, lengths)),
+        slots=min(float(engine.max_num_seqs), kv_slots),
+        sequences=float(engine.max_num_seqs),
         kv_slots=kv_slots,
     )
-
-
-def _admitted(kv_slots: float, lengths: Lengths) -> float:
-    """Requests that a cache for `kv_slots` of mean size holds without being taken back.
-
-    Sizes differ: n of them need n and a standard deviation, which is nothing for equal ones.
-    """
-    spread = math.sqrt(lengths.prompt_variation + lengths.answer_variation)
-    return max(kv_slots - spread * math.sqrt(kv_slots), 1.0)
 
 
 @lru_cache(maxsize=4096)
@@ -156,7 +154,7 @@ def _time_scale(request: CapacityRequest) -> float:
             input_cv=request.shape.input_cv,
             output_cv=request.shape.output_cv,
         )
-        replica = _uncorrected(replace(request, shape=shape, points=()))
+        replica = _uncorrected(replace(request, shape=shape, points=(), sample=None))
         if isinstance(replica, Infeasible):
             raise Bug("the fit of a replica depends on the shape of its load")
         low, high = math.log(0.25), math.log(4.0)
@@ -177,63 +175,75 @@ def _largest_rate(
     """Rate just below the first load at which a target is missed, by two grids of loads."""
     if not targets.any:
         return SAFE_LOAD * saturation_rate(replica)
-    loads = replica.most_arrivals * np.geomspace(LIGHTEST, 1.0, _GRID)
-    state, waits = _evaluate(replica, loads, targets.percentile)
-    first_bad = _first_bad(replica, state, waits, targets)
-    if first_bad == 0:
-        return _miss(waits, targets)
-    loads = np.linspace(loads[first_bad - 1], loads[min(first_bad, _GRID - 1)], _GRID)
-    state, waits = _evaluate(replica, loads, targets.percentile)
-    last = max(_first_bad(replica, state, waits, targets) - 1, 0)
-    held = min(float(waits.in_flight[last]), replica.slots)
-    return float(state.rate[last]), LatencyPrediction(
-        ttft_s=float(waits.ttft_s[last]),
-        itl_s=float(waits.itl_s[last]),
-        e2e_s=float(waits.e2e_s[last]),
-        kv_utilization=min(held / replica.kv_slots, 1.0),
+    loads = float(replica.most_arrivals) * np.geomspace(LIGHTEST, 1.0, _GRID)
+    state = equilibrium(replica, loads)
+    most = saturation_rate(replica)
+    idle = _ratios(replica, equilibrium(replica, loads[:1]), targets, most)
+    if max(float(ratio[0]) for ratio in idle.values()) > 1.0:
+        return _miss(idle, targets)
+    careful = replace(targets, percentile=1.0 - (1.0 - targets.percentile) * (1.0 - RESERVE))
+    bad = _first_bad(_worst(replica, state, careful, most))
+    loads = np.linspace(loads[bad - 1], loads[bad], _FINE)
+    worst = _worst(replica, equilibrium(replica, loads), careful, most)
+    bad = _first_bad(worst)
+    # Linear between the last load that holds and the first that does not.
+    good, over = worst[bad - 1], worst[bad]
+    share = min(max((1.0 - good) / max(over - good, 1e-12), 0.0), 1.0)
+    load = loads[bad - 1] + share * (loads[bad] - loads[bad - 1])
+    found = equilibrium(replica, np.array([load]))
+    waits = latencies(replica, found, targets.percentile, most)
+    held = float(np.minimum(waits.in_flight, replica.slots)[0])
+    return float(found.rate[0]), LatencyPrediction(
+        ttft_s=float(waits.ttft_s[0]),
+        itl_s=float(waits.itl_s[0]),
+        e2e_s=float(waits.e2e_s[0]),
+        kv_utilization=min(held / float(replica.kv_slots), 1.0),
         concurrency=held,
     )
 
 
-def _first_bad(
-    replica: Replica, state: Equilibrium, waits: Latencies, targets: LatencyTargets
-) -> int:
-    """Index of the first load that misses a target or is unsafe; the number of loads if none is.
+def _first_bad(worst: Array) -> int:
+    """Index of the first load that misses, at least 1; the last if none does."""
+    missed = worst > 1.0
+    return max(int(np.argmax(missed)), 1) if missed.any() else len(worst) - 1
 
-    The lightest load is judged without reserve: there the question is what can be met at all.
-    """
+
+def _worst(replica: Replica, state: Equilibrium, targets: LatencyTargets, most: float) -> Array:
+    """The largest of the latencies over their targets, and of the load over a safe one; 1 holds."""
     bounded = targets.ttft_s is not None or targets.e2e_s is not None
-    bad = state.rate > (QUEUE_LOAD if bounded else SAFE_LOAD) * saturation_rate(replica)
-    for target, values in (
-        (targets.ttft_s, waits.ttft_s),
-        (targets.itl_s, waits.itl_s),
-        (targets.e2e_s, waits.e2e_s),
-    ):
-        if target is not None:
-            bad |= values > target
+    worst = state.rate / ((QUEUE_LOAD if bounded else SAFE_LOAD) * most)
+    for ratio in _ratios(replica, state, targets, most).values():
+        worst = np.maximum(worst, ratio)
+    return worst
+
+
+def _ratios(
+    replica: Replica, state: Equilibrium, targets: LatencyTargets, most: float
+) -> dict[str, Array]:
+    """Each latency that has a target, over it, at the percentile and each load."""
+    first = first_token(replica, state, most)
+    wake = wake_of(replica, state, first)
+    ratios: dict[str, Array] = {}
+    if targets.ttft_s is not None:
+        ratios["TTFT"] = first.quantile(targets.percentile) / targets.ttft_s
     if targets.itl_s is not None:
-        reserved = 1.0 - (1.0 - targets.percentile) * (1.0 - GAP_RESERVE)
-        bad[1:] |= gap_quantile(replica, state, reserved)[1:] > targets.itl_s
-    return int(np.argmax(bad)) if bad.any() else len(bad)
+        ratios["ITL"] = gap_quantile(replica, state, wake, targets.percentile) / targets.itl_s
+    if targets.e2e_s is not None:
+        e2e = end_to_end(replica, state, (first, wake), targets.percentile)[1]
+        ratios["E2E"] = e2e / targets.e2e_s
+    return ratios
 
 
-def _miss(waits: Latencies, targets: LatencyTargets) -> Infeasible:
+def _miss(idle: dict[str, Array], targets: LatencyTargets) -> Infeasible:
     """Say which target an idle replica misses, worst first."""
-    misses = [
-        (float(best[0]) / target, reason, name, float(best[0]), target)
-        for reason, name, target, best in (
-            ("MissesTTFT", "TTFT", targets.ttft_s, waits.ttft_s),
-            ("MissesITL", "ITL", targets.itl_s, waits.itl_s),
-            ("MissesE2E", "E2E", targets.e2e_s, waits.e2e_s),
-        )
-        if target is not None
-    ]
-    _, reason, name, best_s, target_s = max(misses)
+    limits = {"TTFT": targets.ttft_s, "ITL": targets.itl_s, "E2E": targets.e2e_s}
+    ratio, name = max((float(ratio[0]), name) for name, ratio in idle.items())
+    target_s = limits[name] or 0.0
     return Infeasible(
-        reason=reason,
+        reason=f"Misses{name}",
         message=(
-            f"p{targets.percentile * 100:.0f} {name} is {best_s * 1e3:.0f} ms without load, "
-            f"the target is {target_s * 1e3:.0f} ms"
+            f"p{targets.percentile * 100:.0f} {name} is {ratio * target_s * 1e3:.0f} ms without "
+            f"load, the target is {target_s * 1e3:.0f} ms"
         ),
     )
 
@@ -247,13 +257,6 @@ def _prediction(replica: Replica, rps: float, percentile: float) -> LatencyPredi
         kv_utilization=float(outlook.kv_utilization[0]),
         concurrency=float(outlook.concurrency[0]),
     )
-
-
-def _evaluate(
-    replica: Replica, arrivals: Array, percentile: float
-) -> tuple[Equilibrium, Latencies]:
-    state = equilibrium(replica, arrivals)
-    return state, latencies(replica, state, percentile)
 
 
 def provenance_of(request: CapacityRequest, measured: float | None = None) -> Provenance:

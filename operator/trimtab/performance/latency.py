@@ -1,22 +1,24 @@
 """From the equilibrium of a replica to what its users wait: TTFT, ITL and E2E at a percentile.
 
-TTFT is the rest of the running step, the wait for room in the token budget (Allen-Cunneen, one
-server) and in the batch (Halfin-Whitt, many servers), the steps that carry the prompt, and what the
-engine adds. ITL is over all gaps between two tokens, as engines count them, so it sees the steps
-that carry prompts of others.
+TTFT is the rest of the running step, the wait for room in the token budget and in the batch, the
+steps that carry the prompt and those that came with it, and what the engine adds. ITL is over all
+gaps between two tokens, as engines count them, so it sees the steps that carry prompts of others.
+Each quantile is that of one distribution, so percentiles are in order.
 """
 
-import math
 from dataclasses import dataclass
-from statistics import NormalDist
+from math import sqrt
 
 import numpy as np
 
-from trimtab.performance.meanfield import Equilibrium, Replica, prompt_work
-from trimtab.performance.steptime import Array
+from trimtab.performance.firsttoken import FirstToken, first_token, full_step_s
+from trimtab.performance.lengths import WEIGHTS
+from trimtab.performance.meanfield import LUMP_WEIGHTS, Equilibrium, Replica
+from trimtab.performance.quantiles import mean_of, normal_mixture, weighted_quantile
+from trimtab.performance.steptime import Array, Number
 
-_NORMAL = NormalDist()
-_BISECTIONS = 24
+_CROWD = ((-sqrt(3.0), 1.0 / 6.0), (0.0, 2.0 / 3.0), (sqrt(3.0), 1.0 / 6.0))
+"""Three-point rule for a normal distribution: exact up to the fifth moment."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +29,7 @@ class Latencies:
     ttft_s: Array
     """At the percentile."""
     tpot_mean_s: Array
+    """Over all gaps."""
     tpot_s: Array
     """The mean gap of one request, at the percentile over requests."""
     itl_s: Array
@@ -38,162 +41,153 @@ class Latencies:
     """Requests in the replica, prompts included."""
 
 
-def latencies(replica: Replica, state: Equilibrium, percentile: float) -> Latencies:
-    """Return what users wait at each load of `state`, at `percentile` (0 to 1)."""
-    own_s = own_prompt_s(replica, state)
-    own_mean = own_s.mean(axis=1)
-    rest_s = _rest_s(state, own_mean)
-    chance, wait_s = _wait(replica, state, own_mean)
-    engine_s = replica.step.request_s + replica.step.first_token_steps * state.step_s
-    ttft_mean = 0.5 * rest_s + wait_s + own_mean + engine_s
-    ttft = _ttft_quantile(own_s, rest_s, wait_s, chance, percentile) + engine_s
-    steps = replica.lengths.answer - 1.0
-    e2e_mean = ttft_mean + steps * state.step_s
-    longer = _quantile(replica.lengths.answers, percentile) - replica.lengths.answer
-    spread = np.hypot(np.maximum(ttft - ttft_mean, 0.0), longer * state.step_s)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wake:
+    """Steps with prompts of others that follow a prompt, beyond those that any step may have.
+
+    Who comes in a burst decodes while the rest of it is worked off, which short answers do not
+    outlast.
+    """
+
+    steps: Array
+    """For each answer length."""
+    share: Array
+    """Of all gaps between tokens."""
+    longer_s: Array
+    """How much longer such a step is than one without prompts."""
+
+
+def latencies(replica: Replica, state: Equilibrium, percentile: float, most: Number) -> Latencies:
+    """Return what users wait at each load of `state`, at `percentile` (0 to 1).
+
+    `most` is the rate at which the replica saturates.
+    """
+    first = first_token(replica, state, most)
+    wake = wake_of(replica, state, first)
+    ttft = first.quantile(percentile)
+    e2e_mean, e2e = end_to_end(replica, state, (first, wake), percentile)
+    extra_s = wake.share * wake.longer_s
     return Latencies(
-        ttft_mean_s=ttft_mean,
+        ttft_mean_s=first.mean_s,
         ttft_s=ttft,
-        tpot_mean_s=state.step_s,
-        tpot_s=_request_gap_quantile(replica, state, percentile),
-        itl_s=gap_quantile(replica, state, percentile),
+        tpot_mean_s=state.step_s + extra_s,
+        tpot_s=request_gap_quantile(replica, state, wake, percentile),
+        itl_s=gap_quantile(replica, state, wake, percentile),
         e2e_mean_s=e2e_mean,
-        e2e_s=e2e_mean + spread,
-        in_flight=state.batch + state.rate * (own_mean + wait_s),
+        e2e_s=np.maximum(e2e, ttft),
+        in_flight=in_flight(replica, state, first, wake),
     )
 
 
-def own_prompt_s(replica: Replica, state: Equilibrium) -> Array:
-    """Return seconds of the steps that carry a prompt, for each load and prompt length.
+def in_flight(replica: Replica, state: Equilibrium, first: FirstToken, wake: Wake) -> Array:
+    """Return the requests in the replica, prompts included (Little's law)."""
+    inside = first.worked_s + replica.decode_steps * wake.share * wake.longer_s
+    held: Array = state.batch + state.rate * inside
+    return held
 
-    Prompts that arrive in the same step share it: on average `arrivals` others.
+
+def wake_of(replica: Replica, state: Equilibrium, first: FirstToken) -> Wake:
+    """Return what follows a request whose first token took `first`.
+
+    Behind it are the prompts that came while its own was worked off or waited for others; while
+    those are worked off others come, a chain of which the next is `demand` as long as the last.
     """
     lengths = replica.lengths
-    others = (state.arrivals * lengths.prompt)[:, None]
-    tokens = lengths.prompts + others
-    own_context = lengths.cached + lengths.prompts / 2.0
-    context = (lengths.prompts * own_context + others * lengths.prompt_context) / tokens
-    batch = state.batch[:, None]
-    return prompt_work(
-        replica.step,
-        tokens,
-        context=context,
-        batch=batch,
-        cached=batch * lengths.resident,
-        chunk=state.chunk[:, None],
-    ).seconds
-
-
-def _rest_s(state: Equilibrium, own_s: Array) -> Array:
-    """Longest rest of the step that runs when a request arrives; nothing when none does."""
-    quiet = state.quiet
-    first = quiet * state.decode_s + (state.loud_share * state.loud_s).sum(axis=1)
-    second = quiet * state.decode_s**2 + (state.loud_share * state.loud_s**2).sum(axis=1)
-    occupied = -np.expm1(-(state.batch + state.rate * own_s))
-    rest: Array = occupied * second / first
-    return rest
-
-
-def _wait(replica: Replica, state: Equilibrium, own_s: Array) -> tuple[Array, Array]:
-    """Chance to wait for room, and the mean wait over all requests."""
-    lengths = replica.lengths
-    full_s = replica.step.mixed_s(
-        state.chunk, lengths.prompt_context, state.batch, state.batch * lengths.resident
+    own_s = first.own_mean_s
+    before_s = np.maximum(own_s, first.queue.own_mean_s + first.queued_s)
+    full_s = full_step_s(replica, state)
+    per_s = state.rate * lengths.prompt / state.chunk
+    behind = per_s * before_s
+    demand = np.minimum(per_s * full_s, 0.95)
+    chain = np.maximum(-np.expm1(-state.rate * own_s), behind) / (1.0 - demand)
+    loud = state.loud_share.sum(axis=1)
+    answers = np.maximum(np.atleast_2d(lengths.answers) - 1.0, 0.0)
+    steps = np.minimum(answers, chain[:, None]) * (1.0 - loud)[:, None]
+    typical_s = (state.loud_share * state.loud_s).sum(axis=1) / np.maximum(loud, 1e-12)
+    return Wake(
+        steps=steps,
+        share=mean_of(steps, WEIGHTS) / np.maximum(mean_of(answers, WEIGHTS), 1e-9),
+        longer_s=np.maximum(typical_s - state.decode_s, 0.0),
     )
-    occupancy = lengths.prompt / state.chunk * full_s
-    busy = np.minimum(state.rate * occupancy, 0.999)
-    budget_s = (1.0 + lengths.prompt_variation) / 2.0 * busy / (1.0 - busy) * occupancy
 
-    held = np.minimum((state.batch + state.rate * own_s) / replica.slots, 0.999)
-    spare = (1.0 - held) * np.sqrt(replica.slots)
-    crowded = 1.0 / (1.0 + spare * _normal_cdf(spare) / _normal_density(spare))
-    residence = own_s + replica.decode_steps * state.step_s
-    place_s = (
-        crowded
-        * (1.0 + lengths.answer_variation)
-        / 2.0
-        * residence
-        / (replica.slots * (1.0 - held))
+
+def end_to_end(
+    replica: Replica, state: Equilibrium, begin: tuple[FirstToken, Wake], percentile: float
+) -> tuple[Array, Array]:
+    """Return the mean time from a request's arrival to its last token, and its quantile.
+
+    A mixture over answer lengths; for each the times of its steps and of its first token, which
+    follows the prompts that such answers have, spread it.
+    """
+    first, wake = begin
+    wide = replica.columns
+    answers = np.atleast_2d(replica.lengths.answers)
+    steps = np.maximum(answers - 1.0, 0.0)
+    prompts = np.atleast_2d(replica.lengths.prompts_of_answers)
+    per_token = (first.own_mean_s / replica.lengths.prompt)[:, None]
+    begun = first.mean_s[:, None] + (prompts - wide.lengths.prompt) * per_token
+    step_s = state.step_s[:, None]
+    means = np.maximum(begun, 0.0) + steps * step_s + wake.steps * wake.longer_s[:, None]
+    slow, lumps = _gap_variances(replica, state)
+    spread = np.sqrt(
+        first.variance[:, None]
+        + steps**2 * slow[:, None]
+        + steps * lumps[:, None]
+        + (np.atleast_2d(replica.lengths.answer_spreads) * step_s) ** 2
     )
-    return 1.0 - (1.0 - busy) * (1.0 - crowded), budget_s + place_s
+    quantile = normal_mixture(means, spread, percentile)
+    return mean_of(means, WEIGHTS), quantile
 
 
-def _normal_density(x: Array) -> Array:
-    density: Array = np.exp(-0.5 * x * x) / math.sqrt(2.0 * math.pi)
-    return np.maximum(density, 1e-300)
-
-
-def _normal_cdf(x: Array) -> Array:
-    """Within 0.0003 of the normal distribution (Page's approximation)."""
-    cdf: Array = 0.5 * (1.0 + np.tanh(math.sqrt(2.0 / math.pi) * (x + 0.044715 * x**3)))
-    return cdf
-
-
-def _ttft_quantile(
-    own_s: Array, rest_s: Array, wait_s: Array, chance: Array, percentile: float
+def request_gap_quantile(
+    replica: Replica, state: Equilibrium, wake: Wake, percentile: float
 ) -> Array:
-    """Quantile of U(0, rest) + own + {0, or with `chance` an exponential of mean wait}.
+    """Return a quantile of a request's mean gap: lumps average out over its tokens, crowds less."""
+    slow, lumps = _gap_variances(replica, state)
+    steps = np.maximum(np.atleast_2d(replica.lengths.answers) - 1.0, 1.0)
+    spread = np.sqrt(slow[:, None] + lumps[:, None] / steps)
+    means = state.step_s[:, None] + wake.steps / steps * wake.longer_s[:, None]
+    return np.maximum(normal_mixture(means, spread, percentile), state.decode_s)
 
-    `own_s` has equally likely values on its last axis. Bisection on the exact distribution.
+
+def gap_quantile(replica: Replica, state: Equilibrium, wake: Wake, percentile: float) -> Array:
+    """Return a quantile of the time between two tokens of a request, over all tokens.
+
+    Over the times of steps with and without prompts, each in a small, a mean and a large batch,
+    which gives as many gaps as it has requests.
     """
-    rest = np.maximum(rest_s, 1e-9)[:, None]
-    mean = np.maximum(wait_s / np.maximum(chance, 1e-9), 1e-9)[:, None]
-    odds = chance[:, None]
-    low = own_s.min(axis=1)
-    high = own_s.max(axis=1) + rest_s + 12.0 * mean[:, 0]
-    for _ in range(_BISECTIONS):
-        middle = 0.5 * (low + high)
-        left = np.maximum(middle[:, None] - own_s, 0.0)
-        within = np.minimum(left, rest)
-        plain = within / rest
-        queued = (within - mean * (np.exp(-(left - within) / mean) - np.exp(-left / mean))) / rest
-        below = (plain + odds * (queued - plain)).mean(axis=1) >= percentile
-        high = np.where(below, middle, high)
-        low = np.where(below, low, middle)
-    quantile: Array = 0.5 * (low + high)
-    return quantile
+    seconds = np.concatenate([state.decode_s[:, None], state.loud_s], axis=1)
+    loud = state.loud_share.sum(axis=1)
+    louder = np.minimum(1.0 + wake.share / np.maximum(loud, 1e-12), 1.0 / np.maximum(loud, 1e-12))
+    quiet = 1.0 - loud * louder
+    share = np.concatenate([quiet[:, None], state.loud_share * louder[:, None]], axis=1)
+    swing = np.sqrt(state.batch / state.stiffness)
+    resident = replica.lengths.resident
+    values, weights = [], []
+    for z, weight in _CROWD:
+        crowd = np.clip(state.batch + z * swing, 0.1 * state.batch, None)
+        crowd = np.minimum(crowd, np.maximum(replica.slots, state.batch))
+        crowded_s = replica.step.decode_s(crowd, crowd * resident) - state.decode_s
+        values.append(seconds + crowded_s[:, None])
+        weights.append(share * (weight * crowd / np.maximum(state.batch, 1e-12))[:, None])
+    return weighted_quantile(
+        np.concatenate(values, axis=1), np.concatenate(weights, axis=1), percentile
+    )
 
 
-def gap_quantile(replica: Replica, state: Equilibrium, percentile: float) -> Array:
-    """Return a quantile of the time between two tokens of a request, over all tokens."""
-    lengths = replica.lengths
-    z = _NORMAL.inv_cdf(percentile)
-    crowd = np.minimum(state.batch + z * np.sqrt(state.batch), max(replica.slots, 1.0))
-    crowd = np.maximum(crowd, state.batch)
-    crowded_s = replica.step.decode_s(crowd, crowd * lengths.resident) - state.decode_s
-    prompted_s = np.maximum(_loud_quantile(state, percentile) - state.decode_s, 0.0)
-    return state.decode_s + np.hypot(crowded_s, prompted_s)
+def _gap_variances(replica: Replica, state: Equilibrium) -> tuple[Array, Array]:
+    """Variance of a request's mean gap from the size of the batch, and of one gap from prompts.
 
-
-def _loud_quantile(state: Equilibrium, percentile: float) -> Array:
-    """Quantile over all steps, where those without prompts are the shortest."""
-    order = np.argsort(state.loud_s, axis=1)
-    seconds = np.take_along_axis(state.loud_s, order, axis=1)
-    share = np.take_along_axis(state.loud_share, order, axis=1)
-    ends = state.quiet[:, None] + np.cumsum(share, axis=1)
-    middles = ends - 0.5 * share
-    rows = np.arange(len(seconds))
-    upper = np.minimum((middles < percentile).sum(axis=1), seconds.shape[1] - 1)
-    lower = np.maximum(upper - 1, 0)
-    gap = np.maximum(middles[rows, upper] - middles[rows, lower], 1e-12)
-    weight = np.clip((percentile - middles[rows, lower]) / gap, 0.0, 1.0)
-    mixed = seconds[rows, lower] * (1.0 - weight) + seconds[rows, upper] * weight
-    return np.where(state.quiet < percentile, mixed, state.decode_s)
-
-
-def _request_gap_quantile(replica: Replica, state: Equilibrium, percentile: float) -> Array:
-    """Quantile of a request's mean gap: lumps average out over its tokens, crowds over its stay."""
-    mean = state.loud * state.lump_s.mean(axis=1)
-    lumps = state.loud * (state.lump_s * state.lump_s).mean(axis=1) - mean * mean
-    crowd = np.minimum(state.batch + np.sqrt(state.batch), max(replica.slots, 1.0))
-    crowd = np.maximum(crowd, state.batch)
-    crowded_s = replica.step.decode_s(crowd, crowd * replica.lengths.resident) - state.decode_s
-    spread = np.sqrt(lumps / max(replica.lengths.answer, 1.0) + 0.5 * crowded_s * crowded_s)
-    quantile: Array = state.step_s + max(_NORMAL.inv_cdf(percentile), 0.0) * spread
-    return quantile
-
-
-def _quantile(values: Array, share: float) -> float:
-    """Quantile of equally likely ascending values, linear between their middles."""
-    middles = (np.arange(len(values)) + 0.5) / len(values)
-    return float(np.interp(share, middles, values))
+    The batch forgets its size at `stiffness` per stay, so a request averages over little of it:
+    the mean of such a process over x relaxation times keeps 2 (x - 1 + exp(-x)) / x^2 of it.
+    """
+    mean = state.loud * (state.lump_s @ LUMP_WEIGHTS)
+    lumps = np.maximum(state.loud * (state.lump_s**2 @ LUMP_WEIGHTS) - mean * mean, 0.0)
+    crowd = state.batch + np.sqrt(state.batch / state.stiffness)
+    crowd = np.maximum(np.minimum(crowd, replica.slots), state.batch)
+    step_s = replica.step.decode_s(crowd, crowd * replica.lengths.resident)
+    # Prompts come in proportion to the batch's steps, so they stretch with it.
+    crowded_s = (step_s - state.decode_s) * state.step_s / state.decode_s
+    x = state.stiffness
+    kept = 2.0 * (x - 1.0 + np.exp(-x)) / (x * x)
+    return kept * crowded_s**2, lumps

@@ -1,92 +1,215 @@
-"""Token lengths of requests as a small weighted sample: a mean alone hides what prompts do."""
+"""Token lengths of requests, as weighted points: a mean alone hides what prompts do."""
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from statistics import NormalDist
+from typing import TypeAlias
 
 import numpy as np
 
+from trimtab.errors import InvalidInput
 from trimtab.models.load import TokenShape
-from trimtab.performance.steptime import Array
+from trimtab.performance.steptime import Array, Number
 
-POINTS = 24
-"""Equally likely points of each length; their mean is exact, their tail ends at 98 %."""
+EDGES = np.array([0.0, 0.12, 0.27, 0.42, 0.56, 0.69, 0.79, 0.86, 0.91, 0.945, 0.97, 0.985, 1.0])
+"""Shares of requests between which a length is represented by its mean: finer where it is long,
+for percentiles are asked for there."""
+WEIGHTS = np.diff(EDGES)
+
+_FINE = 512
+"""Equally likely quantiles from which moments are taken."""
+_NORMAL = NormalDist()
+_Moment: TypeAlias = Callable[[Array, Array, Array], float]
+_Z = np.array([_NORMAL.inv_cdf((i + 0.5) / _FINE) for i in range(_FINE)])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LengthSample:
+    """Prompt and answer lengths that were seen together, in tokens. Hashable.
+
+    A trace, or a two-dimensional histogram with the mean lengths of each cell and its share.
+    """
+
+    prompts: tuple[float, ...]
+    answers: tuple[float, ...]
+    weights: tuple[float, ...]
+    """Any positive scale."""
+
+    def __post_init__(self) -> None:
+        """Refuse what is no sample.
+
+        Raises:
+            InvalidInput: Lengths differ, nothing is in it, or a number is out of range.
+        """
+        if not len(self.prompts) == len(self.answers) == len(self.weights):
+            raise InvalidInput("prompts", "answers and weights differ in length", "Give as many")
+        if not self.prompts or min(*self.weights, 0.0) < 0.0 or sum(self.weights) <= 0.0:
+            raise InvalidInput("weights", "hold nothing positive", "Give one weight for each pair")
+        if min(*self.prompts, *self.answers, 1.0) < 1.0:
+            raise InvalidInput("prompts", "and answers have at least 1 token", "Leave shorter out")
+
+
+def length_sample(
+    pairs: Iterable[tuple[float, float]], *, bins_per_doubling: float = 4.0
+) -> LengthSample:
+    """Return (prompt, answer) pairs of a trace as a histogram with logarithmic cells.
+
+    Each cell is represented by the mean lengths in it, so means are exact.
+
+    Raises:
+        InvalidInput: No pair, or one with a length below 1.
+    """
+    cells: dict[tuple[int, int], list[float]] = {}
+    for prompt, reply in pairs:
+        if min(prompt, reply) < 1.0:
+            raise InvalidInput("prompts", "and answers have at least 1 token", "Leave shorter out")
+        cell = (
+            int(np.log2(prompt) * bins_per_doubling),
+            int(np.log2(reply) * bins_per_doubling),
+        )
+        held = cells.setdefault(cell, [0.0, 0.0, 0.0])
+        held[0] += prompt
+        held[1] += reply
+        held[2] += 1.0
+    ordered = [cells[key] for key in sorted(cells)]
+    return LengthSample(
+        prompts=tuple(prompt / count for prompt, _, count in ordered),
+        answers=tuple(reply / count for _, reply, count in ordered),
+        weights=tuple(count for _, _, count in ordered),
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lengths:
-    """Equally likely prompt and answer lengths, independent of each other. Tokens."""
+    """Lengths of the requests of one replica, or of many with one more axis in front. Tokens."""
 
     prompts: Array
-    """Prompt tokens that must be computed: those in the prefix cache are not. Ascending."""
+    """Prompt tokens that must be computed, ascending on the last axis, with WEIGHTS: those in the
+    prefix cache are not."""
     answers: Array
-    """Answer tokens, ascending."""
-    cached: float
+    """Answer tokens, ascending on the last axis, with WEIGHTS."""
+    answer_spreads: Array
+    """Their standard deviation between the edges."""
+    prompts_of_answers: Array
+    """Mean computed prompt tokens of the requests with each of those answers."""
+    cached: Number
     """Mean prompt tokens found in the prefix cache."""
-    prompt: float
+    prompt: Number
     """Mean computed prompt tokens."""
-    answer: float
+    answer: Number
     """Mean answer tokens."""
-    prompt_square: float
+    prompt_square: Number
     """Mean square of computed prompt tokens."""
-    answer_square: float
+    answer_square: Number
     """Mean square of answer tokens."""
+    resident: Number
+    """Mean tokens that a decoding request holds: E[O (I + O/2)] / E[O], as long ones stay."""
+    resident_square: Number
+    """Mean square of those over the square of their mean: what makes a cache's use fluctuate."""
+    churn: Number
+    """Mean prompt tokens that a full cache computes in vain for each request that leaves it: the
+    room of its answer is filled with prompts, and taken back as the others grow."""
 
     @property
-    def resident(self) -> float:
-        """Mean tokens that a decoding request holds: E[O (I + O/2)] / E[O], as long ones stay."""
-        return self.prompt + self.cached + self.answer_square / (2.0 * self.answer)
-
-    @property
-    def prompt_context(self) -> float:
+    def prompt_context(self) -> Number:
         """Mean tokens that a computed prompt token attends to."""
         return self.cached + self.prompt_square / (2.0 * self.prompt)
 
     @property
-    def prompt_variation(self) -> float:
-        """Squared deviation of computed prompts over their mean."""
-        return max(self.prompt_square / self.prompt**2 - 1.0, 0.0)
-
-    @property
-    def answer_variation(self) -> float:
+    def answer_variation(self) -> Number:
         """Squared deviation of answers over their mean."""
-        return max(self.answer_square / self.answer**2 - 1.0, 0.0)
+        return np.maximum(self.answer_square / self.answer**2 - 1.0, 0.0)
 
 
-@lru_cache(maxsize=8192)
-def lengths_of(shape: TokenShape, max_model_len: int) -> Lengths:
-    """Return lognormal lengths with the means and spreads of `shape`, cut at `max_model_len`.
+@lru_cache(maxsize=16384)
+def lengths_of(
+    shape: TokenShape, max_model_len: int, sample: LengthSample | None = None
+) -> Lengths:
+    """Return the lengths of `sample`, or else lognormal ones as `shape` says, independent.
 
-    Lognormal because public traces are close to it between their 5th and 95th percentile; the
-    longest twenty-fourth is represented by its own mean.
+    Cut at `max_model_len`. Lognormal because public traces are close to it between their 5th and
+    95th percentile. Of `shape`, a sample leaves only the prefix hits.
     """
-    prompts = _lognormal(shape.input_tokens, shape.input_cv, max_model_len - 1)
-    answers = _lognormal(shape.output_tokens, shape.output_cv, max_model_len)
     hit = min(max(shape.prefix_hit, 0.0), 0.99)
+    if sample is None:
+        prompts = _lognormal(shape.input_tokens, shape.input_cv, max_model_len - 1)
+        answers = _lognormal(shape.output_tokens, shape.output_cv, max_model_len)
+        # Independent: the moments of products are products of moments.
+        return _lengths(prompts, answers, np.full(_FINE, 1.0 / _FINE), hit, _independent)
+    weights = np.array(sample.weights) / sum(sample.weights)
+    prompts = np.minimum(np.array(sample.prompts), max_model_len - 1.0)
+    answers = np.clip(np.array(sample.answers), 1.0, max_model_len)
+    return _lengths(prompts, answers, weights, hit, _together)
+
+
+def _lengths(
+    prompts: Array, answers: Array, weights: Array, hit: float, moment: _Moment
+) -> Lengths:
     computed = np.maximum(prompts * (1.0 - hit), 1.0)
-    answers = np.maximum(answers, 1.0)
+
+    def mixed(prompt_power: int, answer_power: int) -> float:
+        return moment(prompts**prompt_power, answers**answer_power, weights)
+
+    held = mixed(1, 1) + mixed(0, 2) / 2.0
+    held_square = mixed(2, 1) + mixed(1, 2) + mixed(0, 3) / 3.0
+    answer = mixed(0, 1)
+    stays = _strata(answers, answers, weights)
+    scatter = _strata(answers, answers * answers, weights) - stays * stays
+    independent = moment is _independent
+    own = np.full(len(weights), float(weights @ computed)) if independent else computed
     return Lengths(
-        prompts=computed,
-        answers=answers,
-        cached=float(prompts.mean()) * hit,
-        prompt=float(computed.mean()),
-        answer=float(answers.mean()),
-        prompt_square=float((computed * computed).mean()),
-        answer_square=float((answers * answers).mean()),
+        prompts=_strata(computed, computed, weights),
+        answers=stays,
+        answer_spreads=np.sqrt(np.maximum(scatter, 0.0)),
+        prompts_of_answers=_strata(answers, own, weights),
+        cached=mixed(1, 0) * hit,
+        prompt=float(weights @ computed),
+        answer=answer,
+        prompt_square=float(weights @ (computed * computed)),
+        answer_square=mixed(0, 2),
+        resident=held / answer,
+        resident_square=max(held_square * answer / held**2, 1.0),
+        churn=_churn(_strata(computed, computed, weights), stays),
     )
 
 
+def _churn(prompts: Array, answers: Array) -> float:
+    """Tokens of the prompts that fit one after the other into the room of an answer.
+
+    Where many fit, what they leave free is half a prompt, counted as often as it is long (renewal
+    theory); where hardly one does, it is the prompts that are shorter than the room.
+    """
+    mean = float(prompts @ WEIGHTS)
+    left = float(prompts**2 @ WEIGHTS) / (2.0 * mean)
+    single = np.where(prompts[None, :] <= answers[:, None], prompts[None, :], 0.0) @ WEIGHTS
+    return float(np.maximum(answers - left, single) @ WEIGHTS)
+
+
+def _independent(left: Array, right: Array, weights: Array) -> float:
+    return float((weights @ left) * (weights @ right))
+
+
+def _together(left: Array, right: Array, weights: Array) -> float:
+    return float(weights @ (left * right))
+
+
+def _strata(order: Array, values: Array, weights: Array) -> Array:
+    """Return the mean of `values` between each two of EDGES, in ascending order of `order`."""
+    rank = np.argsort(order, kind="stable")
+    ends = np.concatenate([[0.0], np.cumsum(weights[rank])])
+    sums = np.concatenate([[0.0], np.cumsum(weights[rank] * values[rank])])
+    means: Array = np.diff(np.interp(EDGES * ends[-1], ends, sums)) / (WEIGHTS * ends[-1])
+    return means
+
+
 def _lognormal(mean: float, spread: float, longest: int) -> Array:
-    """Return the means of POINTS equally likely slices of a lognormal distribution."""
+    """Return equally likely quantiles of a lognormal distribution, scaled to its mean, cut."""
     mean = max(mean, 1.0)
     if spread < 1e-3:
-        return np.full(POINTS, min(mean, float(longest)))
+        return np.full(_FINE, min(mean, float(longest)))
     sigma = float(np.sqrt(np.log1p(spread * spread)))
-    edges = [_NORMAL.inv_cdf(i / POINTS) for i in range(1, POINTS)]
-    # The mean of a slice between z1 and z2 is mean * (Phi(z2 - sigma) - Phi(z1 - sigma)) / width.
-    mass = np.array([0.0, *(_NORMAL.cdf(edge - sigma) for edge in edges), 1.0])
-    slices: Array = np.diff(mass) * POINTS * mean
-    return np.minimum(slices, float(longest))
-
-
-_NORMAL = NormalDist()
+    values = np.exp(sigma * _Z)
+    values *= mean / values.mean()
+    cut: Array = np.clip(values, 1.0, float(longest))
+    return cut

@@ -6,50 +6,74 @@ no iteration is needed (research/models.md 1.2, mean-field fixed point, solved f
 Prompts arrive in lumps; the prompt tokens of a step are a compound Poisson variable, never a mean.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
 from statistics import NormalDist
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from trimtab.performance.lengths import Lengths
 from trimtab.performance.steptime import Array, Number, StepModel
 
-_LUMPS = 12
-_LUMP_Z = np.array([NormalDist().inv_cdf((i + 0.5) / _LUMPS) for i in range(_LUMPS)])
+_LUMP_EDGES = np.array([0.0, 0.2, 0.45, 0.65, 0.8, 0.9, 0.96, 0.99, 1.0])
+LUMP_WEIGHTS = np.diff(_LUMP_EDGES)
+"""Shares of the steps with prompts that each lump stands for."""
+_LUMP_Z = np.array([NormalDist().inv_cdf(p) for p in (_LUMP_EDGES[1:] + _LUMP_EDGES[:-1]) / 2.0])
+
+_NUDGE = 1.05
+_LEAST_STIFFNESS = 0.05
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Replica:
-    """One replica and the requests that it gets."""
+    """One replica and the requests that it gets; or as many as loads, with arrays for numbers."""
 
     step: StepModel
     lengths: Lengths
-    token_budget: float
+    token_budget: Number
     """Most new tokens of one step."""
-    slots: float
+    slots: Number
     """Most requests that are served at the same time: batch limit or KV cache."""
-    kv_slots: float
-    """Requests that the KV cache holds."""
+    sequences: Number
+    """The batch limit alone."""
+    kv_slots: Number
+    """Requests of mean size that the KV cache holds."""
 
     @property
-    def decode_steps(self) -> float:
+    def decode_steps(self) -> Number:
         """Mean steps that a request decodes; its first token comes with its prompt."""
-        return max(self.lengths.answer - 1.0, 1e-3)
+        return np.maximum(self.lengths.answer - 1.0, 1e-3)
 
     @property
-    def most_arrivals(self) -> float:
+    def most_arrivals(self) -> Number:
         """Most arrivals in one step: the batch is full, or the token budget of the step.
 
         A request holds a place while it decodes and in the step of its prompt; with n decodes,
         n / steps prompts come in each step, beside which B - n tokens have room.
         """
         full = self.token_budget / (self.decode_steps + self.lengths.prompt)
-        return min(self.slots / (self.decode_steps + 1.0), full)
+        return np.minimum(self.slots / (self.decode_steps + 1.0), full)
+
+    @property
+    def columns(self) -> "Replica":
+        """The same for arithmetic on loads x points: arrays for numbers become columns."""
+        if not isinstance(self.token_budget, np.ndarray):
+            return self
+        return Replica(
+            step=_columns(self.step),
+            lengths=_columns(self.lengths),
+            token_budget=_column(self.token_budget),
+            slots=_column(self.slots),
+            sequences=_column(self.sequences),
+            kv_slots=_column(self.kv_slots),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Equilibrium:
-    """The replica at several loads; arrays of one length, ascending in load."""
+    """The replica at several loads; arrays of one length."""
 
     arrivals: Array
     """Requests that arrive in one step."""
@@ -61,16 +85,28 @@ class Equilibrium:
     """A step without prompts."""
     step_s: Array
     """Mean time from one token of a request to its next."""
+    mean_s: Array
+    """Mean time of a step, over all steps."""
+    square_s: Array
+    """Mean square of it."""
     chunk: Array
     """Most prompt tokens of one step beside the batch."""
     loud: Array
     """Chance that prompts arrive in a step."""
+    lumps: Array
+    """Prompt tokens that arrive in such a step, on the last axis, with LUMP_WEIGHTS."""
     lump_s: Array
-    """What those prompts add to the time of the batch: equally likely values on the last axis."""
+    """What they add to the time of the batch."""
+    lump_work_s: Array
+    """Times of all steps that one lump fills."""
     loud_s: Array
     """Times of the steps that carry prompts, on the last axis."""
     loud_share: Array
     """Share of each of those in all steps; the rest take `decode_s`."""
+    stiffness: Array
+    """How much harder a larger batch is left than entered: 1 when steps take as long whatever is
+    in them, less when more requests make slower steps make more requests. The batch fluctuates
+    with a variance of its mean over that (linear noise around the fixed point)."""
 
     @property
     def quiet(self) -> Array:
@@ -81,34 +117,47 @@ class Equilibrium:
 
 def equilibrium(replica: Replica, arrivals: Array) -> Equilibrium:
     """Return the state of `replica` for each number of arrivals in one step."""
-    lengths = replica.lengths
+    lengths, wide = replica.lengths, replica.columns
     batch = arrivals * replica.decode_steps
     cached = batch * lengths.resident
     decode_s = replica.step.decode_s(batch, cached)
+    fuller_s = replica.step.decode_s(batch * _NUDGE, cached * _NUDGE)
     chunk = np.maximum(replica.token_budget - batch, 1.0)
     loud = -np.expm1(-arrivals)
+    lumps = _lump_tokens(replica, arrivals, loud, decode_s)
     work = prompt_work(
-        replica.step,
-        _lump_tokens(arrivals, loud, lengths),
-        context=lengths.prompt_context,
+        wide.step,
+        lumps,
+        context=wide.lengths.prompt_context,
         batch=batch[:, None],
         cached=cached[:, None],
         chunk=chunk[:, None],
     )
-    lump_s = work.seconds - work.steps * decode_s[:, None]
-    step_s = decode_s + loud * lump_s.mean(axis=1)
-    shares = np.concatenate([work.full, work.last], axis=1) * (loud / _LUMPS)[:, None]
+    work_s = work.seconds
+    lump_s = work_s - work.steps * decode_s[:, None]
+    step_s = decode_s + loud * (lump_s @ LUMP_WEIGHTS)
+    loud_s = np.concatenate([work.full_s, work.last_s], axis=1)
+    shares = np.concatenate([work.full * LUMP_WEIGHTS, work.last * LUMP_WEIGHTS], axis=1)
+    shares *= loud[:, None]
+    shares /= np.maximum(shares.sum(axis=1), 1.0)[:, None]
+    quiet = 1.0 - shares.sum(axis=1)
+    growth = (fuller_s - decode_s) / (_NUDGE - 1.0)
     return Equilibrium(
         arrivals=arrivals,
         rate=arrivals / step_s,
         batch=batch,
         decode_s=decode_s,
         step_s=step_s,
+        mean_s=quiet * decode_s + (shares * loud_s).sum(axis=1),
+        square_s=quiet * decode_s**2 + (shares * loud_s**2).sum(axis=1),
         chunk=chunk,
         loud=loud,
+        lumps=lumps,
         lump_s=lump_s,
-        loud_s=np.concatenate([work.full_s, work.last_s], axis=1),
-        loud_share=shares / np.maximum(shares.sum(axis=1), 1.0)[:, None],
+        lump_work_s=work_s,
+        loud_s=loud_s,
+        loud_share=shares,
+        stiffness=np.clip((decode_s - growth) / step_s, _LEAST_STIFFNESS, 1.0),
     )
 
 
@@ -159,16 +208,65 @@ def prompt_work(
     )
 
 
-def _lump_tokens(arrivals: Array, loud: Array, lengths: Lengths) -> Array:
+def _lump_tokens(replica: Replica, arrivals: Array, loud: Array, decode_s: Array) -> Array:
     """Prompt tokens of a step that has any: a gamma distribution with the right two moments.
 
-    Its quantiles follow Wilson and Hilferty's cube; they are scaled back to the exact mean.
+    A step lasts longer the more prompts it carries, and the longer it lasts the more prompts the
+    next one has. With a share r of the time spent on prompts the variance of such a chain is that
+    of one step over 1 - r^2. Quantiles follow Wilson and Hilferty's cube, scaled back to the mean.
     """
+    lengths = replica.lengths
     mean = arrivals * lengths.prompt / loud
-    square = arrivals * lengths.prompt_square + (arrivals * lengths.prompt) ** 2
-    variance = np.maximum(square / loud - mean * mean, 1e-6 * mean * mean)
-    shape = (mean * mean / variance)[:, None]
+    cached = arrivals * replica.decode_steps * lengths.resident
+    lump_s = (
+        replica.step.mixed_s(mean, lengths.prompt_context, arrivals * replica.decode_steps, cached)
+        - decode_s
+    )
+    share = loud * lump_s / (decode_s + loud * lump_s)
+    own = arrivals * lengths.prompt_square / (1.0 - share * share)
+    variance = (own + (arrivals * lengths.prompt) ** 2) / loud - mean * mean
+    shape = (mean * mean / np.maximum(variance, 1e-6 * mean * mean))[:, None]
     cube = 1.0 - 1.0 / (9.0 * shape) + _LUMP_Z / (3.0 * np.sqrt(shape))
     values = np.maximum(cube, 0.02) ** 3
-    scaled: Array = values * (mean / values.mean(axis=1))[:, None]
+    scaled: Array = values * (mean / (values @ LUMP_WEIGHTS))[:, None]
     return scaled
+
+
+Index: TypeAlias = NDArray[np.intp]
+_Part = TypeVar("_Part", StepModel, Lengths)
+
+
+def stacked(replicas: Sequence[Replica], rows: Index) -> Replica:
+    """Return `replicas` as one with arrays for numbers: load i is that of replica `rows[i]`."""
+
+    def numbers(name: str) -> Array:
+        return np.array([getattr(one, name) for one in replicas], dtype=np.float64)[rows]
+
+    return Replica(
+        step=_stack([one.step for one in replicas], rows),
+        lengths=_stack([one.lengths for one in replicas], rows),
+        token_budget=numbers("token_budget"),
+        slots=numbers("slots"),
+        sequences=numbers("sequences"),
+        kv_slots=numbers("kv_slots"),
+    )
+
+
+def _stack(parts: Sequence[_Part], rows: Index) -> _Part:
+    values: dict[str, Any] = {
+        field.name: np.array([getattr(part, field.name) for part in parts], dtype=np.float64)[rows]
+        for field in fields(parts[0])
+    }
+    return replace(parts[0], **values)
+
+
+def _columns(part: _Part) -> _Part:
+    values: dict[str, Any] = {
+        field.name: _column(getattr(part, field.name)) for field in fields(part)
+    }
+    return replace(part, **values)
+
+
+def _column(value: Number) -> Number:
+    """Loads become a column; what has points on its last axis already is left."""
+    return value[:, None] if isinstance(value, np.ndarray) and value.ndim == 1 else value

@@ -1,18 +1,23 @@
 """What users of one replica wait: at request rates, or with a number of users who ask in turn."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 
 import numpy as np
+from numpy.typing import NDArray
 
-from trimtab.performance.latency import latencies, own_prompt_s
-from trimtab.performance.meanfield import Equilibrium, Replica, equilibrium
-from trimtab.performance.steptime import Array
+from trimtab.performance.firsttoken import first_token
+from trimtab.performance.latency import latencies
+from trimtab.performance.meanfield import Equilibrium, Replica, equilibrium, stacked
+from trimtab.performance.steptime import Array, Number
 
 LIGHTEST = 1e-3
 """Arrivals in one step, relative to the most, at which a replica counts as idle."""
 
-_GRID = 48
-_CORRECTIONS = 2
+_GRID = 96
+_ROUNDS = 8
+_BLOCK = 1024
+"""Loads that are evaluated together: their arrays stay in a processor's cache."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,31 +40,29 @@ class Outlook:
     """0 to 1."""
     concurrency: Array
     """Requests in the replica."""
-    saturated: Array
-    """Booleans: more is asked than the replica can serve."""
+    saturated: NDArray[np.bool_]
+    """More is asked than the replica can serve."""
 
 
 def saturation_rate(replica: Replica) -> float:
     """Return the request rate beyond which the queue of `replica` grows without end."""
-    return float(equilibrium(replica, np.array([replica.most_arrivals])).rate[0])
+    return float(_most(replica, 1)[0])
 
 
 def open_loop(replica: Replica, rates: Array, percentile: float) -> Outlook:
     """Return what users wait when `rates` requests per second arrive at random."""
-    grid = replica.most_arrivals * np.geomspace(LIGHTEST, 1.0, _GRID)
-    known = equilibrium(replica, grid).rate
-    saturated = rates > known[-1]
-    arrivals = _arrivals_at(replica, np.minimum(rates, known[-1]), grid, known)
-    state = equilibrium(replica, arrivals)
-    waits = latencies(replica, state, percentile)
+    most = _most(replica, len(rates))
+    saturated = rates > most
+    served = np.minimum(rates, most)
+    state = equilibrium(replica, _arrivals_at(replica, served))
+    waits = latencies(replica, state, percentile, most)
 
-    def unless_saturated(values: Array, beyond: float) -> Array:
+    def unless_saturated(values: Array, beyond: Number) -> Array:
         return np.where(saturated, beyond, values)
 
     in_flight = unless_saturated(np.minimum(waits.in_flight, replica.slots), replica.slots)
-
     return Outlook(
-        rate=np.minimum(rates, known[-1]),
+        rate=served,
         ttft_mean_s=unless_saturated(waits.ttft_mean_s, np.inf),
         ttft_s=unless_saturated(waits.ttft_s, np.inf),
         tpot_mean_s=waits.tpot_mean_s,
@@ -73,19 +76,45 @@ def open_loop(replica: Replica, rates: Array, percentile: float) -> Outlook:
     )
 
 
+def evaluate_many(replicas: Sequence[Replica], rates: Array, percentile: float) -> Outlook:
+    """Return `open_loop` of `replicas[i]` at `rates[i]`, for all of them at once.
+
+    Replicas that occur more than once are best the same object. Ten thousand take about half a
+    second.
+    """
+    places: dict[int, int] = {}
+    rows = np.array([places.setdefault(id(one), len(places)) for one in replicas], dtype=np.intp)
+    kinds = {places[id(one)]: one for one in replicas}
+    parts = [
+        open_loop(
+            stacked([kinds[k] for k in range(len(kinds))], rows[begin : begin + _BLOCK]),
+            rates[begin : begin + _BLOCK],
+            percentile,
+        )
+        for begin in range(0, len(rows), _BLOCK)
+    ]
+    return Outlook(
+        **{
+            field.name: np.concatenate([getattr(part, field.name) for part in parts])
+            for field in fields(Outlook)
+        }
+    )
+
+
 def closed_loop(replica: Replica, users: Array, percentile: float) -> Outlook:
     """Return what `users` wait who each ask again as soon as they are answered.
 
     That is how benchmark tools with a fixed concurrency load an engine. Users beyond the batch
     wait for a place; all start together, which adds `wave` of everybody's prompts to the mean TTFT.
     """
-    grid = replica.most_arrivals * np.geomspace(LIGHTEST * 1e-2, 1.0, 2 * _GRID)
+    grid = float(replica.most_arrivals) * np.geomspace(LIGHTEST * 1e-2, 1.0, _GRID)
     state = equilibrium(replica, grid)
-    held = _held(replica, state)
+    most = float(state.rate[-1])
+    held = _held(replica, state, most)
     arrivals = np.interp(np.minimum(users, held[-1]), held, grid)
     state = equilibrium(replica, arrivals)
-    waits = latencies(replica, state, percentile)
-    own_s = own_prompt_s(replica, state).mean(axis=1)
+    waits = latencies(replica, state, percentile, most)
+    own_s = first_token(replica, state, most).own_mean_s
     queue_s = np.maximum(users - held[-1], 0.0) / state.rate
     wave_s = replica.step.wave * users * _prompt_alone_s(replica)
     engine_s = replica.step.request_s + replica.step.first_token_steps * state.step_s
@@ -106,30 +135,51 @@ def closed_loop(replica: Replica, users: Array, percentile: float) -> Outlook:
     )
 
 
-def _held(replica: Replica, state: Equilibrium) -> Array:
+def _held(replica: Replica, state: Equilibrium, most: float) -> Array:
     """Requests that decode or have their prompts worked off; ascending."""
-    own_s = own_prompt_s(replica, state).mean(axis=1)
+    own_s = first_token(replica, state, most).own_mean_s
     return np.maximum.accumulate(state.batch + state.rate * own_s)
 
 
 def _prompt_alone_s(replica: Replica) -> float:
     """Seconds of the device for one prompt among many: its share of a full step."""
-    lengths = replica.lengths
-    budget = replica.token_budget
-    context = min(lengths.prompt_context, lengths.cached + budget)
-    return float(replica.step.mixed_s(budget, context, 0.0, 0.0)) * lengths.prompt / budget
+    lengths, budget = replica.lengths, float(replica.token_budget)
+    context = min(float(lengths.prompt_context), float(lengths.cached) + budget)
+    seconds = replica.step.mixed_s(budget, context, 0.0, 0.0)
+    return seconds * float(lengths.prompt) / budget
 
 
-def _arrivals_at(replica: Replica, rates: Array, grid: Array, known: Array) -> Array:
-    """Arrivals in one step at which the replica serves `rates`, corrected on the grid's slope."""
-    log_grid, log_known = np.log(grid), np.log(known)
-    log_rates = np.log(np.maximum(rates, 1e-12))
-    slope_all = np.diff(log_grid) / np.maximum(np.diff(log_known), 1e-9)
-    slope = slope_all[np.clip(np.searchsorted(log_known, log_rates) - 1, 0, len(slope_all) - 1)]
-    below = np.minimum(log_rates - log_known[0], 0.0)
-    guess = np.interp(log_rates, log_known, log_grid) + below
-    for _ in range(_CORRECTIONS):
-        miss = log_rates - np.log(equilibrium(replica, np.exp(guess)).rate)
-        guess = np.minimum(guess + slope * miss, log_grid[-1])
-    arrivals: Array = np.exp(guess)
+def _most(replica: Replica, loads: int) -> Array:
+    """Saturation rate, once for each load.
+
+    Where the cache is what is full, each request that leaves makes room for more prompts than can
+    stay, which are computed, preempted and computed again.
+    """
+    arrivals = np.atleast_1d(np.asarray(replica.most_arrivals, dtype=np.float64))
+    lengths, limit = replica.lengths, replica.kv_slots / (replica.decode_steps + 1.0)
+    again = np.where(arrivals >= limit * (1.0 - 1e-9), lengths.churn / lengths.prompt, 0.0)
+    state = equilibrium(replica, arrivals)
+    prompts_s = state.step_s - state.decode_s
+    return np.broadcast_to(arrivals / (state.step_s + again * prompts_s), (loads,))
+
+
+def _arrivals_at(replica: Replica, rates: Array) -> Array:
+    """Arrivals in one step at which the replica serves `rates`: Newton's method in logarithms.
+
+    `stiffness` is the slope where prompts cost in proportion; where a step lands outside of what
+    the answer is known to lie between, the middle is taken. An idle replica's step is the lower
+    end: no step is shorter.
+    """
+    rates = np.maximum(rates, 1e-12)
+    idle_s = replica.step.decode_s(np.full(len(rates), 1e-6), np.full(len(rates), 1e-6))
+    wanted = np.log(rates)
+    high = np.log(np.broadcast_to(replica.most_arrivals, rates.shape))
+    found = low = np.minimum(wanted + np.log(idle_s), high)
+    for _ in range(_ROUNDS):
+        state = equilibrium(replica, np.exp(found))
+        miss = wanted - np.log(state.rate)
+        low, high = np.where(miss > 0.0, found, low), np.where(miss > 0.0, high, found)
+        step = found + miss / state.stiffness
+        found = np.where((step >= low) & (step <= high), step, 0.5 * (low + high))
+    arrivals: Array = np.exp(found)
     return arrivals

@@ -1,0 +1,290 @@
+"""What a request waits for its first token.
+
+It is the rest of the running step, the wait for room in the token budget and in the batch, the
+steps that carry the prompt and those that came with it, and what the engine adds.
+"""
+
+from dataclasses import dataclass
+from statistics import NormalDist
+
+import numpy as np
+
+from trimtab.performance.lengths import WEIGHTS
+from trimtab.performance.meanfield import LUMP_WEIGHTS, Equilibrium, Replica, prompt_work
+from trimtab.performance.quantiles import cdf, density, mean_of, solve
+from trimtab.performance.steptime import Array, Number
+
+_NORMAL = NormalDist()
+_SELDOM = 1e-4
+"""Chance to wait for room below which it changes no percentile that is asked for."""
+_RUNNING = ((0, 1, 2), (3, 4, 5), (6, 7))
+"""Lumps by the steps that they make, as kinds of running steps that a request may meet."""
+_COMPANY_WEIGHTS = np.array([0.6, 0.3, 0.1])
+_COMPANY_Z = np.array([_NORMAL.inv_cdf(share) for share in (0.3, 0.75, 0.95)])
+"""Little, more and much of the prompt tokens that come with a request, where any do."""
+_OWN = ([0, 1, 2], [3, 4], [5, 6], [7, 8], [9], [10], [11])
+_OWN_WEIGHTS = np.array([WEIGHTS[group].sum() for group in _OWN])
+"""Prompt lengths that are taken together for the time to the first token."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wait:
+    """A time that is the rest of a step, steps of one's own and, for some, a queue. Seconds."""
+
+    own_s: Array
+    """Steps with the prompt of a request: values on the last axis."""
+    own_share: Array
+    """Their shares."""
+    rest_s: Array
+    """For each of those, the rest of the running step is anything up to this, each as likely."""
+    chance: Array
+    """To wait for room."""
+    queue_s: Array
+    """Mean of that wait, over those who wait; it is exponential."""
+
+    @property
+    def own_mean_s(self) -> Array:
+        """Mean of `own_s`."""
+        return mean_of(self.own_s, self.own_share)
+
+    @property
+    def mean_s(self) -> Array:
+        """Mean of it all."""
+        alone = mean_of(self.own_s + 0.5 * self.rest_s, self.own_share)
+        return alone + self.chance * self.queue_s
+
+    @property
+    def variance(self) -> Array:
+        """Variance of it all."""
+        alone = self.own_s + 0.5 * self.rest_s
+        square = mean_of(alone**2 + self.rest_s**2 / 12.0, self.own_share)
+        queued = self.chance * (2.0 - self.chance) * self.queue_s**2
+        variance: Array = np.maximum(square - mean_of(alone, self.own_share) ** 2, 0.0) + queued
+        return variance
+
+    def quantile(self, percentile: float) -> Array:
+        """Return it at `percentile` (0 to 1)."""
+        rest = np.maximum(self.rest_s, 1e-9)
+        queued = np.nonzero(self.chance > _SELDOM)[0]
+        own_q, rest_q, share_q = self.own_s[queued], rest[queued], self.own_share[queued]
+        mean = np.maximum(self.queue_s[queued], 1e-9)[:, None]
+        odds = self.chance[queued]
+
+        def below(seconds: Array) -> Array:
+            within = np.clip(seconds[:, None] - self.own_s, 0.0, rest)
+            reached = mean_of(within / rest, self.own_share)
+            if len(queued):
+                left = np.maximum(seconds[queued, None] - own_q, 0.0) / mean
+                over = np.maximum(left - rest_q / mean, 0.0)
+                tail = (np.exp(-over) - np.exp(-left)) / rest_q
+                reached[queued] -= odds * mean[:, 0] * mean_of(tail, share_q)
+            return reached
+
+        longest = (self.own_s + self.rest_s).max(axis=1)
+        waited = self.queue_s * np.log(np.maximum(self.chance / (1.0 - percentile), 1.0))
+        return solve(below, percentile, self.own_s.min(axis=1), longest + 1.5 * waited)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FirstToken:
+    """What a request waits for its first token, at each load: the longer of two views. Seconds."""
+
+    burst: Wait
+    """All prompts that come during a step, or a lump of them, are worked off together next."""
+    queue: Wait
+    """Prompts are worked off one after the other in full steps."""
+    queued_s: Array
+    """Mean wait for prompts of others, over all requests, in that view."""
+    engine_s: Array
+    """What the engine adds."""
+
+    @property
+    def own_mean_s(self) -> Array:
+        """Mean of the steps that carry the prompt."""
+        return self.burst.own_mean_s
+
+    @property
+    def worked_s(self) -> Array:
+        """Mean time until the prompt is computed."""
+        return np.maximum(self.burst.mean_s, self.queue.mean_s)
+
+    @property
+    def mean_s(self) -> Array:
+        """Mean TTFT."""
+        return self.worked_s + self.engine_s
+
+    @property
+    def variance(self) -> Array:
+        """Variance of the TTFT."""
+        return np.maximum(self.burst.variance, self.queue.variance)
+
+    def quantile(self, percentile: float) -> Array:
+        """Return the TTFT at `percentile` (0 to 1)."""
+        burst, queue = self.burst.quantile(percentile), self.queue.quantile(percentile)
+        return np.maximum(burst, queue) + self.engine_s
+
+
+def first_token(replica: Replica, state: Equilibrium, most: Number) -> FirstToken:
+    """Return what a request waits for its first token, at each load of `state`."""
+    running_s, met = _running(state)
+    burst_s, burst_share = _own_prompts(replica, state, running_s, met)
+    own_mean = mean_of(burst_s, burst_share)
+    occupied = -np.expm1(-(state.batch + state.rate * own_mean))
+    places = _places(replica, state, own_mean, most)
+    alone_s = _worked_off(replica, state, np.zeros((len(state.rate), 1, 1, 1)))
+    queue = _queue(replica, state)
+    chance, queue_s = _either(queue, places)
+    repeats = burst_s.shape[1] // running_s.shape[1]
+    return FirstToken(
+        burst=Wait(
+            own_s=burst_s,
+            own_share=burst_share,
+            rest_s=np.repeat(running_s * occupied[:, None], repeats, axis=1),
+            chance=places[0],
+            queue_s=places[1],
+        ),
+        queue=Wait(
+            own_s=alone_s,
+            own_share=np.broadcast_to(_OWN_WEIGHTS, alone_s.shape),
+            rest_s=np.broadcast_to((state.decode_s * occupied)[:, None], alone_s.shape),
+            chance=chance,
+            queue_s=queue_s,
+        ),
+        queued_s=queue[0] * queue[1],
+        engine_s=replica.step.request_s + replica.step.first_token_steps * state.step_s,
+    )
+
+
+def _running(state: Equilibrium) -> tuple[Array, Array]:
+    """Return what may run when a request arrives, in seconds, and the chance to meet each of it.
+
+    The first is a step without prompts; the others are lumps of prompts, with all steps that one
+    fills, for what comes later is served after it. Long ones are met more often.
+    """
+    seconds, met = [state.decode_s], [(1.0 - state.loud) * state.decode_s]
+    for group in _RUNNING:
+        weights = LUMP_WEIGHTS[list(group)]
+        work_s = state.lump_work_s[:, list(group)]
+        spent = work_s @ weights
+        seconds.append((work_s * work_s) @ weights / spent)
+        met.append(state.loud * spent)
+    chances = np.stack(met, axis=1)
+    return np.stack(seconds, axis=1), chances / chances.sum(axis=1)[:, None]
+
+
+def _own_prompts(
+    replica: Replica, state: Equilibrium, running_s: Array, met: Array
+) -> tuple[Array, Array]:
+    """Return seconds of the steps that carry a prompt, and their shares, by kind of running step.
+
+    All that arrive during the step that runs share the next ones: the longer it is, the more come
+    with a request.
+    """
+    wide = replica.columns
+    arrivals = state.rate[:, None] * running_s
+    alone = np.exp(-arrivals)
+    some = np.maximum(1.0 - alone, 1e-12)
+    mean = arrivals * wide.lengths.prompt / some
+    square = (arrivals * wide.lengths.prompt_square + (arrivals * wide.lengths.prompt) ** 2) / some
+    shape = (mean * mean / np.maximum(square - mean * mean, 1e-6 * mean * mean))[:, :, None]
+    cube = 1.0 - 1.0 / (9.0 * shape) + _COMPANY_Z / (3.0 * np.sqrt(shape))
+    values = np.maximum(cube, 0.02) ** 3
+    values *= mean[:, :, None] / (values @ _COMPANY_WEIGHTS)[:, :, None]
+    others = np.concatenate([np.zeros_like(values[:, :, :1]), values], axis=2)
+    odds = np.concatenate([alone[:, :, None], some[:, :, None] * _COMPANY_WEIGHTS], axis=2)
+    share = met[:, :, None, None] * odds[:, :, :, None] * _OWN_WEIGHTS
+    return _worked_off(replica, state, others[:, :, :, None]), share.reshape(len(share), -1)
+
+
+def _worked_off(replica: Replica, state: Equilibrium, others: Array) -> Array:
+    """Return seconds of the steps that carry a prompt of each length beside `others` tokens.
+
+    A prompt that does not fit into one step with them waits on average for half of them, and for
+    those that fill its last step. `others` has loads on its first of four axes; the result has all
+    others, and the lengths, on its second.
+    """
+    lengths, wide = replica.lengths, replica.columns
+    prompts = np.atleast_2d(lengths.prompts)
+    own = np.stack(
+        [prompts[:, g] @ WEIGHTS[g] / w for g, w in zip(_OWN, _OWN_WEIGHTS, strict=True)], axis=1
+    )[:, None, None, :]
+    chunk = _deep(state.chunk)
+    ahead = own + 0.5 * others
+    room = np.ceil(ahead / chunk) * chunk - ahead
+    tokens = ahead + np.minimum(0.5 * others, room)
+    theirs = _deep(lengths.prompt_context)
+    context = theirs + own / tokens * (_deep(lengths.cached) + 0.5 * own - theirs)
+    batch = state.batch[:, None]
+    loads = len(state.rate)
+    return prompt_work(
+        wide.step,
+        tokens.reshape(loads, -1),
+        context=context.reshape(loads, -1),
+        batch=batch,
+        cached=batch * wide.lengths.resident,
+        chunk=state.chunk[:, None],
+    ).seconds
+
+
+def full_step_s(replica: Replica, state: Equilibrium) -> Array:
+    """Seconds of a step with as many prompt tokens as it may have."""
+    seconds: Array = replica.step.mixed_s(
+        state.chunk,
+        replica.lengths.prompt_context,
+        state.batch,
+        state.batch * replica.lengths.resident,
+    )
+    return seconds
+
+
+def _queue(replica: Replica, state: Equilibrium) -> tuple[Array, Array]:
+    """Chance to wait for the prompts of others, and the mean of that wait.
+
+    One server that works prompts off in full steps (Pollaczek and Khinchine).
+    """
+    lengths = replica.lengths
+    full_s = full_step_s(replica, state)
+    demand = np.minimum(state.rate * full_s * lengths.prompt / state.chunk, 0.999)
+    wait_s = 0.5 * state.rate * lengths.prompt_square * (full_s / state.chunk) ** 2
+    return demand, wait_s / (1.0 - demand) / demand
+
+
+def _places(
+    replica: Replica, state: Equilibrium, own_s: Array, most: Number
+) -> tuple[Array, Array]:
+    """Chance to wait for room in the batch or the cache, and the mean of that wait.
+
+    `own_s` are the mean steps with a prompt.
+    """
+    lengths = replica.lengths
+    # The batch and the cache: many servers near saturation (Halfin and Whitt 1981), whose queue
+    # drains with what the replica could serve beyond what arrives. Requests of unequal size make
+    # the use of a cache fluctuate as that of fewer, larger servers; and a prompt needs room whole.
+    held = state.batch + state.rate * own_s
+    drain = np.maximum(most - state.rate, 1e-3 * most)
+    crowded = _crowded(replica.sequences - held, replica.sequences / state.stiffness)
+    place_s = 0.5 * (1.0 + lengths.answer_variation) / drain
+    uneven = lengths.resident_square
+    next_in = lengths.prompt_square / lengths.prompt / lengths.resident
+    full = _crowded(replica.kv_slots - next_in - held, replica.kv_slots * uneven / state.stiffness)
+    cache_s = uneven / drain
+    return _either((crowded, place_s), (full, cache_s))
+
+
+def _either(one: tuple[Array, Array], other: tuple[Array, Array]) -> tuple[Array, Array]:
+    """Chance of at least one of two waits, and the mean of their sum, given that there is one."""
+    chance = 1.0 - (1.0 - one[0]) * (1.0 - other[0])
+    total = one[0] * one[1] + other[0] * other[1]
+    return chance, total / np.maximum(chance, 1e-12)
+
+
+def _crowded(free: Array, variance: Array) -> Array:
+    """Chance that all places are taken, with `free` of them free on average."""
+    spare = np.maximum(free, 0.0) / np.sqrt(variance)
+    chance: Array = 1.0 / (1.0 + spare * cdf(spare) / density(spare))
+    return chance
+
+
+def _deep(value: Number) -> Number:
+    """Loads as an axis before three others."""
+    return value[:, None, None, None] if isinstance(value, np.ndarray) else value
