@@ -9,7 +9,7 @@ _ROLE = (
 )
 _STORAGE = (
     r"fp8|fp16|bf16|fp4|nvfp4|nvfp4a16|mxfp4|awq|gptq|autoround|marlin|int4|int8|[48]bit|w4a16|w8a8|w8a16"
-    r"|w4a8|quantized|quant|gguf|bnb|static|dynamic|block|kv|channel|pertensor|tensor|per|g128|128g"
+    r"|w4a8|quantized|quant|gguf|q[2-8]|bnb|static|dynamic|block|kv|channel|pertensor|tensor|per|g128|128g"
 )
 _RELEASE = r"v[0-9]+(\.[0-9]+)*|2[0-9]{3}|[01][0-9]{3}|20[0-9]{6}|[0-9]{1,4}k|1m"
 _NOISE = re.compile(f"({_ROLE}|{_STORAGE}|{_RELEASE})")
@@ -21,6 +21,8 @@ _MAKERS = frozenset({"meta", "nvidia", "ai21", "tencent", "c4ai", "ibm", "google
 _SIZE = re.compile(r"(a|e)?[0-9]+(\.[0-9]+)?[bmt]|[0-9]+x[0-9]+b|[0-9]+b[0-9]+")
 _VERSION = re.compile(r"[0-9]+(\.[0-9]+)?")
 _GLUED = re.compile(r"([a-z]{2,})([0-9]+(?:\.[0-9]+)?)")
+_GGUF = re.compile(r"[-.](q[2-8])(_[a-z0-9]+)*(\.gguf)?$")
+"""Endings of llama.cpp's files, such as Q4_K_M: only the bits count."""
 _OTHERS = frozenset(
     {
         "adapter", "asr", "audio", "draft", "eagle", "eagle2", "eagle3", "embed", "embedding",
@@ -37,8 +39,8 @@ _IMPLIED = (
     (r"awq", "awq"),
     (r"gptq", "gptq"),
     (r"fp8", "fp8"),
-    (r"w8a8|w8a16|int8|8bit", "int8"),
-    (r"w4a16|w4a8|int4|4bit|autoround|bnb", "int4"),
+    (r"w8a8|w8a16|int8|8bit|q8", "int8"),
+    (r"w4a16|w4a8|int4|4bit|autoround|bnb|q4", "int4"),
 )
 
 
@@ -47,7 +49,8 @@ def words_of(model_name: str) -> tuple[str, ...]:
 
     "Qwen/Qwen2.5-7B-Instruct", "qwen-2.5-7b_instruct" and "qwen2.5-7b-instruct" are the same.
     """
-    bare = model_name.split("@")[0].split(":")[0].strip().rstrip("/").split("/")[-1].lower()
+    bare = model_name.split("@")[0].strip().rstrip("/").split("/")[-1].lower().replace(":", "-")
+    bare = _GGUF.sub(r"-\1", bare)
     bare = re.sub(r"(?<=[0-9])_(?=[0-9])", ".", bare)
     bare = re.sub(r"\.(?=[a-z])", "-", bare)
     parts = [part for part in re.split(r"[-_\s]+", bare) if part]
