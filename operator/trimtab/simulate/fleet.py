@@ -190,7 +190,7 @@ class Fleet:
         engine = Engine(pod.kind.pace, pod.kind.settings)
         pod.phase = Phase.READY
         pod.ready_at = now
-        observe = service.meter.add(pod.id, engine)
+        observe = service.meter.add(pod.id, pod.variant, engine)
         service.gateway.add(pod.id, engine, observe, now, weight=pod.kind.rps or _LEAST_WEIGHT)
         fail_after = self._ground.fail_after.get(pod.variant.pool)
         if fail_after is not None:
@@ -224,7 +224,7 @@ class Fleet:
         if pod.ready_at is not None:
             service = self._ground.services[pod.variant.deployment]
             service.gateway.remove(pod.id, now)
-            service.meter.remove(pod.id)
+            service.meter.remove(pod.id, now)
         if pod.node is not None:
             self._ground.rooms[pod.variant.pool].release(pod.node, pod.kind.devices, now)
             self._bill.change(pod.variant, pod.kind, -1, now)

@@ -11,9 +11,10 @@ from trimtab.simulate.bill import Bill
 from trimtab.simulate.fleet import Fleet
 from trimtab.simulate.gateway import Gateway
 from trimtab.simulate.ledger import Ledger, Tally
-from trimtab.simulate.meter import SCRAPE_S, WINDOW_S, Meter
+from trimtab.simulate.meter import Meter
 from trimtab.simulate.nodes import Room
 from trimtab.simulate.policy import Choice, Variant
+from trimtab.simulate.readings import SCRAPE_S, WINDOW_S
 from trimtab.simulate.result import (
     DeploymentResult,
     DeploymentSeries,

@@ -11,9 +11,10 @@ from trimtab.simulate.events import Request
 from trimtab.simulate.fleet import Fleet, Ground, Service
 from trimtab.simulate.gateway import Gateway, GatewaySettings, Router
 from trimtab.simulate.ledger import Ledger
-from trimtab.simulate.meter import SCRAPE_S, Meter
+from trimtab.simulate.meter import Meter
 from trimtab.simulate.nodes import Room
 from trimtab.simulate.policy import DeploymentView, FleetView, Policy
+from trimtab.simulate.readings import SCRAPE_S
 from trimtab.simulate.recorder import Desk, Recorder
 from trimtab.simulate.result import RunResult
 from trimtab.simulate.rivals.base import Source

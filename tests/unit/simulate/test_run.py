@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from trimtab.models.load import VariantReading
 from trimtab.models.signals import Fresh, Missing
 from trimtab.simulate.engine import Engine
 from trimtab.simulate.events import Request
@@ -294,6 +295,45 @@ def test_what_the_metrics_say_is_what_came() -> None:
     lengths = [load.input_tokens for load in loads[10:]]
     means = [each.value for each in lengths if isinstance(each, Fresh)]
     assert sum(means) / len(means) == pytest.approx(1000.0, rel=0.1)
+
+
+def test_each_variant_reports_what_one_replica_does() -> None:
+    def asks(now: float) -> Mapping[Variant, int]:
+        return {variant(): 2 if now < 300 else 1, variant("l40s"): 1}
+
+    script = Script(asks)
+    made(scenario(traffic=[steady(6.0)]), script)
+
+    def read(at: float) -> dict[str, VariantReading]:
+        view = next(view for view in script.views if view.now == at)
+        return {each.pool: each for each in view.deployments[0].load.variants}
+
+    before, during, after = read(240.0), read(330.0), read(480.0)
+    h100, l40s = before["h100"], before["l40s"]
+    assert (h100.pool, h100.parallelism) == ("h100", variant().parallelism)
+    rates = [each.first_tokens_per_s for each in (h100, h100, l40s)]
+    assert sum(each.value for each in rates if isinstance(each, Fresh)) == pytest.approx(6, rel=0.3)
+    # Answers of about 200 tokens have a gap less than that.
+    assert isinstance(h100.gaps_per_s, Fresh)
+    assert isinstance(h100.first_tokens_per_s, Fresh)
+    gaps = h100.gaps_per_s.value / h100.first_tokens_per_s.value
+    assert gaps == pytest.approx(199.0, rel=0.25)
+    assert isinstance(h100.itl_s, Fresh)
+    assert isinstance(l40s.itl_s, Fresh)
+    assert h100.itl_s.value < l40s.itl_s.value
+    # One of two has just gone, and what it did is in the sum.
+    assert isinstance(during["h100"].gaps_per_s, Missing)
+    assert isinstance(during["l40s"].gaps_per_s, Fresh)
+    assert isinstance(after["h100"].gaps_per_s, Fresh)
+
+
+def test_plans_learn_from_what_replicas_report() -> None:
+    of = scenario()
+    policy = TrimtabPolicy(base=world_of(of, traffic(of)).snapshot)
+    made(of, policy)
+
+    assert {each.pool for each in policy.memory.calibrations} == {"h100"}
+    assert all(each.evidence_s > 200.0 for each in policy.memory.calibrations)
 
 
 def test_an_outage_hides_the_pages_and_says_why() -> None:

@@ -1,0 +1,119 @@
+"""What the replicas of one variant report together, as the operator reads it for calibration."""
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, fields
+
+from trimtab.models.load import VariantReading
+from trimtab.models.signals import Fresh, Missing, Partial, Signal
+from trimtab.simulate.engine import Engine
+from trimtab.simulate.policy import Variant
+from trimtab.simulate.rivals.base import Scrape
+
+SCRAPE_S = 15.0
+WINDOW_S = 60.0
+CUTS = round(WINDOW_S / SCRAPE_S)
+"""Times between two scrapes that make a window."""
+IDLE = Missing(why="no request in the window")
+
+
+@dataclass(slots=True, kw_only=True)
+class Counts:
+    """What one pod counted between two scrapes."""
+
+    prompt_tokens: int = 0
+    """Computed."""
+    answer_tokens: int = 0
+    first_tokens: int = 0
+    ttft_s: float = 0.0
+    """Sum."""
+    gaps: int = 0
+    gap_s: float = 0.0
+    """Sum."""
+    finished: int = 0
+    inputs: int = 0
+    """Prompt tokens of finished requests."""
+    outputs: int = 0
+    sought: int = 0
+    """Prompt tokens of requests that got their first token."""
+    found: int = 0
+    """Those of them that the prefix cache had."""
+
+
+@dataclass(slots=True, kw_only=True)
+class PodMeter:
+    """The counters of one pod."""
+
+    variant: Variant
+    engine: Engine
+    now: Counts = field(default_factory=Counts)
+    """Since the last scrape."""
+    window: deque[Counts] = field(default_factory=lambda: deque(maxlen=CUTS))
+    waiting: int = 0
+    """At the last scrape."""
+    scrapes: int = 0
+    page: Scrape | None = None
+
+    def total(self) -> Counts:
+        """Return the sums over the last window."""
+        return added(self.window)
+
+
+def added(parts: Sequence[Counts] | deque[Counts]) -> Counts:
+    """Return the sums of `parts`."""
+    return Counts(
+        **{each.name: sum(getattr(part, each.name) for part in parts) for each in fields(Counts)}
+    )
+
+
+def surely(age_s: float, expected: int) -> Callable[[float, int], Signal]:
+    """Return what makes signals of values that so many of `expected` replicas contributed to."""
+
+    def signal(value: float, reporting: int) -> Signal:
+        if reporting < expected:
+            return Partial(value=value, reporting=reporting, expected=expected)
+        return Fresh(value=value, age_s=age_s)
+
+    return signal
+
+
+def reading_of(
+    variant: Variant, pods: Sequence[PodMeter], age_s: float, *, settled: bool
+) -> VariantReading:
+    """Return what the Ready `pods` of one variant say.
+
+    Args:
+        variant: Their variant.
+        pods: All that are Ready, read or not.
+        age_s: Time since the last scrape.
+        settled: Whether none of the variant went within the window: else what those counted that
+            are gone is in the sum, and nothing is known of one replica.
+    """
+    seen = [pod for pod in pods if pod.page is not None]
+    pages = [pod.page for pod in seen if pod.page is not None]
+    total = added([pod.total() for pod in seen])
+    sure = surely(age_s, len(pods))
+    young = Missing(why="the replicas became ready less than 2 scrapes ago")
+
+    def mean(value: float, count: int) -> Signal:
+        return sure(value / count, len(seen)) if count else IDLE
+
+    def each(count: int) -> Signal:
+        if not settled or any(pod.scrapes < 2 for pod in pods):
+            return Missing(why="replicas came or went within the window")
+        return sure(count / WINDOW_S / len(pods), len(seen))
+
+    return VariantReading(
+        pool=variant.pool,
+        parallelism=variant.parallelism,
+        revision=variant.label,
+        itl_s=mean(total.gap_s, total.gaps),
+        gaps_per_s=each(total.gaps),
+        ttft_s=mean(total.ttft_s, total.first_tokens),
+        first_tokens_per_s=each(total.first_tokens),
+        input_tokens=mean(total.inputs, total.finished),
+        output_tokens=mean(total.outputs, total.finished),
+        prefix_hit=mean(total.found, total.sought),
+        waiting=sure(sum(page.waiting for page in pages), len(seen)) if pages else young,
+        kv_utilization=sure(max(p.kv_used for p in pages), len(seen)) if pages else young,
+    )
