@@ -21,10 +21,11 @@ class Solution:
     columns: NDArray[np.float64]
 
 
-class _Quiet(highspy.Highs):  # type: ignore[misc]  # highspy ships no types
+class QuietSolver(highspy.Highs):  # type: ignore[misc]  # highspy ships no types
     """A solver that writes nothing, not even the banner that switching callbacks on prints."""
 
     def enableCallbacks(self) -> None:  # noqa: N802
+        """Switch callbacks on without a word."""
         self.setOptionValue("output_flag", False)
         super().enableCallbacks()
 
@@ -75,7 +76,7 @@ class Programme:
         HiGHS runs on one thread, from one seed, to `nodes` branches and never to a time: equal
         programmes have equal solutions.
         """
-        solver = _Quiet()
+        solver = QuietSolver()
         for name, setting in (
             ("output_flag", False),
             ("threads", 1),

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trimtab.errors import Bug, InvalidInput
+from trimtab.simulate.linear import QuietSolver
 
 _FEASIBLE = 1e-7
 """Overload that the solver may leave, which the rounding up of loads must not count."""
@@ -123,7 +124,7 @@ def _solve(slice_loads: Matrix, costs: Matrix, slice_factor: int) -> Matrix:
     lp.a_matrix_.index_ = rows_of.astype(np.int32)
     lp.a_matrix_.value_ = rows[rows_of, columns_of]
     lp.integrality_ = [highspy.HighsVarType.kInteger] * (size + types)
-    solver = highspy.Highs()
+    solver = QuietSolver()
     for name, setting in (
         ("output_flag", False),
         ("threads", 1),

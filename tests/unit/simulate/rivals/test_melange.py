@@ -41,3 +41,11 @@ def test_a_bucket_that_is_not_served_is_an_error_as_there() -> None:
     assert case["error"].startswith("ZeroDivisionError")
     with pytest.raises(InvalidInput, match="throughputs"):
         answer(case["input"])
+
+
+def test_the_solver_writes_nothing_between_the_lines_of_a_table(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    cheapest_mix([Gpu(name="a", cost=1.0, loads=(0.1,))], [3.0], 4)
+
+    assert capfd.readouterr() == ("", "")
