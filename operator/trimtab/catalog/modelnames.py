@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator, Set
+from functools import lru_cache
 
 _ROLE = (
     r"instruct|chat|it|hf|base|text|think|thinking|reasoner|preview|exp|pt|sft|dpo|rlhf|orpo"
@@ -90,6 +91,7 @@ def base_within(model_name: str, known: Set[tuple[str, ...]]) -> tuple[str, ...]
     return None
 
 
+@lru_cache(maxsize=4096)
 def implied_quantization(model_name: str) -> str | None:
     """Return how the weights are stored by the end of the name, a value of api Quantization.
 

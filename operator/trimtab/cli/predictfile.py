@@ -1,9 +1,8 @@
 """A CSV file of questions about replicas, and the same file with their answers."""
 
 import csv
-from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import fields, replace
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -11,7 +10,7 @@ from trimtab.catalog import geometries
 from trimtab.errors import InvalidInput, TrimtabError
 from trimtab.models.hardware import ModelGeometry
 from trimtab.models.snapshot import Profile
-from trimtab.performance.question import Answer, Question, answers
+from trimtab.performance.question import Answer, Prepared, Question, answers, prepared
 
 RESULTS = tuple(field.name for field in fields(Answer))
 
@@ -22,6 +21,9 @@ _WHOLE = frozenset(
         "max_num_batched_tokens", "max_model_len",
     }
 )  # fmt: skip
+_BLOCK = 2048
+"""Rows that are answered together, between two reports of progress."""
+_NONSENSE = (TrimtabError, ArithmeticError, ValueError)
 _ASKED = tuple(field.name for field in fields(Question) if field.name != "geometry")
 
 
@@ -40,21 +42,10 @@ def answer_file(
         InvalidInput: It is no CSV file with a header.
     """
     columns, rows = _read(source)
-    replies: list[Answer | None] = [None] * len(rows)
-    groups: dict[Question, list[tuple[int, Question]]] = defaultdict(list)
-    for index, row in enumerate(rows):
-        try:
-            question = _question(row, geometry)
-        except InvalidInput as error:
-            replies[index] = _refused(error)
-        else:
-            groups[_without_size(question)].append((index, question))
-    done = sum(reply is not None for reply in replies)
-    for members in groups.values():
-        for (index, _), answered in zip(members, _answered(members, profiles), strict=True):
-            replies[index] = answered
-        done += len(members)
-        yield done
+    replies: list[Answer] = []
+    for begin in range(0, len(rows), _BLOCK):
+        replies += _answered(rows[begin : begin + _BLOCK], profiles, geometry)
+        yield len(replies)
     writer = csv.DictWriter(target, [*columns, *(name for name in RESULTS if name not in columns)])
     writer.writeheader()
     for row, reply in zip(rows, replies, strict=True):
@@ -87,28 +78,29 @@ def _read(source: TextIO) -> tuple[list[str], list[dict[str, str]]]:
     return columns, rows
 
 
-def _without_size(question: Question) -> Question:
-    """Return what all questions share that differ in the size of the load alone."""
+def _answered(
+    rows: list[dict[str, str]], profiles: tuple[Profile, ...], geometry: ModelGeometry | None
+) -> list[Answer]:
+    """Return the answer to each of `rows`, in their order."""
+    asked: dict[int, Prepared] = {}
+    replies: dict[int, Answer] = {}
+    for index, row in enumerate(rows):
+        try:
+            asked[index] = prepared(_question(row, geometry), profiles)
+        except _NONSENSE as error:
+            replies[index] = _refused(error)
+    replies |= zip(asked, _all_or_each(list(asked.values())), strict=True)
+    return [replies[index] for index in range(len(rows))]
 
-    def given(load: float | None) -> float | None:
-        return None if load is None else 0.0
 
-    return replace(
-        question,
-        concurrency=given(question.concurrency),
-        request_rate=given(question.request_rate),
-    )
-
-
-def _answered(members: list[tuple[int, Question]], profiles: tuple[Profile, ...]) -> list[Answer]:
-    """Return the answers to questions about one replica, refusals of one among them alone."""
-    questions = [question for _, question in members]
+def _all_or_each(asked: list[Prepared]) -> list[Answer]:
+    """Answer all at once; where one of them cannot be computed, that one alone says so."""
     try:
-        return answers(questions, profiles)
-    except (TrimtabError, ArithmeticError, ValueError) as error:
-        if len(members) == 1:
+        return answers(asked)
+    except _NONSENSE as error:
+        if len(asked) == 1:
             return [_refused(error)]
-        return [_answered([member], profiles)[0] for member in members]
+        return [_all_or_each([one])[0] for one in asked]
 
 
 def _refused(error: Exception) -> Answer:

@@ -3,6 +3,7 @@
 What a person types, or a row of a file: the model and the accelerator by name, blanks by default.
 """
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -17,8 +18,10 @@ from trimtab.models.load import LatencyTargets, TokenShape
 from trimtab.models.performance import Infeasible, Provenance
 from trimtab.models.snapshot import Profile
 from trimtab.performance.capacity import CapacityRequest, provenance_of, replica_of
-from trimtab.performance.outlook import closed_loop, open_loop
+from trimtab.performance.meanfield import Replica
+from trimtab.performance.outlook import Outlook, closed_loop, evaluate_many
 from trimtab.performance.profiles import ProfileKey, points_for
+from trimtab.performance.steptime import Array
 
 _SPELLINGS = {
     "quantization": {
@@ -35,6 +38,7 @@ _MOST_TOKENS = 10_485_760
 """As much as a manifest admits."""
 _MOST_SPREAD = 10.0
 _MOST_LOAD = 1e6
+_PERCENTILE = 0.95
 
 _LARGE = 70 * 2.0**30
 """Bytes of device memory from which vLLM's own defaults take larger batches."""
@@ -90,49 +94,84 @@ class Answer:
     provenance: str = Provenance.ESTIMATED.value
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """A question that makes sense, and the replica that it is about."""
+
+    question: Question
+    request: CapacityRequest
+    replica: Replica | Infeasible
+
+
 def answer(question: Question, profiles: tuple[Profile, ...] = ()) -> Answer:
     """Return the prediction for `question`.
 
     Raises:
         InvalidInput: A name is unknown, a number out of range, or the load not given once.
     """
-    return answers((question,), profiles)[0]
+    return answers((prepared(question, profiles),))[0]
 
 
-def answers(questions: Sequence[Question], profiles: tuple[Profile, ...] = ()) -> list[Answer]:
-    """Return the predictions for questions that differ in nothing but how large the load is.
-
-    All have a concurrency or all have a request rate. Many loads cost little more than one.
+def prepared(question: Question, profiles: tuple[Profile, ...] = ()) -> Prepared:
+    """Return `question` with its replica.
 
     Raises:
         InvalidInput: A name is unknown, a number out of range, or the load not given once.
     """
-    first = questions[0]
-    for question in questions:
-        _check_load(question)
-    request = request_of(first, profiles, LatencyTargets(percentile=0.95))
-    replica = replica_of(request)
-    if isinstance(replica, Infeasible):
-        return [Answer(fits=False, reason=f"{replica.reason}: {replica.message}")] * len(questions)
-    loads = np.array([_load(question) for question in questions])
-    law = open_loop if first.concurrency is None else closed_loop
-    outlook = law(replica, loads, 0.95)
-    provenance = provenance_of(request).value
-    return [
-        Answer(
-            ttft_ms=float(outlook.ttft_mean_s[i]) * 1e3,
-            ttft_p95_ms=float(outlook.ttft_s[i]) * 1e3,
-            tpot_ms=float(outlook.tpot_mean_s[i]) * 1e3,
-            itl_p95_ms=float(outlook.itl_s[i]) * 1e3,
-            e2e_ms=float(outlook.e2e_mean_s[i]) * 1e3,
-            tokens_per_s=float(outlook.rate[i]) * first.output_tokens,
-            kv_utilization=float(outlook.kv_utilization[i]),
-            fits=True,
-            reason="Saturated" if bool(outlook.saturated[i]) else "",
-            provenance=provenance,
-        )
-        for i in range(len(questions))
+    _check_load(question)
+    request = request_of(question, profiles, LatencyTargets(percentile=_PERCENTILE))
+    return Prepared(question=question, request=request, replica=replica_of(request))
+
+
+def answers(asked: Sequence[Prepared]) -> list[Answer]:
+    """Return the predictions for all of `asked`: ten thousand take seconds.
+
+    Arrivals at random are evaluated together whatever they are of, users who ask in turn together
+    where they are of one replica.
+    """
+    replies = [
+        Answer(fits=False, reason=f"{one.replica.reason}: {one.replica.message}")
+        if isinstance(one.replica, Infeasible)
+        else None
+        for one in asked
     ]
+    arrivals: list[tuple[int, Replica]] = []
+    users: dict[int, list[tuple[int, Replica]]] = defaultdict(list)
+    for index, one in enumerate(asked):
+        if not isinstance(one.replica, Infeasible):
+            turns = one.question.concurrency is not None
+            (users[id(one.replica)] if turns else arrivals).append((index, one.replica))
+    outlooks = [
+        (members, closed_loop(members[0][1], _loads(asked, members), _PERCENTILE))
+        for members in users.values()
+    ]
+    if arrivals:
+        replicas = [replica for _, replica in arrivals]
+        outlook = evaluate_many(replicas, _loads(asked, arrivals), _PERCENTILE)
+        outlooks.append((arrivals, outlook))
+    for members, outlook in outlooks:
+        for row, (index, _) in enumerate(members):
+            replies[index] = _answer(asked[index], outlook, row)
+    return [reply for reply in replies if reply is not None]
+
+
+def _loads(asked: Sequence[Prepared], members: Sequence[tuple[int, Replica]]) -> Array:
+    return np.array([_load(asked[index].question) for index, _ in members])
+
+
+def _answer(one: Prepared, outlook: Outlook, row: int) -> Answer:
+    return Answer(
+        ttft_ms=float(outlook.ttft_mean_s[row]) * 1e3,
+        ttft_p95_ms=float(outlook.ttft_s[row]) * 1e3,
+        tpot_ms=float(outlook.tpot_mean_s[row]) * 1e3,
+        itl_p95_ms=float(outlook.itl_s[row]) * 1e3,
+        e2e_ms=float(outlook.e2e_mean_s[row]) * 1e3,
+        tokens_per_s=float(outlook.rate[row]) * one.question.output_tokens,
+        kv_utilization=float(outlook.kv_utilization[row]),
+        fits=True,
+        reason="Saturated" if bool(outlook.saturated[row]) else "",
+        provenance=provenance_of(one.request).value,
+    )
 
 
 def _load(question: Question) -> float:
