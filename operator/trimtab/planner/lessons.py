@@ -8,8 +8,9 @@ from trimtab.models.load import VariantReading
 from trimtab.models.memory import Calibration
 from trimtab.models.snapshot import DeploymentState, Key, Snapshot, VariantState
 from trimtab.performance.belief import prior
-from trimtab.performance.calibration import KEPT_S, Moment, learn
+from trimtab.performance.calibration import KEPT_S, learn
 from trimtab.performance.capacity import CapacityRequest
+from trimtab.performance.window import Moment
 from trimtab.planner.query import Market, is_of, query_of, request_of
 
 

@@ -1,0 +1,273 @@
+"""What one window of metrics shows of the step times of one replica, and what it cannot show."""
+
+import math
+from dataclasses import dataclass, replace
+from statistics import NormalDist
+
+import numpy as np
+
+from trimtab.models.load import TokenShape, VariantReading
+from trimtab.models.signals import Signal, fresh_value
+from trimtab.performance.belief import ERROR, Measurement, stretched
+from trimtab.performance.capacity import CapacityRequest
+from trimtab.performance.meanfield import Replica
+from trimtab.performance.steptime import Array, StepModel
+
+WARM_UP_S = 30.0
+"""A replica that became Ready so recently still compiles, captures graphs and fills its caches."""
+FULL_CACHE = 0.95
+"""Share of KV blocks from which requests may lose theirs and be computed again."""
+COMPUTED_AGAIN = 0.10
+"""Part of the mean gap that this may be, which it only ever lengthens: the most that the simulated
+engine showed, with answers of 800 tokens."""
+FEWEST_STEPS = 100
+FEWEST_PROMPTS = 20
+"""Fewer steps in a window, or prompts where their time is learnt from, are a sample too small."""
+SHORTEST_GAP_S = 1e-5
+"""No engine is as fast: a launch of one kernel takes about as long."""
+
+_PROMPT_ERROR = 0.10
+"""Standard error of a mean time to first token: half of what research/models.md 1.2 found for its
+95th percentile, for the waiting in it is modelled and not measured."""
+_MOST_WAITING = 0.5
+"""Share of a predicted time to first token that may be anything but the prompt itself."""
+_MOST_UNSEEN = 0.10
+"""Share of it that may be time of which it is unknown whether the engine's clock sees it."""
+_BUSIEST = 0.5
+"""Share of the token budget that prompts use, and of the batch, up to which queues are small."""
+_SLICES = np.array([NormalDist().inv_cdf((i + 0.5) / 6) for i in range(6)])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Moment:
+    """When and over what a reading was taken, in seconds."""
+
+    now: float
+    """Unix seconds."""
+    window_s: float
+    youngest_ready_s: float | None
+    """How long the youngest replica has been Ready; None without one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """One usable window of one replica."""
+
+    input_tokens: float
+    output_tokens: float
+    prefix_hit: float | None
+    itl_s: float
+    ttft_s: float | None
+    """None when it says nothing of prompts."""
+    full: bool
+    """Whether the cache was full: some gaps then hold a request that was computed again."""
+    batch: float
+    """Mean number of requests that decode."""
+    prompts_per_s: float
+    steps: float
+    """In the window."""
+    prompts: float
+    """In the window."""
+
+    def shape_of(self, request: CapacityRequest) -> TokenShape:
+        """Return the lengths of the window's requests, spread like those of `request`."""
+        hit = request.shape.prefix_hit if self.prefix_hit is None else self.prefix_hit
+        return replace(
+            request.shape,
+            input_tokens=self.input_tokens,
+            output_tokens=self.output_tokens,
+            prefix_hit=hit,
+        )
+
+
+def seen_in(reading: VariantReading, moment: Moment) -> Seen | None:
+    """Return what `reading` says of a replica, None where it cannot be relied on."""
+    itl_s, gaps = _positive(reading.itl_s), _positive(reading.gaps_per_s)
+    prompts = _positive(reading.first_tokens_per_s)
+    inputs, outputs = _positive(reading.input_tokens), _positive(reading.output_tokens)
+    waiting, used = _number(reading.waiting), _number(reading.kv_utilization)
+    hit = _number(reading.prefix_hit)
+    if itl_s is None or gaps is None or prompts is None or inputs is None or outputs is None:
+        return None
+    if waiting is None or used is None or (hit is not None and hit > 1.0):
+        return None
+    if itl_s < SHORTEST_GAP_S or prompts * moment.window_s < 1.0:
+        return None
+    batch = itl_s * gaps
+    steps = gaps * moment.window_s / (batch + 1.0)
+    # Those that are served must be of all ages, or their caches are smaller than they will be.
+    steady_s = moment.window_s + max(WARM_UP_S, itl_s * outputs)
+    ready_s = moment.youngest_ready_s
+    if ready_s is None or ready_s < steady_s or not FEWEST_STEPS <= steps < math.inf:
+        return None
+    idle = waiting == 0.0 and hit is not None and prompts * moment.window_s >= FEWEST_PROMPTS
+    return Seen(
+        input_tokens=inputs,
+        output_tokens=outputs,
+        prefix_hit=hit,
+        itl_s=itl_s,
+        ttft_s=_positive(reading.ttft_s) if idle else None,
+        full=used >= FULL_CACHE,
+        batch=batch,
+        prompts_per_s=prompts,
+        steps=steps,
+        prompts=prompts * moment.window_s,
+    )
+
+
+def _number(signal: Signal) -> float | None:
+    """Return a fresh value that can be true, or None: finite and not negative."""
+    value = fresh_value(signal)
+    return value if value is not None and 0.0 <= value < math.inf else None
+
+
+def _positive(signal: Signal) -> float | None:
+    return _number(signal) or None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observation(Measurement):
+    """A measurement, and how far it can be trusted."""
+
+    error: float
+    """Standard error of its logarithm that no number of tokens lowers."""
+    variance: float
+    """Of its logarithm, on top: for a sample as small as the window's."""
+    excess: float = 0.0
+    """How much of its logarithm may be something else than slow steps."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Load:
+    """One replica at a batch and a rate of prompts that were measured."""
+
+    seen: Seen
+    prompt: float
+    """Mean prompt tokens to compute."""
+    variation: float
+    """Their squared deviation over their mean."""
+    context: float
+    """Tokens that one of them attends to."""
+    resident: float
+    """Cached tokens of a request that decodes."""
+    slots: float
+    """Most requests in the batch."""
+    budget: float
+    """Most new tokens of one step."""
+
+    @classmethod
+    def of(cls, replica: Replica, seen: Seen) -> "Load":
+        """Return `replica` as it was `seen`."""
+        lengths = replica.lengths
+        prompt = float(lengths.prompt)
+        return cls(
+            seen=seen,
+            prompt=prompt,
+            variation=max(float(lengths.prompt_square) / prompt**2 - 1.0, 0.0),
+            context=float(lengths.prompt_context),
+            resident=float(lengths.resident),
+            slots=float(replica.slots),
+            budget=float(replica.token_budget),
+        )
+
+    def gap_s(self, step: StepModel) -> float:
+        """Mean time between two tokens, in seconds."""
+        quiet_s, prompts_s = self._gap(step)
+        return quiet_s + prompts_s
+
+    def prompt_share(self, step: StepModel) -> float:
+        """Share of it that prompts of others add."""
+        quiet_s, prompts_s = self._gap(step)
+        return prompts_s / (quiet_s + prompts_s)
+
+    def first_s(self, step: StepModel) -> float:
+        """Mean time to first token without a queue, in seconds."""
+        return sum(self._first(step))
+
+    def shows_prompts(self, step: StepModel) -> bool:
+        """Whether the time to first token is mostly that of the prompt."""
+        own_s, rest_s, unseen_s = self._first(step)
+        total_s = own_s + rest_s + unseen_s
+        batch = self.seen.batch
+        chunk = self._chunk(batch)
+        full_s = step.mixed_s(chunk, self.context, batch, batch * self.resident)
+        busy = self.seen.prompts_per_s * self.prompt / chunk * full_s
+        return (
+            max(busy, batch / self.slots) <= _BUSIEST
+            and rest_s <= _MOST_WAITING * total_s
+            and unseen_s <= _MOST_UNSEEN * total_s
+        )
+
+    def _gap(self, step: StepModel) -> tuple[float, float]:
+        """Seconds of a step without prompts, and what prompts add to the mean one."""
+        seen = self.seen
+        arrivals = seen.prompts_per_s * seen.itl_s
+        loud = -math.expm1(-arrivals)
+        # A token sees more company than a random moment does, which varies as a crowd that comes
+        # and goes at random in so many places: binomially.
+        most = max(seen.batch, self.slots)
+        room = 1.0 - seen.batch / most
+        batch, deviation = seen.batch + room, math.sqrt(seen.batch * room)
+        crowds = max(1.0, batch - deviation), min(batch + deviation, most)
+        # Harmonic: crowds last for a time, and in that time slow steps give fewer tokens.
+        quiet_s = 2.0 / sum(1.0 / float(step.decode_s(n, n * self.resident)) for n in crowds)
+        # Prompts of a step come together; their sizes vary as those of one do and as their number.
+        tokens = min(arrivals * self.prompt, self._chunk(batch))
+        square = tokens * (1.0 + self.variation) * self.prompt + tokens**2
+        sizes = _sizes(tokens / loud, square * loud / tokens**2 - 1.0)
+        count, one_s = self._carried(step, sizes, batch)
+        plain_s = float(step.decode_s(batch, batch * self.resident))
+        return quiet_s, loud * float((count * (one_s - plain_s)).mean())
+
+    def _first(self, step: StepModel) -> tuple[float, float, float]:
+        """Own prompt, rest of the running step, and half of what the engine's clock may not see."""
+        seen = self.seen
+        others = seen.prompts_per_s * seen.itl_s * self.prompt
+        sizes = _sizes(self.prompt, self.variation) + others
+        count, one_s = self._carried(step, sizes, seen.batch)
+        gap_s = self.gap_s(step)
+        occupied = -math.expm1(-seen.batch)
+        unseen_s = step.request_s + step.first_token_steps * gap_s
+        return float((count * one_s).mean()), 0.5 * occupied * gap_s, 0.5 * unseen_s
+
+    def _chunk(self, batch: float) -> float:
+        """Most prompt tokens of one step beside `batch` requests that decode."""
+        return max(self.budget - batch, 1.0)
+
+    def _carried(self, step: StepModel, tokens: Array, batch: float) -> tuple[Array, Array]:
+        """Steps that carry so many prompt tokens, and the seconds of one of them."""
+        count = np.ceil(tokens / self._chunk(batch))
+        batches = np.full_like(tokens, batch)
+        return count, step.mixed_s(tokens / count, self.context, batches, batches * self.resident)
+
+
+def _sizes(mean: float, variation: float) -> Array:
+    """Equally likely sizes of a lognormal with this mean and squared variation, mean exact."""
+    sizes = np.exp(math.sqrt(math.log1p(max(variation, 0.0))) * _SLICES)
+    sized: Array = np.maximum(sizes * (mean / sizes.mean()), 1.0)
+    return sized
+
+
+def observations(load: Load, step: StepModel) -> list[Observation]:
+    """Return the mean gap, and the mean time to first token where it tells of prompts."""
+    seen, share = load.seen, load.prompt_share(step)
+    few_prompts = (1.0 + load.variation) / max(seen.prompts, 1.0)
+    found = [
+        Observation(
+            predict=lambda scales: load.gap_s(stretched(step, scales)),
+            measured=seen.itl_s,
+            error=ERROR,
+            variance=1.0 / seen.steps + share**2 * few_prompts,
+            excess=COMPUTED_AGAIN if seen.full else 0.0,
+        )
+    ]
+    if seen.ttft_s is not None and load.shows_prompts(step):
+        found.append(
+            Observation(
+                predict=lambda scales: load.first_s(stretched(step, scales)),
+                measured=seen.ttft_s,
+                error=_PROMPT_ERROR,
+                variance=few_prompts,
+            )
+        )
+    return found
