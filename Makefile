@@ -88,6 +88,10 @@ verify: $(STAMP) ## Fail when something generated is not what the code would wri
 accuracy: $(STAMP) ## Score the performance model against measurements (about 6 minutes)
 	@cd tests && $(abspath $(BIN))/python -m bench.accuracy
 
+.PHONY: benchmark
+benchmark: $(STAMP) ## Run every policy on every scenario and write docs/benchmark.md
+	@cd tests && $(abspath $(BIN))/python -m bench.benchmark $(BENCHMARK)
+
 .PHONY: requirements
 requirements: ## Pin the dependencies anew (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header pyproject.toml -o requirements/runtime.txt

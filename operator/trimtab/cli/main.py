@@ -12,6 +12,7 @@ from trimtab.cli import doctor as examining
 from trimtab.cli import explain as explaining
 from trimtab.cli import plan as planning
 from trimtab.cli import run as running
+from trimtab.cli import simulate as simulating
 from trimtab.errors import InvalidInput, TrimtabError
 from trimtab.version import VERSION
 
@@ -42,6 +43,7 @@ app = typer.Typer(
 app.command(epilog=running.EPILOG)(running.run)
 app.command(epilog=explaining.EPILOG)(explaining.explain)
 app.command(epilog=planning.EPILOG)(planning.plan)
+app.command(epilog=simulating.EPILOG)(simulating.simulate)
 app.command(epilog=examining.EPILOG)(examining.doctor)
 app.add_typer(crds.app, name="crds")
 app.add_typer(predict.app, name="predict")
