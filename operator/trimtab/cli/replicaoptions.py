@@ -62,6 +62,12 @@ class ReplicaOptions:
     max_model_len: Annotated[
         int | None, typer.Option(min=2, help="Longest prompt and answer. Default: just these.")
     ] = None
+    draft_tokens: Annotated[
+        int, typer.Option(min=0, help="Tokens that speculation proposes in each step.")
+    ] = 0
+    accepted_tokens: Annotated[
+        float, typer.Option(min=0, help="How many of them are kept, on average.")
+    ] = 0
     config: Annotated[
         Path | None, typer.Option(help="config.json of the model; wins over the catalogue.")
     ] = None
@@ -91,6 +97,8 @@ class ReplicaOptions:
             max_num_seqs=self.max_num_seqs,
             max_num_batched_tokens=self.max_num_batched_tokens,
             max_model_len=self.max_model_len,
+            draft_tokens=self.draft_tokens,
+            accepted_tokens=self.accepted_tokens,
             geometry=self.geometry(),
             **load,
         )

@@ -111,3 +111,7 @@ class EngineSettings:
     max_num_seqs: int = 256
     max_num_batched_tokens: int = 8192
     memory_utilization: float = 0.9
+    draft_tokens: int = 0
+    """Tokens that speculation proposes for each sequence in each step; 0 without speculation."""
+    accepted_tokens: float = 0.0
+    """How many of them are kept, on average: each step yields one token more than that."""

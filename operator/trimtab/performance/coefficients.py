@@ -138,7 +138,7 @@ def kv_layer_s(
         return read
     # Absorbed latent attention: scores over r + rope numbers, values over r, for each head.
     width = 2 * geometry.kv_lora_rank + geometry.rope_head_dim
-    flops = 2.0 * geometry.heads * width / parallelism.tensor
+    flops = 2.0 * geometry.heads * width / parallelism.tensor * (1 + engine.draft_tokens)
     return max(read, flops / (accelerator.bf16_flops * share.attention))
 
 

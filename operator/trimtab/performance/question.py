@@ -37,6 +37,7 @@ _MOST_DEVICES = 1024
 _MOST_TOKENS = 10_485_760
 """As much as a manifest admits."""
 _MOST_SPREAD = 10.0
+_MOST_DRAFTS = 64
 _MOST_LOAD = 1e6
 _PERCENTILE = 0.95
 
@@ -71,6 +72,10 @@ class Question:
     max_num_seqs: int | None = None
     max_num_batched_tokens: int | None = None
     max_model_len: int | None = None
+    draft_tokens: int = 0
+    """Tokens that speculation proposes in each step."""
+    accepted_tokens: float = 0.0
+    """How many of them are kept, on average."""
     geometry: ModelGeometry | None = None
     """Wins over what the catalogue has for `model`."""
 
@@ -263,6 +268,8 @@ def _engine(question: Question, accelerator: Accelerator) -> EngineSettings:
         max_model_len=question.max_model_len or max(longest, 2048),
         max_num_seqs=question.max_num_seqs or (1024 if large else 256),
         max_num_batched_tokens=question.max_num_batched_tokens or (8192 if large else 2048),
+        draft_tokens=question.draft_tokens,
+        accepted_tokens=question.accepted_tokens,
     )
 
 
@@ -291,6 +298,8 @@ def _check(question: Question) -> None:
         ("output_tokens", question.output_tokens, 1, _MOST_TOKENS),
         ("prefix_hit", question.prefix_hit, 0, 1),
         ("spread", question.spread, 0, _MOST_SPREAD),
+        ("draft_tokens", question.draft_tokens, 0, _MOST_DRAFTS),
+        ("accepted_tokens", question.accepted_tokens, 0, question.draft_tokens),
         ("max_num_seqs", question.max_num_seqs, 1, _MOST_TOKENS),
         ("max_num_batched_tokens", question.max_num_batched_tokens, 1, _MOST_TOKENS),
         ("max_model_len", question.max_model_len, 2, 2 * _MOST_TOKENS),

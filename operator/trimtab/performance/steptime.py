@@ -101,6 +101,12 @@ class StepModel:
     """Steps between a first token and its arrival at the client."""
     wave: float
     """See efficiency.Engine."""
+    drafts: float = 0.0
+    """Tokens that speculation proposes for each sequence in each step."""
+    accepted: float = 0.0
+    """Mean of those that are kept."""
+    layer_share: float = 1.0
+    """One layer's share of the model: what a draft head costs of a step."""
     stages: int = 1
     """Pipeline stages; the batch is split over them."""
     ranks: int = 1
@@ -112,6 +118,8 @@ class StepModel:
     def decode_s(self, batch: Array, kv_tokens: Array) -> Array: ...
     def decode_s(self, batch: Number, kv_tokens: Number) -> Number:
         """Return seconds of a step in which `batch` sequences get one token each.
+
+        With speculation, of the share of a step that falls to one token.
 
         Args:
             batch: Sequences, a float or an array.
@@ -174,17 +182,41 @@ class StepModel:
     ) -> Number:
         inputs = (prefill_tokens, prefill_context, batch, kv_tokens)
         on = _ARRAYS if any(isinstance(one, np.ndarray) for one in inputs) else _FLOATS
+        seconds = self._pass_s(on, prefill_tokens, prefill_context, batch, kv_tokens, self.drafts)
+        if not on.any(self.drafts):
+            return seconds
+        # A step yields 1 + accepted tokens of each sequence, but works prompts off only once.
+        alone = self._pass_s(on, 0.0, 0.0, batch, kv_tokens, self.drafts)
+        single = self._pass_s(on, 0.0, 0.0, batch, kv_tokens, 0.0)
+        head = on.overlapped(batch / (self.stages * self.ranks) * self.head_token_s, self.head_s)
+        drafting = self.drafts * (self.layer_share * single + head)
+        return seconds - alone + (alone + drafting) / (1.0 + self.accepted)
+
+    def _pass_s(
+        self,
+        on: "_Arithmetic",
+        prefill_tokens: Number,
+        prefill_context: Number,
+        batch: Number,
+        kv_tokens: Number,
+        drafts: Number,
+    ) -> Number:
+        """Return seconds of one pass through the model that verifies `drafts` of each sequence.
+
+        Keys and values are read once for all of a sequence's tokens.
+        """
         rows = batch / (self.stages * self.ranks)
         prompt = prefill_tokens / self.ranks
-        tokens = prompt + rows
-        scored = rows + on.minimum(prompt, 1.0)
+        verified = rows * (1.0 + drafts)
+        tokens = prompt + verified
+        scored = verified + on.minimum(prompt, 1.0)
         seconds: Number = (
             on.overlapped(tokens * self.token_s, self.weights_s)
             + on.overlapped(scored * self.head_token_s, self.head_s)
             + self._attention_s(on, rows, kv_tokens / (self.stages * self.ranks))
             + prompt * self._prompt_attention_s(on, prefill_context)
             + tokens * self.link_token_s
-            + scored * self.row_s
+            + (rows + on.minimum(prompt, 1.0)) * self.row_s
             + self.fixed_s
         )
         if on.any(self.experts_s):
@@ -276,6 +308,9 @@ def step_model(
         request_s=host.request_s,
         first_token_steps=host.first_token_steps,
         wave=host.wave,
+        drafts=float(engine.draft_tokens),
+        accepted=min(engine.accepted_tokens, float(engine.draft_tokens)),
+        layer_share=1.0 / geometry.layers,
         stages=parallelism.pipeline,
         ranks=ranks,
     )

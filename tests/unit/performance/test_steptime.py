@@ -144,3 +144,35 @@ def test_less_power_than_the_measured_sibling_slows_computing_and_not_reading() 
     )
     assert capped.token_s == pytest.approx(2.0 * whole.token_s)
     assert capped.weights_s == whole.weights_s
+
+
+def speculating(drafts: int, accepted: float) -> StepModel:
+    return step_model(
+        geometry("Llama-3.1-70B"),
+        accelerator(),
+        Parallelism(tensor=4),
+        EngineSettings(draft_tokens=drafts, accepted_tokens=accepted),
+    )
+
+
+def test_accepted_drafts_share_one_reading_of_the_weights() -> None:
+    plain, three = speculating(0, 0.0), speculating(3, 2.0)
+    gain = plain.decode_s(1.0, 1024.0) / three.decode_s(1.0, 1024.0)
+    assert 2.3 < gain < 3.0  # three tokens a step, less what drafting and verifying cost
+
+
+def test_rejected_drafts_only_cost_and_the_more_the_fuller_the_batch() -> None:
+    plain, wasted = speculating(0, 0.0), speculating(3, 0.0)
+    few = wasted.decode_s(1.0, 1024.0) / plain.decode_s(1.0, 1024.0)
+    many = wasted.decode_s(256.0, 256 * 1024.0) / plain.decode_s(256.0, 256 * 1024.0)
+    assert 1.0 < few < 1.2
+    assert many > few
+
+
+def test_speculation_works_no_prompt_off_faster() -> None:
+    plain, three = speculating(0, 0.0), speculating(3, 2.0)
+    extra = [
+        step.mixed_s(4096.0, 2048.0, 8.0, 8192.0) - step.decode_s(8.0, 8192.0)
+        for step in (plain, three)
+    ]
+    assert extra[1] == pytest.approx(extra[0], rel=0.15)
