@@ -107,7 +107,7 @@ DRIFTS: dict[str, Callable[[float], float]] = {
     "much faster": lambda at: 0.7,
     "as predicted": lambda at: 1.0,
     "much slower": lambda at: 1.45,
-    "heating up": lambda at: 1.1 + 0.2 * min(at, 900.0) / 900.0,
+    "heating up": lambda at: 1.1 + 0.15 * min(at, 900.0) / 900.0,
     "swinging": lambda at: 1.2 + 0.1 * math.sin(at / 600.0),
 }
 
