@@ -69,6 +69,9 @@ GUIDELLM: dict[str, Any] = {
 CSV = """input_tokens,output_tokens,requests_per_second,ttft_p95_ms,itl_p95_s,ttft_p99_ms,itl_p99_s
 512,256,3.9,90,0.020,120.25,0.0315
 """
+CSV_OF_REQUESTS = """isl,osl,rps,ttft_p95_ms,itl_p95_s,ttft_mean_ms,itl_mean_s,e2e_mean_s
+512,256,3.9,90,2.4,50,2.3,2.35
+"""
 AIC = """model,isl,osl,concurrency,tpot,ttft,seq/s,tp,pp,system,backend,version
 meta-llama/Llama-3.1-8B-Instruct,512,256,8,8.5,45.5,3.9,1,1,h100_sxm,vllm,0.19
 meta-llama/Llama-3.1-8B-Instruct,512,256,8,8.5,45.5,3.9,1,2,h100_sxm,vllm,0.19
@@ -202,6 +205,8 @@ def test_several_files_make_one_profile_that_predict_learns_from(tmp_path: Path)
         (AIC.replace(",1,1,", ",1,4,"), [], "no measurement of one replica"),
         ({**GENAI_PERF, "inter_token_latency": {"unit": "parsec"}}, OF, "has the unit 'parsec'"),
         ({"benchmarks": 3}, OF, "is no sound guidellm file"),
+        ({**VLLM, "mean_e2el_ms": 9.0}, OF, "makes 2.37 s of a request with 256 tokens"),
+        (CSV_OF_REQUESTS, OF, "not the time of a request"),
     ],
 )  # fmt: skip
 def test_what_is_ambiguous_or_impossible_is_refused_with_a_remedy(

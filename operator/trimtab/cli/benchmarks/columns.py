@@ -19,12 +19,12 @@ _LABELS = {
     "quantization": ("quantization", "precision", "gemm"),
 }
 _QUANTIZATIONS = {"bf16": "none", "fp16": "none", "fp4": "nvfp4", "fp8_block": "fp8"}
-_TIME = re.compile(r"(ttft|itl|tpot)(?:_(p\d+|mean|median|p50))?(?:_(ms|s|us))?")
-_TIME_FIRST = re.compile(r"(p\d+|mean|median)_(ttft|itl|tpot)(?:_(ms|s|us))?")
+_TIME = re.compile(r"(ttft|itl|tpot|e2e|latency)(?:_(p\d+|mean|median))?(?:_(ms|s|us))?")
+_TIME_FIRST = re.compile(r"(p\d+|mean|median)_(ttft|itl|tpot|e2e|latency)(?:_(ms|s|us))?")
 _SECONDS = {"ms": 1e-3, "s": 1.0, "us": 1e-6}
 
 Times = dict[tuple[str, str], float]
-"""Seconds by kind (ttft, itl, tpot) and statistic (mean, p50, p95; "" where none is said)."""
+"""Seconds by kind (ttft, itl, tpot, e2e) and statistic (mean, p50, p95; "" where none is said)."""
 
 
 def first_of(row: Mapping[str, str], names: tuple[str, ...], where: str) -> float | None:
@@ -93,5 +93,6 @@ def times_of(row: Mapping[str, str], where: str, *, unit: str | None = None) -> 
                 f"Name the column {column}_ms or {column}_s, whichever it is",
             )
         statistic = {"median": "p50", None: ""}.get(statistic, statistic)
+        kind = "e2e" if kind == "latency" else kind
         times[kind, statistic] = number(row, column, where) * _SECONDS[suffix]
     return times

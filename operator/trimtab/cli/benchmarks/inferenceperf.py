@@ -4,7 +4,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from trimtab.cli.benchmarks.document import Document
-from trimtab.cli.benchmarks.measurement import Measurement, number, percentile_in
+from trimtab.cli.benchmarks.measurement import (
+    Means,
+    Measurement,
+    check_per_token,
+    number,
+    percentile_in,
+)
 from trimtab.errors import InvalidInput
 
 NAME = "inference-perf"
@@ -32,10 +38,17 @@ def _measurement(stage: Mapping[str, Any], where: str, wanted: int | None) -> Me
     both = _percentiles(first).keys() & _percentiles(gap).keys()
     percentile = percentile_in(dict.fromkeys(both), wanted, where)
     offered = _object(stage, "load_summary", where).get("requested_rate")
+    output_tokens = number(_object(served, "output_len", where), "mean", where)
+    means = Means(
+        ttft_s=first.get("mean"),
+        itl_s=gap.get("mean"),
+        e2e_s=_object(latency, "request_latency", where).get("mean"),
+    )
+    check_per_token(where, means, output_tokens)
     return Measurement(
         where=where,
         input_tokens=number(_object(served, "prompt_len", where), "mean", where),
-        output_tokens=number(_object(served, "output_len", where), "mean", where),
+        output_tokens=output_tokens,
         rps=number(_object(served, "throughput", where), "requests_per_sec", where),
         percentile=percentile,
         ttft_s=_percentiles(first)[percentile],

@@ -10,6 +10,7 @@ from trimtab.errors import InvalidInput
 _SHORTEST_GAP_S, _LONGEST_GAP_S = 1e-4, 10.0
 """No device reads the weights of a language model in 0.1 ms; nobody waits 10 s for a token."""
 _SHORTEST_PROMPT_S, _LONGEST_PROMPT_S = 5e-4, 3600.0
+_AGREE = 10.0
 _PERCENTILES = (95, 99, 90, 50)
 """Which one is taken where the user asks for none, the first that is there."""
 _SERVED = 0.9
@@ -66,6 +67,36 @@ def checked(measurement: Measurement) -> Measurement:
                 "Check the unit: names that end in _ms hold milliseconds, in _s seconds",
             )
     return m
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Means:
+    """Mean latencies of the same requests, in seconds; None where a file has none."""
+
+    ttft_s: float | None
+    itl_s: float | None
+    e2e_s: float | None
+
+
+def check_per_token(where: str, means: Means, output_tokens: float) -> None:
+    """Refuse a time between tokens that is one of whole requests, or the other way round.
+
+    Requests take a first token and as many gaps as there are further tokens. Engines that emit
+    several tokens at once have fewer, longer gaps, which a factor of ten allows for.
+
+    Raises:
+        InvalidInput: The mean latencies contradict each other by more.
+    """
+    if means.ttft_s is None or means.itl_s is None or means.e2e_s is None:
+        return
+    expected = means.ttft_s + means.itl_s * max(output_tokens - 1.0, 0.0)
+    if not 1.0 / _AGREE < expected / max(means.e2e_s, 1e-9) < _AGREE:
+        raise InvalidInput(
+            f"{where}: time between tokens",
+            f"makes {expected:.3g} s of a request with {output_tokens:.0f} tokens, whose mean "
+            f"latency is {means.e2e_s:.3g} s",
+            "Give the gap between two tokens, not the time of a request, and check the units",
+        )
 
 
 def percentile_in(available: Mapping[int, Any], wanted: int | None, where: str) -> int:

@@ -4,7 +4,13 @@ from collections.abc import Mapping
 
 from trimtab.cli.benchmarks import columns
 from trimtab.cli.benchmarks.document import Document
-from trimtab.cli.benchmarks.measurement import Measurement, little, percentile_in
+from trimtab.cli.benchmarks.measurement import (
+    Means,
+    Measurement,
+    check_per_token,
+    little,
+    percentile_in,
+)
 from trimtab.errors import InvalidInput
 
 NAME = "csv"
@@ -35,6 +41,8 @@ def _measurement(row: Mapping[str, str], where: str, wanted: int | None) -> Meas
     both = first.keys() & gap.keys() - {None}
     percentile = percentile_in(dict.fromkeys(p for p in both if p is not None), wanted, where)
     output_tokens = columns.required(row, columns.OUTPUT, where)
+    means = Means(**{f"{kind}_s": times.get((kind, "mean")) for kind in ("ttft", "itl", "e2e")})
+    check_per_token(where, means, output_tokens)
     offered = columns.first_of(row, columns.OFFERED, where)
     served = columns.first_of(row, columns.SERVED, where)
     rps = offered if served is None else served

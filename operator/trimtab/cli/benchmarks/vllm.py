@@ -8,7 +8,13 @@ from typing import Any
 import numpy as np
 
 from trimtab.cli.benchmarks.document import Document
-from trimtab.cli.benchmarks.measurement import Measurement, number, percentile_in
+from trimtab.cli.benchmarks.measurement import (
+    Means,
+    Measurement,
+    check_per_token,
+    number,
+    percentile_in,
+)
 from trimtab.errors import InvalidInput
 
 NAME = "vllm-bench"
@@ -37,10 +43,15 @@ def _measurement(run: Mapping[str, Any], where: str, wanted: int | None) -> Meas
     times = _times_ms(run)
     both = {p: t for p, t in times.items() if "ttft" in t and "itl" in t}
     percentile = percentile_in(both, wanted, where)
+    output_tokens = number(run, _TOKENS[1], where) / completed
+    means = Means(
+        ttft_s=_mean_s(run, "ttft"), itl_s=_mean_s(run, "itl"), e2e_s=_mean_s(run, "e2el")
+    )
+    check_per_token(where, means, output_tokens)
     return Measurement(
         where=where,
         input_tokens=number(run, _TOKENS[0], where) / completed,
-        output_tokens=number(run, _TOKENS[1], where) / completed,
+        output_tokens=output_tokens,
         rps=number(run, "request_throughput", where),
         percentile=percentile,
         ttft_s=both[percentile]["ttft"] / 1e3,
@@ -48,6 +59,11 @@ def _measurement(run: Mapping[str, Any], where: str, wanted: int | None) -> Meas
         offered_rps=_offered(run, where),
         labels=_labels(run),
     )
+
+
+def _mean_s(run: Mapping[str, Any], kind: str) -> float | None:
+    value = run.get(f"mean_{kind}_ms")
+    return None if value in (None, "") else float(value) / 1e3
 
 
 def _times_ms(run: Mapping[str, Any]) -> dict[int, dict[str, float]]:
