@@ -32,6 +32,8 @@ COLUMNS = {
     "max_num_seqs": numbers,
     "max_num_batched_tokens": numbers,
     "max_model_len": numbers,
+    "draft_tokens": numbers,
+    "accepted_tokens": numbers,
 }
 plain = {
     name: st.sampled_from(["", "1", "8"]) if strategy is numbers else strategy

@@ -80,8 +80,8 @@ def predict(
 
     The columns of a file are model, accelerator, quantization, kv_dtype, tensor_parallel,
     pipeline_parallel, expert_parallel, engine, input_tokens, output_tokens, prefix_hit, and either
-    concurrency or request_rate; spread, max_num_seqs, max_num_batched_tokens and max_model_len may
-    be there too. Blanks take the defaults.
+    concurrency or request_rate; spread, max_num_seqs, max_num_batched_tokens, max_model_len,
+    draft_tokens and accepted_tokens may be there too. Blanks take the defaults.
     """
     if context.invoked_subcommand is not None:
         return

@@ -18,7 +18,7 @@ _TEXTS = frozenset({"model", "accelerator", "quantization", "kv_dtype", "engine"
 _WHOLE = frozenset(
     {
         "tensor_parallel", "pipeline_parallel", "expert_parallel", "max_num_seqs",
-        "max_num_batched_tokens", "max_model_len",
+        "max_num_batched_tokens", "max_model_len", "draft_tokens",
     }
 )  # fmt: skip
 _BLOCK = 2048

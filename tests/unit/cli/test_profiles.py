@@ -140,8 +140,8 @@ def test_without_a_rate_the_users_tell_it(tmp_path: Path) -> None:
 def test_saved_requests_give_the_percentile_that_the_planner_asks_for(tmp_path: Path) -> None:
     detailed = {
         **VLLM,
-        "ttfts": [i / 1000 for i in range(1, 101)],
-        "itls": [[0.010] * 9 + [0.030] for _ in range(100)],
+        "ttfts": [i / 1000 for i in range(1, 101)] + [0.0] * 20,
+        "itls": [[0.010] * 9 + [0.030] for _ in range(100)] + [[]] * 20,
     }
     (point,) = imported(written(tmp_path, detailed), *OF)["spec"]["points"]
     assert (point["percentile"], point["timeToFirstToken"]) == (95, "95.05ms")

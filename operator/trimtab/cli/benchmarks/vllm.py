@@ -74,11 +74,12 @@ def _times_ms(run: Mapping[str, Any]) -> dict[int, dict[str, float]]:
         if found and value not in (None, ""):
             times.setdefault(int(found[1]), {})[found[2]] = float(value)
     first, gaps = run.get("ttfts"), run.get("itls")
-    if isinstance(first, list) and isinstance(gaps, list) and first and any(gaps):
+    if isinstance(first, list) and isinstance(gaps, list) and any(first) and any(gaps):
+        answered = np.asarray([one for one in first if one > 0.0])  # failed ones have 0
         every = np.concatenate([np.asarray(one, dtype=float) for one in gaps if one])
         for percentile in range(50, 100):
             times[percentile] = {
-                "ttft": 1e3 * float(np.percentile(np.asarray(first, dtype=float), percentile)),
+                "ttft": 1e3 * float(np.percentile(answered, percentile)),
                 "itl": 1e3 * float(np.percentile(every, percentile)),
             }
     return times
