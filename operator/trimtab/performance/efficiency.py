@@ -102,6 +102,8 @@ _FAMILIES = {
     "blackwell": _BLACKWELL,
     "blackwell-gb200": _BLACKWELL_GB200,
     "blackwell-rtx": _BLACKWELL_RTX,
+    # A T4 carries the units of a V100, made alike, at a quarter of its power.
+    "turing": Efficiency(watts_per_flops=300 / 125e12),
     # MLPerf v4.1 offline, MI300X: 16 and 8 bit reach less of their peak than on NVIDIA's.
     "cdna3": Efficiency(compute=0.47, narrow_compute=0.36),
     "cdna4": Efficiency(compute=0.47, narrow_compute=0.36),

@@ -15,7 +15,6 @@ from bench.accuracy.score import Pair
 from trimtab.models.performance import Infeasible
 from trimtab.performance.capacity import CapacityRequest, replica_of
 from trimtab.performance.efficiency import NO_ENGINE
-from trimtab.performance.outlook import closed_loop
 from trimtab.performance.steptime import Array, step_model
 
 HUBER_GRID, HUBER_SILICON, HUBER_FIRST = 0.10, 0.12, 0.25
@@ -74,7 +73,7 @@ def of_steps() -> list[Block]:
             logs=np.log(one.tpot_s),
             huber=HUBER_SILICON,
             weight=math.sqrt(WEIGHT_SILICON / count),
-            predict=lambda one=one: closed_tpot(one.request, one.users),  # type: ignore[misc]
+            predict=lambda one=one: served(one.request, one.users).tpot_s,  # type: ignore[misc]
         )
         for one in steady
     ]
@@ -92,7 +91,7 @@ def of_first_tokens() -> list[Block]:
             logs=np.log(one.ttft_s),
             huber=HUBER_FIRST,
             weight=math.sqrt(WEIGHT_SILICON / count),
-            predict=lambda one=one: _closed_ttft(one),  # type: ignore[misc]
+            predict=lambda one=one: served(one.request, one.users).ttft_s,  # type: ignore[misc]
         )
         for one in steady
     ]
@@ -123,40 +122,67 @@ def _steady() -> list[silicon.Deployment]:
     return found
 
 
-def closed_tpot(request: CapacityRequest, users: Array) -> Array:
-    """Return the TPOT of `users` with equal lengths: cheaper than the outlook, within 1 % of it."""
+@dataclass(frozen=True)
+class Served:
+    """What each of some users waits for, by number of users. Seconds."""
+
+    tpot_s: Array
+    ttft_s: Array
+
+
+def served(request: CapacityRequest, users: Array) -> Served:
+    """Return what `users` with equal lengths wait for who ask again as soon as they are answered.
+
+    Nothing but step times: what the rest of the performance model makes of them does not matter
+    to the fit, and is within 1 % of it for TPOT.
+    """
     step = step_model(request.geometry, request.accelerator, request.parallelism, request.engine)
+    budget = float(request.engine.max_num_batched_tokens)
     prompt, steps = request.shape.input_tokens, request.shape.output_tokens - 1.0
     context = prompt + steps / 2.0
     batch = users.copy()
-    tpot = users
+    tpot_s = own_s = users
     for _ in range(3):
         decode_s = step.decode_s(batch, batch * context)
-        chunk = np.maximum(request.engine.max_num_batched_tokens - batch, 256.0)
+        chunk = np.maximum(budget - batch, 256.0)
         full = np.floor(prompt / chunk)
         left = prompt - full * chunk
         cached = batch * context
         own_s = full * step.mixed_s(np.minimum(chunk, prompt), prompt / 2.0, batch, cached)
         own_s = own_s + np.where(left > 0, step.mixed_s(left, prompt / 2.0, batch, cached), 0.0)
         extra_s = own_s - (full + (left > 0)) * decode_s
-        tpot = decode_s + batch * extra_s / max(steps, 1.0)
-        batch = users * steps * tpot / (steps * tpot + own_s)
-    return tpot
-
-
-def _closed_ttft(one: silicon.Deployment) -> Array:
-    replica = replica_of(one.request)
-    assert not isinstance(replica, Infeasible)
-    return closed_loop(replica, one.users, 0.5).ttft_mean_s
+        tpot_s = decode_s + batch * extra_s / max(steps, 1.0)
+        batch = users * steps * tpot_s / (steps * tpot_s + own_s)
+    alone_s = step.mixed_s(budget, min(prompt, budget) / 2.0, 0.0, 0.0) * prompt / budget
+    ttft_s = own_s + step.wave * users * alone_s + step.request_s + step.first_token_steps * tpot_s
+    return Served(tpot_s=tpot_s, ttft_s=ttft_s)
 
 
 def _audited(pair: Pair) -> Block:
-    benchmark, device, scenario = pair.group.split("|")
+    benchmark, device, _ = pair.group.split("|")
+    requests = [
+        one
+        for one in mlperf.requests(benchmark, device)
+        if not isinstance(replica_of(one), Infeasible)
+    ]
+
+    def tokens_per_s() -> Array:
+        return np.array([max(_full_tokens_per_s(one) for one in requests)])
+
     return Block(
-        family=mlperf.family(device),
-        engine=mlperf.engine(device),
+        family=requests[0].accelerator.family,
+        engine=requests[0].engine.name,
         logs=np.log([pair.measured]),
         huber=HUBER_SILICON,
         weight=math.sqrt(WEIGHT_MLPERF),
-        predict=lambda: np.array([mlperf.tokens_per_s(benchmark, device, scenario)]),
+        predict=tokens_per_s,
     )
+
+
+def _full_tokens_per_s(request: CapacityRequest) -> float:
+    """Answer tokens per second and device with as many users as fit, up to the batch limit."""
+    replica = replica_of(request)
+    assert not isinstance(replica, Infeasible)
+    users = np.array([float(replica.slots)])
+    steps_s = served(request, users).tpot_s * request.shape.output_tokens
+    return float(users[0] * request.shape.output_tokens / steps_s[0]) / request.parallelism.devices

@@ -1,6 +1,7 @@
 """MLPerf v4.1: the most tokens per second under its limits, on the best number of devices."""
 
 from collections import defaultdict
+from dataclasses import replace
 from statistics import median
 
 import numpy as np
@@ -63,54 +64,48 @@ def results() -> list[Pair]:
 
 def tokens_per_s(benchmark: str, device: str, scenario: str) -> float:
     """Return predicted tokens per second and device, on the best number of devices."""
-    return max(_tokens_per_s(benchmark, device, scenario, tensor) for tensor in (1, 2, 4, 8))
+    return max(_tokens_per_s(request, scenario) for request in requests(benchmark, device))
 
 
-def family(device: str) -> str:
-    """Return the family of the accelerator called `device`."""
+def requests(benchmark: str, device: str) -> list[CapacityRequest]:
+    """Return the benchmark's replica on 1, 2, 4 and 8 devices."""
     accelerator = accelerators.get(device)
     assert accelerator is not None
-    return accelerator.family
-
-
-def engine(device: str) -> str:
-    """Return what submitters serve with on `device`."""
-    return "vllm" if device.startswith("amd-") else "trtllm"
-
-
-def _tokens_per_s(benchmark: str, device: str, scenario: str, tensor: int) -> float:
     prompt, reply = _LENGTHS[benchmark]
-    accelerator = accelerators.get(device)
-    assert accelerator is not None
-    question = Question(
-        model=_MODELS[benchmark],
-        accelerator=device,
-        quantization="nvfp4" if accelerator.fp4_flops else "fp8",
-        kv_dtype="fp8",
-        tensor_parallel=tensor,
-        engine=engine(device),
-        input_tokens=prompt,
-        output_tokens=reply,
-        max_num_seqs=2048,
-        max_num_batched_tokens=8192,
-    )
-    plain = request_of(question, (), LatencyTargets())
-    shape = TokenShape(
-        input_tokens=prompt, output_tokens=reply, input_cv=_PROMPT_CV, output_cv=_ANSWER_CV
-    )
-    replica = replica_of(
-        CapacityRequest(
-            geometry=plain.geometry,
-            accelerator=accelerator,
-            parallelism=plain.parallelism,
-            engine=plain.engine,
-            shape=shape,
-            targets=plain.targets,
+    return [
+        replace(
+            request_of(
+                Question(
+                    model=_MODELS[benchmark],
+                    accelerator=device,
+                    quantization="nvfp4" if accelerator.fp4_flops else "fp8",
+                    kv_dtype="fp8",
+                    tensor_parallel=tensor,
+                    engine="vllm" if accelerator.vendor == "amd" else "trtllm",
+                    input_tokens=prompt,
+                    output_tokens=reply,
+                    max_num_seqs=2048,
+                    max_num_batched_tokens=8192,
+                ),
+                (),
+                LatencyTargets(),
+            ),
+            shape=TokenShape(
+                input_tokens=prompt,
+                output_tokens=reply,
+                input_cv=_PROMPT_CV,
+                output_cv=_ANSWER_CV,
+            ),
         )
-    )
+        for tensor in (1, 2, 4, 8)
+    ]
+
+
+def _tokens_per_s(request: CapacityRequest, scenario: str) -> float:
+    replica = replica_of(request)
     if isinstance(replica, Infeasible):
         return 0.0
-    return _most(replica, scenario) * reply / tensor
+    return _most(replica, scenario) * request.shape.output_tokens / request.parallelism.devices
 
 
 def _most(replica: Replica, scenario: str) -> float:

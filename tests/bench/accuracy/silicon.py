@@ -2,9 +2,9 @@
 
 import math
 from collections import defaultdict
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from itertools import combinations
-from statistics import median
 from zlib import crc32
 
 import numpy as np
@@ -15,7 +15,8 @@ from trimtab.api.policy import CapacityType
 from trimtab.catalog import geometries
 from trimtab.catalog.prices import device_price
 from trimtab.models.load import LatencyTargets
-from trimtab.models.performance import Infeasible
+from trimtab.models.performance import Infeasible, StepScales
+from trimtab.performance.belief import Measurement, fitted, stretched
 from trimtab.performance.capacity import CapacityRequest, replica_of
 from trimtab.performance.outlook import closed_loop
 from trimtab.performance.question import Question, request_of
@@ -25,6 +26,8 @@ SATURATED_S = 10.0
 """Measured TTFT from which a run is one long queue."""
 CALIBRATION_ROWS = 3
 
+_PROVIDER = "AWS"
+"""The only one that lists H100, H200, B200 and B300."""
 _NODE = 8
 _KEY = (
     "model_path",
@@ -158,7 +161,8 @@ def ttft(found: list[Point]) -> list[Pair]:
 def calibrated_tpot(found: list[Point]) -> list[Pair]:
     """Return TPOT after three rows of the same replica and engine version.
 
-    The median ratio of three rows stretches every time of the replica; the other rows are scored.
+    They teach the three factors on its step times as replicas do that serve; the other rows are
+    scored.
     """
     groups: dict[tuple[str, str], list[Point]] = defaultdict(list)
     for p in found:
@@ -169,11 +173,11 @@ def calibrated_tpot(found: list[Point]) -> list[Pair]:
             continue
         group.sort(key=lambda p: crc32(f"{p.users} {p.deployment.request.shape}".encode()))
         learnt, rest = group[:CALIBRATION_ROWS], group[CALIBRATION_ROWS:]
-        factor = math.exp(median(math.log(p.tpot_s / p.predicted_tpot_s) for p in learnt))
+        scales = fitted([Measurement(predict=_tpot_of(p), measured=p.tpot_s) for p in learnt])
         pairs += [
             Pair(
                 group=p.deployment.group,
-                predicted=p.predicted_tpot_s * factor,
+                predicted=_tpot_of(p)(scales),
                 measured=p.tpot_s,
             )
             for p in rest
@@ -181,31 +185,49 @@ def calibrated_tpot(found: list[Point]) -> list[Pair]:
     return pairs
 
 
+def _tpot_of(point: Point) -> Callable[[StepScales], float]:
+    """Return the TPOT of a row for what is believed of its replica's step times."""
+    replica = replica_of(point.deployment.request)
+    assert not isinstance(replica, Infeasible)
+
+    def predict(scales: StepScales) -> float:
+        believed = replace(replica, step=stretched(replica.step, scales))
+        return float(closed_loop(believed, np.array([point.users]), 0.95).tpot_mean_s[0])
+
+    return predict
+
+
 def ranked(found: list[Point]) -> list[tuple[float, bool]]:
     """Return pairs of accelerators: how far apart their costs are, and whether the order is right.
 
-    A pair serves the same model in the same precision and engine under the same load on as many
-    devices; cost is the catalogue's on-demand price over the tokens per second.
+    A pair differs in nothing but the accelerator: one model in one precision, one engine in one
+    version, split alike, under the same load. What was measured more than once counts once, with
+    its median. Cost is the on-demand price at one provider that lists both, over tokens per second.
     """
-    groups: dict[tuple[str, ...], dict[str, tuple[float, float]]] = defaultdict(dict)
+    groups: dict[tuple[object, ...], dict[str, list[tuple[float, float]]]] = defaultdict(
+        lambda: defaultdict(list)
+    )
     for p in found:
         request = p.deployment.request
-        price = device_price(request.accelerator.name, CapacityType.ON_DEMAND)
-        if price is None:
-            continue
-        devices = request.parallelism.devices
-        steps = request.shape.output_tokens - 1
-        served = p.users / (p.ttft_s + p.tpot_s * steps)
-        usd = price.usd_per_hour * devices
-        key = (
-            request.geometry.name,
-            request.engine.name,
-            request.engine.weight_dtype,
-            f"{request.shape} {p.users} {devices}",
+        price = device_price(
+            request.accelerator.name, CapacityType.ON_DEMAND, provider=_PROVIDER.lower()
         )
-        groups[key][request.accelerator.name] = usd / served, usd / p.rate
-    pairs = [pair for group in groups.values() for pair in combinations(group.values(), 2)]
-    return [(abs(math.log(a[0] / b[0])), (a[0] < b[0]) == (a[1] < b[1])) for a, b in pairs]
+        if price is None or _PROVIDER not in price.source:
+            continue
+        usd = math.log(price.usd_per_hour)
+        served = p.users / (p.ttft_s + p.tpot_s * (request.shape.output_tokens - 1))
+        replica = request.geometry.name, request.engine, request.parallelism, p.deployment.version
+        groups[*replica, request.shape, p.users][request.accelerator.name].append(
+            (usd - math.log(served), usd - math.log(p.rate))
+        )
+    pairs = []
+    for group in groups.values():
+        costs = [
+            tuple(float(np.median(values)) for values in zip(*rows, strict=True))
+            for rows in group.values()
+        ]
+        pairs += list(combinations(costs, 2))
+    return [(abs(a[0] - b[0]), (a[0] < b[0]) == (a[1] < b[1])) for a, b in pairs]
 
 
 def _held_out(key: str, request: CapacityRequest) -> bool:

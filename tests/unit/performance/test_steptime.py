@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from trimtab.catalog import accelerators
 from trimtab.models.hardware import EngineSettings, Parallelism
 from trimtab.performance.steptime import StepModel, step_model
 from unit.performance.builders import accelerator, geometry
@@ -176,3 +177,34 @@ def test_speculation_works_no_prompt_off_faster() -> None:
         for step in (plain, three)
     ]
     assert extra[1] == pytest.approx(extra[0], rel=0.15)
+
+
+@pytest.mark.parametrize("name", accelerators.names())
+def test_every_accelerator_is_slower_than_its_data_sheet_and_faster_than_a_fifth_of_it(
+    name: str,
+) -> None:
+    device, step = accelerator(name), model(device=name)
+    read_s = 2.0 * 7.5e9 / device.bandwidth
+    assert read_s < step.decode_s(1.0, 16.0) < 3.0 * read_s
+    compute_s = 2.0 * 7.5e9 * 4096 / device.bf16_flops
+    assert compute_s < step.mixed_s(4096.0, 2048.0, 0.0, 0.0) < 5.0 * compute_s
+
+
+@pytest.mark.parametrize(
+    ("slow", "fast"),
+    [
+        ("nvidia-t4", "nvidia-v100-16gb-sxm"),
+        ("nvidia-v100-16gb-sxm", "nvidia-a100-80gb-sxm"),
+        ("nvidia-a100-80gb-sxm", "nvidia-h100-sxm"),
+        ("nvidia-h100-sxm", "nvidia-b200-sxm"),
+        ("amd-mi300x", "amd-mi355x"),
+        ("intel-gaudi2", "intel-gaudi3"),
+        ("google-tpu-v5e", "google-tpu-v6e"),
+        ("google-tpu-v6e", "google-tpu-v7"),
+        ("aws-inferentia2", "aws-trainium2"),
+    ],
+)
+def test_a_newer_generation_is_faster_in_both_phases(slow: str, fast: str) -> None:
+    old, new = model(device=slow), model(device=fast)
+    assert new.decode_s(16.0, 16384.0) < old.decode_s(16.0, 16384.0)
+    assert new.mixed_s(4096.0, 2048.0, 0.0, 0.0) < old.mixed_s(4096.0, 2048.0, 0.0, 0.0)
