@@ -1,95 +1,23 @@
 """No policy pays less than is proven, whatever it is, for as few missed requests."""
 
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from smallfleet import KEY, make_scenario, make_traffic
 from trimtab.models.snapshot import Key
 from trimtab.simulate.asked import variants_of
 from trimtab.simulate.optimum import Clairvoyant
 from trimtab.simulate.policy import Choice, FixedPolicy, FleetView, Policy, Variant
 from trimtab.simulate.result import RunResult
 from trimtab.simulate.run import run
-from trimtab.simulate.scenario import Scenario, scenario_of
+from trimtab.simulate.scenario import Scenario
 from trimtab.simulate.traffic import Traffic
 from trimtab.simulate.trimtab_policy import TrimtabPolicy
 from trimtab.simulate.world import world_of
-
-KEY = Key(namespace="assistants", name="chat")
-
-
-def make_scenario(latency: dict[str, str], load: str, timeout: str) -> Scenario:
-    def pool(name: str, accelerator: str, usd: str) -> dict[str, Any]:
-        return {
-            "apiVersion": "trimtab.dev/v1alpha1",
-            "kind": "AcceleratorPool",
-            "metadata": {"name": name},
-            "spec": {
-                "accelerator": accelerator,
-                "resourceName": "nvidia.com/gpu",
-                "devicesPerNode": 2,
-                "nodeSelector": {"pool": name},
-                "price": {"perDeviceHour": usd},
-                "capacity": {"maxDevices": 12},
-            },
-        }
-
-    document: dict[str, Any] = {
-        "name": "small",
-        "about": "A few minutes of a small model.",
-        "duration": "4m",
-        "warmup": "1m",
-        "manifests": [
-            pool("h100", "nvidia-h100-sxm", "6.88"),
-            pool("l4", "nvidia-l4", "0.80"),
-            {
-                "apiVersion": "trimtab.dev/v1alpha1",
-                "kind": "LLMDeployment",
-                "metadata": {"name": KEY.name, "namespace": KEY.namespace},
-                "spec": {
-                    "model": {"name": "meta-llama/Llama-3.1-8B-Instruct"},
-                    "latency": {"percentile": 95, **latency},
-                },
-            },
-        ],
-        "traffic": [
-            {
-                "deployment": str(KEY),
-                "source": {
-                    "synthetic": {
-                        "shape": "steady",
-                        "rate": 1,
-                        "inputTokens": {"mean": 500},
-                        "outputTokens": {"mean": 100},
-                    }
-                },
-            }
-        ],
-        "pools": {name: {"provisioning": "20s", "load": load} for name in ("h100", "l4")},
-        "clients": {"timeout": timeout},
-    }
-    return scenario_of(document, where="test", folder=Path())
-
-
-def make_traffic(seed: int, rps: float, burst: float, prompt: int, answer: int) -> Traffic:
-    """Minutes in which quiet and busy half-minutes take turns."""
-    rng = np.random.default_rng(seed)
-    at: list[float] = []
-    for start in range(0, 240, 30):
-        mean = rps * (burst if rng.random() < 0.4 else 1.0) * 30.0
-        at += list(start + 30.0 * rng.random(int(rng.poisson(mean))))
-    n = max(len(at), 1)
-    at = at or [90.0]
-    return Traffic(
-        at_s=np.sort(np.array(at)),
-        input_tokens=np.clip(rng.lognormal(np.log(prompt), 0.8, n), 1, 6000).astype(np.int64),
-        output_tokens=np.clip(rng.lognormal(np.log(answer), 0.8, n), 1, 1500).astype(np.int64),
-    )
 
 
 @dataclass(frozen=True)

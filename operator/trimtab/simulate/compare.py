@@ -93,40 +93,40 @@ FIGURES: tuple[Figure, ...] = (
            of=lambda m: m.result.usd_per_million_tokens, digits=2, better=-1),
     Figure(name="attainment", title="attained", unit="", of=lambda m: m.result.attainment,
            digits=2, share=True, better=1),
-    Figure(name="attainment_ttft", title="TTFT", unit="", of=_attained("ttft"), digits=2,
-           share=True, better=1),
-    Figure(name="attainment_itl", title="ITL", unit="", of=_attained("itl"), digits=2,
-           share=True, better=1),
-    Figure(name="attainment_e2e", title="E2E", unit="", of=_attained("e2e"), digits=2,
-           share=True, better=1),
-    Figure(name="goodput_rps", title="goodput", unit="req/s", of=lambda m: m.result.goodput_rps,
-           digits=2, better=1),
+    Figure(name="usd_to_optimum", title="cost / optimum", unit="",
+           of=lambda m: _over(m.result.cost_usd, m.optimum_usd), digits=2, better=-1),
+    Figure(name="usd_to_bound", title="cost / bound", unit="",
+           of=lambda m: _over(m.result.cost_usd, m.bound_usd), digits=2, better=-1),
+    Figure(name="usd_to_fixed", title="cost / fixed", unit="",
+           of=lambda m: _over(m.result.cost_usd, m.fixed.usd if m.fixed else None), digits=2,
+           better=-1),
+    Figure(name="replica_hours_to_fixed", title="replica-hours / fixed", unit="",
+           of=lambda m: _over(_replica_hours(m), m.fixed.replica_hours if m.fixed else None),
+           digits=2, better=-1),
     Figure(name="errors", title="errors", unit="requests", of=lambda m: float(m.result.errors),
            digits=0, better=-1),
     Figure(name="direction_changes_per_hour", title="turns", unit="1/h",
            of=lambda m: m.result.direction_changes / (m.result.duration_s / 3600.0), digits=1,
            better=-1),
-    Figure(name="replica_hours", title="replicas", unit="h", of=_replica_hours, digits=2),
-    Figure(name="device_hours", title="devices", unit="h", of=lambda m: m.result.device_hours,
-           digits=2),
     Figure(name="over_target_s", title="over target", unit="s",
            of=lambda m: sum(d.over_target_s for d in m.result.deployments.values()), digits=0,
            better=-1),
     Figure(name="short_s", title="short", unit="s",
            of=lambda m: sum(d.short_s for d in m.result.deployments.values()), digits=0,
            better=-1),
+    Figure(name="goodput_rps", title="goodput", unit="req/s", of=lambda m: m.result.goodput_rps,
+           digits=2, better=1),
+    Figure(name="attainment_ttft", title="TTFT", unit="", of=_attained("ttft"), digits=2,
+           share=True, better=1),
+    Figure(name="attainment_itl", title="ITL", unit="", of=_attained("itl"), digits=2,
+           share=True, better=1),
+    Figure(name="attainment_e2e", title="E2E", unit="", of=_attained("e2e"), digits=2,
+           share=True, better=1),
+    Figure(name="replica_hours", title="replicas", unit="h", of=_replica_hours, digits=2),
+    Figure(name="device_hours", title="devices", unit="h", of=lambda m: m.result.device_hours,
+           digits=2),
     Figure(name="watts", title="power", unit="W",
            of=lambda m: m.result.watt_hours / (m.result.duration_s / 3600.0), digits=0),
-    Figure(name="usd_to_optimum", title="cost / optimum", unit="",
-           of=lambda m: _over(m.result.cost_usd, m.optimum_usd), digits=2, better=-1),
-    Figure(name="usd_to_bound", title="cost / bound", unit="",
-           of=lambda m: _over(m.result.cost_usd, m.bound_usd), digits=2, better=-1),
-    Figure(name="replica_hours_to_fixed", title="replica-hours / fixed", unit="",
-           of=lambda m: _over(_replica_hours(m), m.fixed.replica_hours if m.fixed else None),
-           digits=2, better=-1),
-    Figure(name="usd_to_fixed", title="cost / fixed", unit="",
-           of=lambda m: _over(m.result.cost_usd, m.fixed.usd if m.fixed else None), digits=2,
-           better=-1),
 )  # fmt: skip
 """What every form of the comparison shows, in this order."""
 
@@ -251,7 +251,7 @@ def table(rows: Sequence[Row], names: Sequence[str] = SHORT) -> Table:
     """Return the rows of one scenario for a terminal; `±` is half of the confidence interval."""
     seeds = max((row.seeds for row in rows), default=0)
     found = Table(
-        title=f"{rows[0].scenario}, mean of {seeds} seeds" if rows else None,
+        title=f"{rows[0].scenario}: {_seeds(seeds)}" if rows else None,
         caption="± is half of the 95 % confidence interval; errors are misses",
     )
     found.add_column("policy", no_wrap=True)
@@ -260,6 +260,10 @@ def table(rows: Sequence[Row], names: Sequence[str] = SHORT) -> Table:
     for row in rows:
         found.add_row(row.policy, *(cell(row, name) for name in names))
     return found
+
+
+def _seeds(seeds: int) -> str:
+    return f"mean of {seeds} seeds" if seeds > 1 else "one seed"
 
 
 def cell(row: Row, name: str) -> str:

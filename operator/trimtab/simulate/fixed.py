@@ -3,7 +3,8 @@
 Found by running it. Each deployment is tried alone, so that what one gets never depends on what
 another holds. Goodput is taken to rise with the count; between two counts it and the cost are
 shared out in proportion, as if the fleet had the higher count for that part of the time, so that
-goodput is equal and not merely at least equal.
+goodput is equal and not merely at least equal. It is counted as a share of the requests that were
+settled: those in flight when the score begins are not the same for all.
 """
 
 import math
@@ -19,7 +20,7 @@ from trimtab.simulate.compare import FixedFleet
 from trimtab.simulate.policy import FixedPolicy, Policy, Variant
 from trimtab.simulate.result import RunResult
 from trimtab.simulate.scenario import Scenario
-from trimtab.simulate.traffic import EMPTY, Traffic
+from trimtab.simulate.traffic import EMPTY, Floats, Traffic
 from trimtab.simulate.world import world_of
 
 Run = Callable[[Scenario, Mapping[Key, Traffic], Policy, int], RunResult]
@@ -46,7 +47,8 @@ _GUESS = 1.5
 class _Tried:
     """What a fixed fleet of one deployment gave."""
 
-    met: int
+    share: float
+    """Of the settled requests, those that met their targets."""
     usd: float
     replica_hours: float
 
@@ -84,10 +86,8 @@ class FixedFleets:
         usd = hours = 0.0
         replicas: dict[str, float] = {}
         for key in self._services:
-            tally = result.deployments[str(key)].tally
-            if tally.met < COMPARED * tally.settled:
-                return None
-            found = self.cheapest(key, tally.met)
+            share = _share(result, key)
+            found = self.cheapest(key, share) if share >= COMPARED else None
             if found is None:
                 return None
             usd += found.usd
@@ -96,12 +96,8 @@ class FixedFleets:
                 replicas[f"{key} on {variant.label}"] = count
         return FixedFleet(usd=usd, replica_hours=hours, replicas=replicas) if usd > 0 else None
 
-    def at_share(self, key: Key, share: float) -> Fleet | None:
-        """Return the cheapest fixed fleet that serves a share of the scored requests in time."""
-        return self.cheapest(key, math.ceil(share * len(self._services[key].at_s)))
-
-    def cheapest(self, key: Key, met: int) -> Fleet | None:
-        """Return the cheapest fixed fleet with which `met` requests meet their targets, or None.
+    def cheapest(self, key: Key, share: float) -> Fleet | None:
+        """Return the cheapest fixed fleet with which that share of requests meets its targets.
 
         Of one variant, or of two where a pool ends. Which variants are worth a try is found out
         once, for a common goodput: the `KINDS` that serve it for the least.
@@ -111,7 +107,7 @@ class FixedFleets:
             self._kinds[key] = self._promising(service)
         best: Fleet | None = None
         for number in self._kinds[key]:
-            found = self._of_one(service, number, met, best.usd if best else math.inf)
+            found = self._of_one(service, number, share, best.usd if best else math.inf)
             if found and (best is None or found.usd < best.usd):
                 best = found
         return best
@@ -122,36 +118,35 @@ class FixedFleets:
         Looked at in order of the least that each could cost. The best one so far costs more than
         its least by some factor; a variant that would be much dearer at that factor is left out.
         """
-        met = math.ceil(COMMON * len(service.at_s))
-        floors = _floors(service, met, self._horizon)
+        floors = _floors(service, COMMON, self._horizon)
         costs: dict[int, float] = {}
         factor = 1.0
         for number in (int(n) for n in np.argsort(floors)):
             least = min(costs.values(), default=math.inf)
             if not math.isfinite(floors[number]) or floors[number] * factor > _DOUBT * least:
                 break
-            found = self._of_one(service, number, met, _NEAR * least)
+            found = self._of_one(service, number, COMMON, _NEAR * least)
             if found is not None:
                 costs[number] = found.usd
                 if found.usd < least:
                     factor = max(1.0, found.usd / floors[number])
         return sorted(costs, key=lambda number: costs[number])[:KINDS]
 
-    def _of_one(self, service: Service, number: int, met: int, usd: float) -> Fleet | None:
+    def _of_one(self, service: Service, number: int, share: float, usd: float) -> Fleet | None:
         """Return a fleet of one variant for at most about `usd`, filled up where its pool ends."""
         variant = self._variants[service.key][number]
         room, affordable = self._room(service, number), self._affordable(service, number, usd)
         if min(room, affordable) < 1:
             return None
-        found = self._between(service.key, {}, variant, (min(room, affordable), met))
+        found = self._between(service.key, {}, variant, (min(room, affordable), share))
         if found is not None or affordable <= room:
             return found
         left = usd - room * self._replica_usd(service, number)
-        for other in (int(n) for n in np.argsort(_floors(service, met, self._horizon))):
+        for other in (int(n) for n in np.argsort(_floors(service, share, self._horizon))):
             filler = self._variants[service.key][other]
             most = min(self._room(service, other), self._affordable(service, other, left))
             if filler.pool != variant.pool and most > 0:
-                return self._between(service.key, {variant: room}, filler, (most, met))
+                return self._between(service.key, {variant: room}, filler, (most, share))
         return None
 
     def _room(self, service: Service, number: int) -> int:
@@ -171,29 +166,29 @@ class FixedFleets:
         return service.offers[number].usd_per_hour * hours
 
     def _between(
-        self, key: Key, base: Mapping[Variant, int], variant: Variant, wanted: tuple[int, int]
+        self, key: Key, base: Mapping[Variant, int], variant: Variant, wanted: tuple[int, float]
     ) -> Fleet | None:
-        """Return the fleet whose goodput is that of `met` requests; wanted is (most, met)."""
-        most, met = wanted
+        """Return the fleet with an equal share; `wanted` is the most replicas and the share."""
+        most, share = wanted
         low, high = (
-            (0, self._guess(key, variant, wanted)) if base else self._known(key, variant, met)
+            (0, self._guess(key, variant, wanted)) if base else self._known(key, variant, share)
         )
         high = min(most, high or self._guess(key, variant, wanted))
-        while self._try(key, base, variant, high).met < met * EQUAL:
+        while self._try(key, base, variant, high).share < share * EQUAL:
             if high >= most or self._saturated(key, base, variant, (low, high)):
                 return None
             low, high = high, min(most, high + max(1, high // 2))
         while high - low > max(1, high // FINE):
             # From above the next lower count is likelier than half: guesses are good.
             middle = max(low + 1, high - max(1, high // 4)) if low == 0 else (low + high) // 2
-            if self._try(key, base, variant, middle).met < met * EQUAL:
+            if self._try(key, base, variant, middle).share < share * EQUAL:
                 low = middle
             else:
                 high = middle
         above = self._try(key, base, variant, high)
-        none = _Tried(met=0, usd=0.0, replica_hours=0.0)
+        none = _Tried(share=0.0, usd=0.0, replica_hours=0.0)
         below = self._try(key, base, variant, low) if low or base else none
-        part = (met * EQUAL - below.met) / max(above.met - below.met, 1)
+        part = (share * EQUAL - below.share) / max(above.share - below.share, 1e-9)
         part = min(max(part, 0.0), 1.0) if low or base else 1.0
         return Fleet(
             usd=below.usd + part * (above.usd - below.usd),
@@ -201,10 +196,10 @@ class FixedFleets:
             replicas={**base, variant: low + part * (high - low)},
         )
 
-    def _known(self, key: Key, variant: Variant, met: int) -> tuple[int, int]:
+    def _known(self, key: Key, variant: Variant, share: float) -> tuple[int, int]:
         """Return the largest count known to do too little and the least known to do; 0 for none."""
         counts = {
-            fleet[0][1]: tried.met >= met * EQUAL
+            fleet[0][1]: tried.share >= share * EQUAL
             for (other, fleet), tried in self._tried.items()
             if other == key and len(fleet) == 1 and fleet[0][0] == variant.label
         }
@@ -213,14 +208,14 @@ class FixedFleets:
             (n for n, does in counts.items() if not does and (n < enough or not enough)), default=0
         ), enough
 
-    def _guess(self, key: Key, variant: Variant, wanted: tuple[int, int]) -> int:
+    def _guess(self, key: Key, variant: Variant, wanted: tuple[int, float]) -> int:
         """Return a count to begin with: more than the least work would take."""
-        most, met = wanted
+        most, share = wanted
         service = self._services[key]
         least = service.offers[self._variants[key].index(variant)].least_s
-        work = float(np.sort(least[np.isfinite(least)])[:met].sum())
+        work = float(_lightest(least[np.isfinite(least)], share).sum())
         replicas = work / (self._horizon.end_s - self._horizon.start_s)
-        failed, _ = self._known(key, variant, met)
+        failed, _ = self._known(key, variant, share)
         return max(1, failed + 1, min(most, math.ceil(_GUESS * replicas)))
 
     def _saturated(
@@ -230,7 +225,7 @@ class FixedFleets:
         low, high = counts
         if low < 2:
             return False
-        gain = self._try(key, base, variant, high).met - self._try(key, base, variant, low).met
+        gain = self._try(key, base, variant, high).share - self._try(key, base, variant, low).share
         return gain <= 0
 
     def _try(self, key: Key, base: Mapping[Variant, int], variant: Variant, count: int) -> _Tried:
@@ -240,22 +235,30 @@ class FixedFleets:
             traffic = {other: EMPTY for other in self._traffic} | {key: self._traffic[key]}
             result = self._run(self._scenario, traffic, FixedPolicy(replicas=fleet), self._seed)
             self._tried[known] = _Tried(
-                met=result.deployments[str(key)].tally.met,
+                share=_share(result, key),
                 usd=result.cost_usd,
                 replica_hours=sum(pool.replica_hours for pool in result.pools.values()),
             )
         return self._tried[known]
 
 
-def _floors(service: Service, met: int, horizon: Horizon) -> list[float]:
-    """Return the least that fixed fleets of each offer cost that meet `met` requests.
+def _share(result: RunResult, key: Key) -> float:
+    tally = result.deployments[str(key)].tally
+    return tally.met / tally.settled if tally.settled else 0.0
 
-    At least one replica, and at least the work of the cheapest requests (see `leastwork`).
+
+def _lightest(work: Floats, share: float) -> Floats:
+    return np.sort(work)[: math.ceil(share * len(work) - 1e-9)]
+
+
+def _floors(service: Service, share: float, horizon: Horizon) -> list[float]:
+    """Return the least that fixed fleets of each offer cost that serve a share in time.
+
+    At least one replica, and at least the work of the lightest requests (see `leastwork`).
     """
     hours = (horizon.end_s - horizon.start_s) / 3600.0
     floors = []
     for offer in service.offers:
-        work = np.sort(offer.least_s)[: min(met, len(offer.least_s))]
-        replicas = max(1.0, float(work.sum()) / 3600.0 / hours)
+        replicas = max(1.0, float(_lightest(offer.least_s, share).sum()) / 3600.0 / hours)
         floors.append(replicas * hours * offer.usd_per_hour)
     return floors

@@ -67,8 +67,11 @@ class Optimum:
     def usd_for(self, result: RunResult) -> float | None:
         """Return the cost of the cheapest run that attains as much as `result`, or the goals.
 
-        None where no run does.
+        None where no run does, and where `result` attains less than anything that was tried.
         """
+        for key in self.goals:
+            if _attained(result, key) < min(_attained(run, key) for run in self.runs):
+                return None
         able = [
             run.cost_usd
             for run in self.runs
@@ -135,7 +138,7 @@ class Clairvoyant:
         counts: dict[Variant, int] = {}
         for service in self._services:
             for share in (ATTAINS, *LESS):
-                fleet = self.fixed.at_share(service.key, share)
+                fleet = self.fixed.cheapest(service.key, share)
                 goals[service.key] = share
                 if fleet is not None:
                     counts |= {v: math.ceil(n - 1e-9) for v, n in fleet.replicas.items()}

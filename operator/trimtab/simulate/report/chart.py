@@ -18,8 +18,10 @@ from trimtab.simulate.report.svg import (
     time_ticks,
 )
 
-WIDTH, HEIGHT = 720.0, 190.0
-_LEFT, _RIGHT, _TOP, _BOTTOM = 52.0, 14.0, 24.0, 24.0
+WIDTH, HEIGHT = 540.0, 200.0
+_LEFT, _RIGHT, _TOP, _BOTTOM = 46.0, 22.0, 46.0, 22.0
+_LETTER = 6.4
+"""Width of a letter of the legend, in pixels."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,14 +103,14 @@ class Chart:
         return highest * 1.12 or 1.0
 
     def _axes(self, x: Scale, y: Scale, end: float) -> list[str]:
-        marks = [text(f"{self.title} ({self.unit})", _LEFT, 14, class_="heading")]
+        marks = [text(f"{self.title} ({self.unit})", _LEFT, 13, class_="heading")]
         for value in ticks(0.0, y.high):
             at = y(value)
             marks.append(tag("line", class_="grid", x1=_LEFT, x2=WIDTH - _RIGHT, y1=at, y2=at))
             marks.append(text(rounded(value), _LEFT - 6, at + 4, class_="tick", text_anchor="end"))
         marks += [
             text(clock(at, end), x(at), HEIGHT - 8, class_="tick", text_anchor="middle")
-            for at in time_ticks(end)
+            for at in time_ticks(end, 6)
         ]
         return marks
 
@@ -159,14 +161,14 @@ class Chart:
         ]
 
     def _legend(self) -> list[str]:
-        """Name the lines at the right of the title, the last one outermost."""
+        """Name the lines below the title, from left to right."""
         marks = []
-        right = WIDTH - _RIGHT
-        for line in reversed(self.lines):
-            right -= 6.2 * len(line.label) + 24
+        left = _LEFT
+        for line in self.lines:
             style = f"c{line.colour}" + (" dashed" if line.dashed else "")
+            shape = f"M{left:.0f} 20h13v9h-13Z" if line.filled else f"M{left:.0f} 25h14"
             kind = "area" if line.filled else "line"
-            shape = f"M{right:.0f} 5h14v9h-14Z" if line.filled else f"M{right:.0f} 10h14"
             marks.append(tag("path", class_=f"{kind} {style}", d=shape))
-            marks.append(text(line.label, right + 18, 14, class_="tick"))
+            marks.append(text(line.label, left + 18, 29, class_="tick"))
+            left += _LETTER * len(line.label) + 32
         return marks

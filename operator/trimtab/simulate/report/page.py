@@ -9,7 +9,7 @@ from trimtab.models.load import LatencyTargets
 from trimtab.simulate.compare import FIGURES, Figure, Row
 from trimtab.simulate.report.pictures import charts_of, fleet_text
 from trimtab.simulate.report.scatter import OURS, Scatter
-from trimtab.simulate.report.svg import clock, tag
+from trimtab.simulate.report.svg import stamp, tag
 from trimtab.simulate.result import Marker, RunResult
 
 
@@ -104,20 +104,20 @@ def _table(rows: Sequence[Row]) -> str:
         for row in rows
     ]
     notes = (
-        "cost / optimum: over the clairvoyant schedule that attains as much. cost / bound: over "
-        "what is proven to be the least. / fixed: over the best fleet that never changes, in "
-        "hindsight, at equal goodput."
+        "/ optimum: over the cheapest schedule found with knowledge of the future that attains as "
+        "much. / bound: over what no policy that attains as much can undercut. / fixed: over the "
+        "best fleet that never changes, in hindsight, at equal goodput. A dash: it attains too "
+        "little to be compared. turns: times that a count of replicas changed direction."
     )
     return tag(
         "div",
         tag(
             "table",
-            tag("caption", notes),
             tag("thead", tag("tr", *(tag("th", escape(head), scope="col") for head in heads))),
             tag("tbody", *body),
         ),
         class_="wide",
-    )
+    ) + tag("p", notes, class_="soft small")
 
 
 def _figure(row: Row, figure: Figure) -> str:
@@ -149,9 +149,8 @@ def _run(run: RunResult, section: Section, row: Row | None) -> str:
 def _decisions(run: RunResult) -> str:
     if not run.decisions:
         return tag("p", "It never changed anything.", class_="soft")
-    whole = run.duration_s + run.warmup_s
-    heads = ("time", "deployment", "why", "fleet asked for", "reason")
-    body = [tag("tr", *_decision(marker, whole)) for marker in run.decisions]
+    heads = ("time (h:mm:ss)", "deployment", "why", "fleet asked for", "reason")
+    body = [tag("tr", *_decision(marker)) for marker in run.decisions]
     return tag("h3", f"Decisions ({len(run.decisions)})") + tag(
         "div",
         tag(
@@ -163,9 +162,9 @@ def _decisions(run: RunResult) -> str:
     )
 
 
-def _decision(marker: Marker, whole: float) -> list[str]:
+def _decision(marker: Marker) -> list[str]:
     return [
-        tag("td", clock(marker.at_s, whole)),
+        tag("td", stamp(marker.at_s)),
         tag("td", escape(marker.deployment)),
         tag("td", escape(marker.why)),
         tag("td", escape(fleet_text(marker))),

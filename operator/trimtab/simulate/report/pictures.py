@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from trimtab.models.load import LatencyTargets
 from trimtab.simulate.report.chart import Chart, Line, Mark
-from trimtab.simulate.report.svg import clock
+from trimtab.simulate.report.svg import stamp
 from trimtab.simulate.result import DeploymentSeries, Marker, RunResult
 
 MOST_POINTS = 240
@@ -25,7 +25,7 @@ def charts_of(
     times = _gathered(result.series.at_s, max)
     at = [time or 0.0 for time in times]
     for key, series in result.series.deployments.items():
-        marks = [_mark(each, result) for each in result.decisions if each.deployment == key]
+        marks = [_mark(each) for each in result.decisions if each.deployment == key]
         yield key, list(_of_deployment(at, series, targets.get(key, LatencyTargets()), marks))
     yield (
         "the whole fleet",
@@ -143,11 +143,10 @@ def fleet_text(marker: Marker) -> str:
     )
 
 
-def _mark(marker: Marker, result: RunResult) -> Mark:
-    when = clock(marker.at_s, result.duration_s + result.warmup_s)
+def _mark(marker: Marker) -> Mark:
     return Mark(
         at_s=marker.at_s,
-        words=f"{when}: {marker.why} {marker.message} ({fleet_text(marker)})",
+        words=f"{stamp(marker.at_s)} {marker.why} {marker.message} ({fleet_text(marker)})",
     )
 
 

@@ -25,8 +25,9 @@ text{font:12px system-ui,sans-serif;fill:#1b1f24}
 .bound{stroke:#009e73;stroke-width:1.5;stroke-dasharray:2 3}
 .point{stroke:#fff;stroke-width:1.2}.c0{fill:#0072b2}.c1{fill:#d55e00}.c2{fill:#009e73}
 .back{fill:#fff}.own{font-weight:700}
+.halo{paint-order:stroke;stroke:#fff;stroke-width:3px}
 @media (prefers-color-scheme:dark){text{fill:#e6edf3}.tick{fill:#9198a1}.grid{stroke:#30363d}
-.limit{stroke:#e6edf3}.point{stroke:#0d1117}.back{fill:#0d1117}
+.limit{stroke:#e6edf3}.point{stroke:#0d1117}.back{fill:#0d1117}.halo{stroke:#0d1117}
 .c0{fill:#58a6d6}.c1{fill:#f0883e}.c2{fill:#3fc79a}.bound{stroke:#3fc79a}}
 """
 """Of a picture that stands alone; in the report the page's own style holds."""
@@ -113,7 +114,8 @@ class Scatter:
             marks.append(
                 tag(
                     "text", words, class_="tick",
-                    transform=f"translate({at - 4:.1f} {y.start - 6:.1f}) rotate(-90)",
+                    text_anchor="end",
+                    transform=f"translate({at - 4:.1f} {y.end + 2:.1f}) rotate(-90)",
                 )
             )  # fmt: skip
         return marks
@@ -138,7 +140,7 @@ class Scatter:
             marks.append(mark)
             place = _place(row.policy, at, level, taken)
             if place is not None:
-                style = "own" if row.policy == OURS else "tick"
+                style = "halo own" if row.policy == OURS else "halo tick"
                 labels.append(text(row.policy, place[0], place[1], class_=style))
         return marks + labels
 

@@ -85,6 +85,12 @@ def clock(seconds: float, whole: float) -> str:
     return f"{rounded(seconds / 60)} min"
 
 
+def stamp(seconds: float) -> str:
+    """Return a time as h:mm:ss."""
+    whole = round(seconds)
+    return f"{whole // 3600}:{whole // 60 % 60:02d}:{whole % 60:02d}"
+
+
 def path(points: Iterable[Point]) -> str:
     """Return a path through all points."""
     return "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in points)
