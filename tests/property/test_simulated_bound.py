@@ -63,7 +63,7 @@ def policies(scenario: Scenario, traffic: dict[Key, Traffic], seed: int) -> list
     load=st.sampled_from(["0s", "15s", "60s"]),
     timeout=st.sampled_from(["5s", "60s"]),
 )
-@settings(deadline=None, max_examples=12)
+@settings(deadline=None, max_examples=10)
 def test_nobody_pays_less(
     seed: int,
     rps: float,

@@ -31,10 +31,10 @@ SHARES = (0.99, 0.95, 0.90)
 ATTAINS = 0.99
 """What the clairvoyant schedule attains for every deployment."""
 NAME = "clairvoyant"
-BISECTIONS = 5
+BISECTIONS = 4
 LESS = (0.95, 0.9, 0.75, 0.5)
 """Goals of a deployment for which no fixed fleet attains that."""
-ROUNDS = 8
+ROUNDS = 6
 """Runs of the search, those of the bisection included."""
 LEAST_SLOT_S = 15.0
 MOST_SLOTS = 160
