@@ -85,7 +85,7 @@ def publish(subject: Subject, pools: Mapping[str, Pool]) -> Published:
     state, decision = subject.state, subject.decision
     before, stamp = _parsed(subject.old), timestamp(subject.now)
     conditions = conditions_of(state, decision, subject.outcome, stamp)
-    variants = _variants(state, decision)
+    variants = [_sure(variant, before) for variant in _variants(state, decision)]
     retargeted = _desired(before.variants) != _desired(variants)
     new = DecisionStatus(
         time=stamp,
@@ -185,19 +185,43 @@ def _parsed(old: Document) -> LLMDeploymentStatus:
 
 def _variants(state: DeploymentState, decision: Decision) -> list[VariantStatus]:
     ready = {(item.pool, item.parallelism): item.ready for item in state.variants}
-    return [
-        VariantStatus(
-            name=variant_name_of(state, target),
-            pool=target.pool,
-            accelerator=target.accelerator,
-            tensor_parallel=target.parallelism.tensor,
-            desired=target.replicas,
-            ready=ready.get((target.pool, target.parallelism), 0),
-            cost_per_hour=_price(target),
+    rates = {(item.pool, item.parallelism): item.capacity for item in decision.candidates}
+    found = []
+    for target in decision.targets[:MAX_VARIANTS]:
+        key = target.pool, target.parallelism
+        if target.replicas == 0 and key not in ready:
+            continue
+        rate = rates.get(key)
+        found.append(
+            VariantStatus(
+                name=variant_name_of(state, target),
+                pool=target.pool,
+                accelerator=target.accelerator,
+                tensor_parallel=target.parallelism.tensor,
+                desired=target.replicas,
+                ready=ready.get(key, 0),
+                cost_per_hour=_price(target),
+                provenance=rate.provenance if rate else None,
+                confidence=figures.number(1.0 - rate.uncertainty, digits=2) if rate else None,
+            )
         )
-        for target in decision.targets[:MAX_VARIANTS]
-        if target.replicas > 0 or (target.pool, target.parallelism) in ready
-    ]
+    return found
+
+
+def _sure(variant: VariantStatus, before: LLMDeploymentStatus) -> VariantStatus:
+    """Return `variant` with the confidence as published, while it has not moved much.
+
+    What a plan says nothing of, such as that of a paused deployment, stays as it was said.
+    """
+    old = next((item for item in before.variants if item.name == variant.name), None)
+    if old is None:
+        return variant
+    said = variant.provenance is not None
+    if said and (
+        variant.provenance != old.provenance or figures.moved(old.confidence, variant.confidence)
+    ):
+        return variant
+    return variant.model_copy(update={"provenance": old.provenance, "confidence": old.confidence})
 
 
 def _summary(

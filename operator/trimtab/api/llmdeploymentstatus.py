@@ -26,6 +26,11 @@ class VariantStatus(ApiModel):
     """Number of replicas that serve."""
     cost_per_hour: str = Field(max_length=16)
     """Price of the desired replicas, in $/h."""
+    provenance: str | None = Field(default=None, max_length=16)
+    """Where the request rate of one replica comes from: estimated from data sheets, calibrated by
+    its own engines or by a profile, or measured; absent when it is unknown."""
+    confidence: str | None = Field(default=None, max_length=8)
+    """How sure that rate is, 0 to 1: one less its relative standard error, which costs headroom."""
 
 
 class ObservedStatus(ApiModel):

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from trimtab.api.llmdeployment import LLMDeployment, LLMDeploymentStatus
+from trimtab.api.llmdeployment import LLMDeployment, LLMDeploymentStatus, VariantStatus
 from trimtab.errors import InvalidInput
 
 EPILOG = """[bold]Examples[/]
@@ -114,7 +114,7 @@ def _facts(status: LLMDeploymentStatus) -> Table | None:
 
 def _variants(status: LLMDeploymentStatus) -> Table | None:
     return _table(
-        ("CHOSEN", "ACCELERATOR", "TP", "READY", "$/H"),
+        ("CHOSEN", "ACCELERATOR", "TP", "READY", "$/H", "RATE IS"),
         (
             (
                 variant.pool,
@@ -122,10 +122,17 @@ def _variants(status: LLMDeploymentStatus) -> Table | None:
                 str(variant.tensor_parallel),
                 f"{variant.ready}/{variant.desired}",
                 variant.cost_per_hour,
+                _sureness(variant),
             )
             for variant in status.variants
         ),
     )
+
+
+def _sureness(variant: VariantStatus) -> str:
+    if variant.provenance is None or variant.confidence is None:
+        return "unknown"
+    return f"{variant.provenance} ({variant.confidence} sure)"
 
 
 def _rejected(status: LLMDeploymentStatus) -> Table | None:

@@ -14,6 +14,7 @@ from trimtab.api.llmdeployment import LLMDeploymentStatus
 from trimtab.api.policy import CapacityType
 from trimtab.models.hardware import Parallelism
 from trimtab.models.load import ObservedLoad
+from trimtab.models.performance import LatencyPrediction, Provenance, ReplicaCapacity
 from trimtab.models.plan import Candidate, Decision, Demand, DemandSource, Saving, Verdict, Why
 from trimtab.models.signals import Fresh, Partial
 from trimtab.models.snapshot import DeploymentState
@@ -411,3 +412,43 @@ def test_conditions_of_others_are_left_alone_and_ours_that_ended_are_removed() -
     ready = shown(state(2), builders.decision(), old=polluted, now=NOW + 5, figures_at=NOW)
     assert differs(ready.status, polluted)
     assert condition(ready, "Reconciling") is None
+
+
+def rated(uncertainty: float, provenance: Provenance = Provenance.CALIBRATED) -> Decision:
+    """Two replicas on h100 whose rate is as sure as that."""
+    waits = LatencyPrediction(
+        ttft_s=0.1, itl_s=0.02, e2e_s=5.0, kv_utilization=0.5, concurrency=10.0
+    )
+    rate = ReplicaCapacity(
+        max_rps=4.0, at_max=waits, provenance=provenance, uncertainty=uncertainty, kv_tokens=1000
+    )
+    candidate = Candidate(
+        pool="h100",
+        accelerator="h100",
+        parallelism=Parallelism(),
+        verdict=Verdict.CHOSEN,
+        message="",
+        capacity=rate,
+        usd_per_replica_hour=2.5,
+    )
+    return builders.decision(candidates=(candidate,))
+
+
+def sureness(published: Published) -> tuple[str | None, str | None]:
+    (variant,) = published.status["variants"]
+    return variant.get("provenance"), variant.get("confidence")
+
+
+def test_a_variant_says_where_its_rate_comes_from_and_how_sure_it_is() -> None:
+    first = shown(state(2), rated(0.15, Provenance.ESTIMATED))
+    assert sureness(first) == ("estimated", "0.85")
+    learnt = shown(state(2), rated(0.13), old=first.status)
+    assert sureness(learnt) == ("calibrated", "0.87")
+    assert sureness(shown(state(2), builders.decision())) == (None, None)
+
+
+def test_a_little_more_confidence_does_not_move_the_status_nor_does_silence() -> None:
+    first = shown(state(2), rated(0.20))
+    for again in (rated(0.19), rated(0.15), builders.decision(why=Why.PAUSED)):
+        assert sureness(shown(state(2), again, old=first.status)) == ("calibrated", "0.8")
+    assert sureness(shown(state(2), rated(0.10), old=first.status)) == ("calibrated", "0.9")
