@@ -24,7 +24,7 @@ from trimtab.performance.firsttoken import first_token
 from trimtab.performance.fit import kv_budget_bytes, kv_bytes_per_sequence, kv_tokens
 from trimtab.performance.latency import end_to_end, gap_quantile, latencies, wake_of
 from trimtab.performance.lengths import LengthSample, lengths_of
-from trimtab.performance.meanfield import Equilibrium, Replica, equilibrium
+from trimtab.performance.meanfield import Equilibrium, Limit, Replica, equilibrium, limit_of
 from trimtab.performance.outlook import LIGHTEST, open_loop, saturation_rate
 from trimtab.performance.profiles import MeasuredPoint, interpolated_rate
 from trimtab.performance.steptime import Array, step_model
@@ -33,9 +33,9 @@ SAFE_LOAD = 0.85
 """Share of the saturation rate that a replica is given when no target bounds its queue."""
 QUEUE_LOAD = 0.92
 """The same when one does: beyond it a queue is too steep for any model to place a target on."""
-RESERVE = 0.1
-"""Of the requests or gaps that may exceed a target, how many are kept in reserve: bursts come in
-finite time."""
+RESERVE = 0.2
+"""Of the requests or gaps that may exceed a target, and of a tenth at most, how many are kept in
+reserve: bursts come in finite time."""
 
 CALIBRATED = 0.10
 """Relative standard error of a rate whose step times are known: what its queueing model leaves."""
@@ -81,11 +81,12 @@ def replica_capacity(request: CapacityRequest) -> ReplicaCapacity | Infeasible:
     found = measured if measured is not None else _largest_rate(replica, request.targets)
     if isinstance(found, Infeasible):
         return found
-    rate, at_max = (
-        found
-        if isinstance(found, tuple)
-        else (found, _prediction(replica, found, request.targets.percentile))
-    )
+    if measured is not None:
+        rate, at_max = measured, _as_measured(replica, measured, request)
+    elif isinstance(found, tuple):
+        rate, at_max = found
+    else:
+        rate, at_max = found, _prediction(replica, found, request.targets.percentile)
     return ReplicaCapacity(
         max_rps=rate,
         at_max=at_max,
@@ -177,21 +178,22 @@ def _largest_rate(
         return SAFE_LOAD * saturation_rate(replica)
     loads = float(replica.most_arrivals) * np.geomspace(LIGHTEST, 1.0, _GRID)
     state = equilibrium(replica, loads)
-    most = saturation_rate(replica)
-    idle = _ratios(replica, equilibrium(replica, loads[:1]), targets, most)
+    limit = limit_of(replica)
+    idle = _ratios(replica, equilibrium(replica, loads[:1]), targets, limit)
     if max(float(ratio[0]) for ratio in idle.values()) > 1.0:
         return _miss(idle, targets)
-    careful = replace(targets, percentile=1.0 - (1.0 - targets.percentile) * (1.0 - RESERVE))
-    bad = _first_bad(_worst(replica, state, careful, most))
+    reserve = RESERVE * min(1.0 - targets.percentile, 0.1)
+    careful = replace(targets, percentile=targets.percentile + reserve)
+    bad = _first_bad(_worst(replica, state, careful, limit))
     loads = np.linspace(loads[bad - 1], loads[bad], _FINE)
-    worst = _worst(replica, equilibrium(replica, loads), careful, most)
+    worst = _worst(replica, equilibrium(replica, loads), careful, limit)
     bad = _first_bad(worst)
     # Linear between the last load that holds and the first that does not.
     good, over = worst[bad - 1], worst[bad]
     share = min(max((1.0 - good) / max(over - good, 1e-12), 0.0), 1.0)
     load = loads[bad - 1] + share * (loads[bad] - loads[bad - 1])
     found = equilibrium(replica, np.array([load]))
-    waits = latencies(replica, found, targets.percentile, most)
+    waits = latencies(replica, found, targets.percentile, limit)
     held = float(np.minimum(waits.in_flight, replica.slots)[0])
     return float(found.rate[0]), LatencyPrediction(
         ttft_s=float(waits.ttft_s[0]),
@@ -208,20 +210,20 @@ def _first_bad(worst: Array) -> int:
     return max(int(np.argmax(missed)), 1) if missed.any() else len(worst) - 1
 
 
-def _worst(replica: Replica, state: Equilibrium, targets: LatencyTargets, most: float) -> Array:
+def _worst(replica: Replica, state: Equilibrium, targets: LatencyTargets, limit: Limit) -> Array:
     """The largest of the latencies over their targets, and of the load over a safe one; 1 holds."""
     bounded = targets.ttft_s is not None or targets.e2e_s is not None
-    worst = state.rate / ((QUEUE_LOAD if bounded else SAFE_LOAD) * most)
-    for ratio in _ratios(replica, state, targets, most).values():
+    worst = state.rate / ((QUEUE_LOAD if bounded else SAFE_LOAD) * limit.rate)
+    for ratio in _ratios(replica, state, targets, limit).values():
         worst = np.maximum(worst, ratio)
     return worst
 
 
 def _ratios(
-    replica: Replica, state: Equilibrium, targets: LatencyTargets, most: float
+    replica: Replica, state: Equilibrium, targets: LatencyTargets, limit: Limit
 ) -> dict[str, Array]:
     """Each latency that has a target, over it, at the percentile and each load."""
-    first = first_token(replica, state, most)
+    first = first_token(replica, state, limit)
     wake = wake_of(replica, state, first)
     ratios: dict[str, Array] = {}
     if targets.ttft_s is not None:
@@ -246,6 +248,31 @@ def _miss(idle: dict[str, Array], targets: LatencyTargets) -> Infeasible:
             f"load, the target is {target_s * 1e3:.0f} ms"
         ),
     )
+
+
+def _as_measured(replica: Replica, rps: float, request: CapacityRequest) -> LatencyPrediction:
+    """What users wait at a measured rate: as measured, and the rest at a load the model can carry.
+
+    Measurements may show more than the model believes in; its queue would be endless there.
+    """
+    believed = min(rps, QUEUE_LOAD * saturation_rate(replica))
+    model = _prediction(replica, believed, request.targets.percentile)
+
+    def apart(point: MeasuredPoint) -> float:
+        lengths = (point.input_tokens, replica.lengths.prompt + replica.lengths.cached)
+        answers = (point.output_tokens, replica.lengths.answer)
+        return sum(abs(math.log(mine / float(other))) for mine, other in (lengths, answers))
+
+    nearest = min(apart(point) for point in request.points)
+    curve = sorted(
+        (point.rps, point.ttft_s, point.itl_s)
+        for point in request.points
+        if apart(point) <= nearest + 1e-9
+    )
+    rates, ttft, itl = (list(column) for column in zip(*curve, strict=True))
+    ttft_s, itl_s = float(np.interp(rps, rates, ttft)), float(np.interp(rps, rates, itl))
+    later_s = max(model.e2e_s - model.ttft_s, 0.0) * max(itl_s / model.itl_s, 1.0)
+    return replace(model, ttft_s=ttft_s, itl_s=itl_s, e2e_s=ttft_s + later_s)
 
 
 def _prediction(replica: Replica, rps: float, percentile: float) -> LatencyPrediction:

@@ -10,7 +10,13 @@ from statistics import NormalDist
 import numpy as np
 
 from trimtab.performance.lengths import WEIGHTS
-from trimtab.performance.meanfield import LUMP_WEIGHTS, Equilibrium, Replica, prompt_work
+from trimtab.performance.meanfield import (
+    LUMP_WEIGHTS,
+    Equilibrium,
+    Limit,
+    Replica,
+    prompt_work,
+)
 from trimtab.performance.quantiles import cdf, density, mean_of, solve
 from trimtab.performance.steptime import Array, Number
 
@@ -38,9 +44,9 @@ class Wait:
     rest_s: Array
     """For each of those, the rest of the running step is anything up to this, each as likely."""
     chance: Array
-    """To wait for room."""
+    """To wait for room, for each of those."""
     queue_s: Array
-    """Mean of that wait, over those who wait; it is exponential."""
+    """Mean of that wait, over those who wait, for each of those; it is exponential."""
 
     @property
     def own_mean_s(self) -> Array:
@@ -50,25 +56,25 @@ class Wait:
     @property
     def mean_s(self) -> Array:
         """Mean of it all."""
-        alone = mean_of(self.own_s + 0.5 * self.rest_s, self.own_share)
-        return alone + self.chance * self.queue_s
+        means = self.own_s + 0.5 * self.rest_s + self.chance * self.queue_s
+        return mean_of(means, self.own_share)
 
     @property
     def variance(self) -> Array:
         """Variance of it all."""
-        alone = self.own_s + 0.5 * self.rest_s
-        square = mean_of(alone**2 + self.rest_s**2 / 12.0, self.own_share)
-        queued = self.chance * (2.0 - self.chance) * self.queue_s**2
-        variance: Array = np.maximum(square - mean_of(alone, self.own_share) ** 2, 0.0) + queued
+        means = self.own_s + 0.5 * self.rest_s + self.chance * self.queue_s
+        inner = self.rest_s**2 / 12.0 + self.chance * (2.0 - self.chance) * self.queue_s**2
+        square = mean_of(means**2 + inner, self.own_share)
+        variance: Array = np.maximum(square - mean_of(means, self.own_share) ** 2, 0.0)
         return variance
 
     def quantile(self, percentile: float) -> Array:
         """Return it at `percentile` (0 to 1)."""
         rest = np.maximum(self.rest_s, 1e-9)
-        queued = np.nonzero(self.chance > _SELDOM)[0]
-        own_q, rest_q, share_q = self.own_s[queued], rest[queued], self.own_share[queued]
-        mean = np.maximum(self.queue_s[queued], 1e-9)[:, None]
-        odds = self.chance[queued]
+        queued = np.nonzero(self.chance.max(axis=1) > _SELDOM)[0]
+        own_q, rest_q = self.own_s[queued], rest[queued]
+        mean = np.maximum(self.queue_s[queued], 1e-9)
+        late_share = self.own_share[queued] * self.chance[queued] * mean / rest_q
 
         def below(seconds: Array) -> Array:
             within = np.clip(seconds[:, None] - self.own_s, 0.0, rest)
@@ -76,13 +82,13 @@ class Wait:
             if len(queued):
                 left = np.maximum(seconds[queued, None] - own_q, 0.0) / mean
                 over = np.maximum(left - rest_q / mean, 0.0)
-                tail = (np.exp(-over) - np.exp(-left)) / rest_q
-                reached[queued] -= odds * mean[:, 0] * mean_of(tail, share_q)
+                reached[queued] -= mean_of(np.exp(-over) - np.exp(-left), late_share)
             return reached
 
         longest = (self.own_s + self.rest_s).max(axis=1)
         waited = self.queue_s * np.log(np.maximum(self.chance / (1.0 - percentile), 1.0))
-        return solve(below, percentile, self.own_s.min(axis=1), longest + 1.5 * waited)
+        high = longest + 1.5 * waited.max(axis=1)
+        return solve(below, percentile, self.own_s.min(axis=1), high)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,8 +99,8 @@ class FirstToken:
     """All prompts that come during a step, or a lump of them, are worked off together next."""
     queue: Wait
     """Prompts are worked off one after the other in full steps."""
-    queued_s: Array
-    """Mean wait for prompts of others, over all requests, in that view."""
+    prompts_s: Array
+    """Mean time that its prompt and those before it take, in that view."""
     engine_s: Array
     """What the engine adds."""
 
@@ -124,35 +130,66 @@ class FirstToken:
         return np.maximum(burst, queue) + self.engine_s
 
 
-def first_token(replica: Replica, state: Equilibrium, most: Number) -> FirstToken:
+def first_token(replica: Replica, state: Equilibrium, limit: Limit) -> FirstToken:
     """Return what a request waits for its first token, at each load of `state`."""
     running_s, met = _running(state)
     burst_s, burst_share = _own_prompts(replica, state, running_s, met)
     own_mean = mean_of(burst_s, burst_share)
     occupied = -np.expm1(-(state.batch + state.rate * own_mean))
-    places = _places(replica, state, own_mean, most)
-    alone_s = _worked_off(replica, state, np.zeros((len(state.rate), 1, 1, 1)))
-    queue = _queue(replica, state)
-    chance, queue_s = _either(queue, places)
-    repeats = burst_s.shape[1] // running_s.shape[1]
+    places = _places(replica, state, own_mean, limit)
+    shape = burst_s.shape
+    repeats = shape[1] // running_s.shape[1]
+    queue, prompts_s = _one_by_one(replica, state, (running_s, met), (occupied, *places))
     return FirstToken(
         burst=Wait(
             own_s=burst_s,
             own_share=burst_share,
             rest_s=np.repeat(running_s * occupied[:, None], repeats, axis=1),
-            chance=places[0],
-            queue_s=places[1],
+            chance=np.broadcast_to(places[0][:, None], shape),
+            queue_s=np.broadcast_to(places[1][:, None], shape),
         ),
-        queue=Wait(
-            own_s=alone_s,
-            own_share=np.broadcast_to(_OWN_WEIGHTS, alone_s.shape),
-            rest_s=np.broadcast_to((state.decode_s * occupied)[:, None], alone_s.shape),
-            chance=chance,
-            queue_s=queue_s,
-        ),
-        queued_s=queue[0] * queue[1],
+        queue=queue,
+        prompts_s=prompts_s,
         engine_s=replica.step.request_s + replica.step.first_token_steps * state.step_s,
     )
+
+
+def _one_by_one(
+    replica: Replica,
+    state: Equilibrium,
+    running: tuple[Array, Array],
+    room: tuple[Array, Array, Array],
+) -> tuple[Wait, Array]:
+    """Return the view of one server that works prompts off in full steps, and its mean time.
+
+    Pollaczek and Khinchine's wait, and for those who wait the rest of the step in which their
+    prompt ends: what `running` means are. `room` is how often the replica is at work, and the wait
+    for places.
+    """
+    lengths = replica.lengths
+    full_s = full_step_s(replica, state)
+    demand = np.minimum(state.rate * full_s * lengths.prompt / state.chunk, 0.999)
+    work_s = 0.5 * state.rate * lengths.prompt_square * (full_s / state.chunk) ** 2
+    seconds, met = running
+    loud = np.maximum(1.0 - met[:, 0], 1e-12)
+    lump_s = mean_of(seconds[:, 1:], met[:, 1:]) / loud
+    occupied, chance, place_s = room
+    own_s = _worked_off(replica, state, np.zeros((len(demand), 1, 1, 1)))
+    width = own_s.shape[1]
+    at_once = (1.0 - demand)[:, None] * _OWN_WEIGHTS
+    later = demand[:, None] * _OWN_WEIGHTS
+
+    def both(first: Array, then: Array) -> Array:
+        return np.repeat(np.stack([first, then], axis=1), width, axis=1)
+
+    wait = Wait(
+        own_s=np.concatenate([own_s, own_s], axis=1),
+        own_share=np.concatenate([at_once, later], axis=1),
+        rest_s=both(state.decode_s * occupied, np.minimum(lump_s, full_s) * demand),
+        chance=both(chance, np.ones_like(chance)),
+        queue_s=both(place_s, work_s / (1.0 - demand) / demand + chance * place_s),
+    )
+    return wait, own_s @ _OWN_WEIGHTS + work_s / (1.0 - demand)
 
 
 def _running(state: Equilibrium) -> tuple[Array, Array]:
@@ -237,20 +274,8 @@ def full_step_s(replica: Replica, state: Equilibrium) -> Array:
     return seconds
 
 
-def _queue(replica: Replica, state: Equilibrium) -> tuple[Array, Array]:
-    """Chance to wait for the prompts of others, and the mean of that wait.
-
-    One server that works prompts off in full steps (Pollaczek and Khinchine).
-    """
-    lengths = replica.lengths
-    full_s = full_step_s(replica, state)
-    demand = np.minimum(state.rate * full_s * lengths.prompt / state.chunk, 0.999)
-    wait_s = 0.5 * state.rate * lengths.prompt_square * (full_s / state.chunk) ** 2
-    return demand, wait_s / (1.0 - demand) / demand
-
-
 def _places(
-    replica: Replica, state: Equilibrium, own_s: Array, most: Number
+    replica: Replica, state: Equilibrium, own_s: Array, limit: Limit
 ) -> tuple[Array, Array]:
     """Chance to wait for room in the batch or the cache, and the mean of that wait.
 
@@ -261,12 +286,13 @@ def _places(
     # drains with what the replica could serve beyond what arrives. Requests of unequal size make
     # the use of a cache fluctuate as that of fewer, larger servers; and a prompt needs room whole.
     held = state.batch + state.rate * own_s
-    drain = np.maximum(most - state.rate, 1e-3 * most)
-    crowded = _crowded(replica.sequences - held, replica.sequences / state.stiffness)
+    drain = np.maximum(limit.rate - state.rate, 1e-3 * limit.rate)
+    stiffness = np.sqrt(state.stiffness * limit.stiffness)
+    crowded = _crowded(replica.sequences - held, replica.sequences / stiffness)
     place_s = 0.5 * (1.0 + lengths.answer_variation) / drain
     uneven = lengths.resident_square
     next_in = lengths.prompt_square / lengths.prompt / lengths.resident
-    full = _crowded(replica.kv_slots - next_in - held, replica.kv_slots * uneven / state.stiffness)
+    full = _crowded(replica.kv_slots - next_in - held, replica.kv_slots * uneven / stiffness)
     cache_s = uneven / drain
     return _either((crowded, place_s), (full, cache_s))
 

@@ -13,9 +13,9 @@ import numpy as np
 
 from trimtab.performance.firsttoken import FirstToken, first_token, full_step_s
 from trimtab.performance.lengths import WEIGHTS
-from trimtab.performance.meanfield import LUMP_WEIGHTS, Equilibrium, Replica
+from trimtab.performance.meanfield import LUMP_WEIGHTS, Equilibrium, Limit, Replica
 from trimtab.performance.quantiles import mean_of, normal_mixture, weighted_quantile
-from trimtab.performance.steptime import Array, Number
+from trimtab.performance.steptime import Array
 
 _CROWD = ((-sqrt(3.0), 1.0 / 6.0), (0.0, 2.0 / 3.0), (sqrt(3.0), 1.0 / 6.0))
 """Three-point rule for a normal distribution: exact up to the fifth moment."""
@@ -57,12 +57,12 @@ class Wake:
     """How much longer such a step is than one without prompts."""
 
 
-def latencies(replica: Replica, state: Equilibrium, percentile: float, most: Number) -> Latencies:
+def latencies(replica: Replica, state: Equilibrium, percentile: float, limit: Limit) -> Latencies:
     """Return what users wait at each load of `state`, at `percentile` (0 to 1).
 
-    `most` is the rate at which the replica saturates.
+    `limit` is where the replica saturates.
     """
-    first = first_token(replica, state, most)
+    first = first_token(replica, state, limit)
     wake = wake_of(replica, state, first)
     ttft = first.quantile(percentile)
     e2e_mean, e2e = end_to_end(replica, state, (first, wake), percentile)
@@ -94,7 +94,7 @@ def wake_of(replica: Replica, state: Equilibrium, first: FirstToken) -> Wake:
     """
     lengths = replica.lengths
     own_s = first.own_mean_s
-    before_s = np.maximum(own_s, first.queue.own_mean_s + first.queued_s)
+    before_s = np.maximum(own_s, first.prompts_s)
     full_s = full_step_s(replica, state)
     per_s = state.rate * lengths.prompt / state.chunk
     behind = per_s * before_s

@@ -162,6 +162,30 @@ def equilibrium(replica: Replica, arrivals: Array) -> Equilibrium:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Limit:
+    """Where a replica saturates; one value, or one for each load."""
+
+    rate: Array
+    """Requests per second beyond which its queue grows without end."""
+    stiffness: Array
+    """As of Equilibrium, there."""
+
+
+def limit_of(replica: Replica) -> Limit:
+    """Return where `replica` saturates.
+
+    Where the cache is what is full, each request that leaves makes room for more prompts than can
+    stay, which are computed, preempted and computed again.
+    """
+    arrivals = np.atleast_1d(np.asarray(replica.most_arrivals, dtype=np.float64))
+    lengths, full = replica.lengths, replica.kv_slots / (replica.decode_steps + 1.0)
+    again = np.where(arrivals >= full * (1.0 - 1e-9), lengths.churn / lengths.prompt, 0.0)
+    state = equilibrium(replica, arrivals)
+    prompts_s = state.step_s - state.decode_s
+    return Limit(rate=arrivals / (state.step_s + again * prompts_s), stiffness=state.stiffness)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PromptWork:
     """Steps that work prompts off: full chunks, and a last one with what is left."""
 

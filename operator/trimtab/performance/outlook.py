@@ -8,7 +8,14 @@ from numpy.typing import NDArray
 
 from trimtab.performance.firsttoken import first_token
 from trimtab.performance.latency import latencies
-from trimtab.performance.meanfield import Equilibrium, Replica, equilibrium, stacked
+from trimtab.performance.meanfield import (
+    Equilibrium,
+    Limit,
+    Replica,
+    equilibrium,
+    limit_of,
+    stacked,
+)
 from trimtab.performance.steptime import Array, Number
 
 LIGHTEST = 1e-3
@@ -46,16 +53,17 @@ class Outlook:
 
 def saturation_rate(replica: Replica) -> float:
     """Return the request rate beyond which the queue of `replica` grows without end."""
-    return float(_most(replica, 1)[0])
+    return float(limit_of(replica).rate[0])
 
 
 def open_loop(replica: Replica, rates: Array, percentile: float) -> Outlook:
     """Return what users wait when `rates` requests per second arrive at random."""
-    most = _most(replica, len(rates))
+    limit = limit_of(replica)
+    most = np.broadcast_to(limit.rate, rates.shape)
     saturated = rates > most
     served = np.minimum(rates, most)
     state = equilibrium(replica, _arrivals_at(replica, served))
-    waits = latencies(replica, state, percentile, most)
+    waits = latencies(replica, state, percentile, limit)
 
     def unless_saturated(values: Array, beyond: Number) -> Array:
         return np.where(saturated, beyond, values)
@@ -109,12 +117,12 @@ def closed_loop(replica: Replica, users: Array, percentile: float) -> Outlook:
     """
     grid = float(replica.most_arrivals) * np.geomspace(LIGHTEST * 1e-2, 1.0, _GRID)
     state = equilibrium(replica, grid)
-    most = float(state.rate[-1])
-    held = _held(replica, state, most)
+    limit = limit_of(replica)
+    held = _held(replica, state, limit)
     arrivals = np.interp(np.minimum(users, held[-1]), held, grid)
     state = equilibrium(replica, arrivals)
-    waits = latencies(replica, state, percentile, most)
-    own_s = first_token(replica, state, most).own_mean_s
+    waits = latencies(replica, state, percentile, limit)
+    own_s = first_token(replica, state, limit).own_mean_s
     queue_s = np.maximum(users - held[-1], 0.0) / state.rate
     wave_s = replica.step.wave * users * _prompt_alone_s(replica)
     engine_s = replica.step.request_s + replica.step.first_token_steps * state.step_s
@@ -135,9 +143,9 @@ def closed_loop(replica: Replica, users: Array, percentile: float) -> Outlook:
     )
 
 
-def _held(replica: Replica, state: Equilibrium, most: float) -> Array:
+def _held(replica: Replica, state: Equilibrium, limit: Limit) -> Array:
     """Requests that decode or have their prompts worked off; ascending."""
-    own_s = first_token(replica, state, most).own_mean_s
+    own_s = first_token(replica, state, limit).own_mean_s
     return np.maximum.accumulate(state.batch + state.rate * own_s)
 
 
@@ -147,20 +155,6 @@ def _prompt_alone_s(replica: Replica) -> float:
     context = min(float(lengths.prompt_context), float(lengths.cached) + budget)
     seconds = replica.step.mixed_s(budget, context, 0.0, 0.0)
     return seconds * float(lengths.prompt) / budget
-
-
-def _most(replica: Replica, loads: int) -> Array:
-    """Saturation rate, once for each load.
-
-    Where the cache is what is full, each request that leaves makes room for more prompts than can
-    stay, which are computed, preempted and computed again.
-    """
-    arrivals = np.atleast_1d(np.asarray(replica.most_arrivals, dtype=np.float64))
-    lengths, limit = replica.lengths, replica.kv_slots / (replica.decode_steps + 1.0)
-    again = np.where(arrivals >= limit * (1.0 - 1e-9), lengths.churn / lengths.prompt, 0.0)
-    state = equilibrium(replica, arrivals)
-    prompts_s = state.step_s - state.decode_s
-    return np.broadcast_to(arrivals / (state.step_s + again * prompts_s), (loads,))
 
 
 def _arrivals_at(replica: Replica, rates: Array) -> Array:
