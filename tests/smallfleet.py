@@ -12,7 +12,7 @@ from trimtab.simulate.traffic import Traffic
 KEY = Key(namespace="assistants", name="chat")
 
 
-def make_scenario(latency: dict[str, str], load: str, timeout: str) -> Scenario:
+def make_scenario(latency: dict[str, str], load: str, timeout: str, retries: int = 0) -> Scenario:
     def pool(name: str, accelerator: str, usd: str) -> dict[str, Any]:
         return {
             "apiVersion": "trimtab.dev/v1alpha1",
@@ -60,7 +60,7 @@ def make_scenario(latency: dict[str, str], load: str, timeout: str) -> Scenario:
             }
         ],
         "pools": {name: {"provisioning": "20s", "load": load} for name in ("h100", "l4")},
-        "clients": {"timeout": timeout},
+        "clients": {"timeout": timeout, "retries": retries},
     }
     return scenario_of(document, where="test", folder=Path())
 

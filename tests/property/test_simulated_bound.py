@@ -62,6 +62,7 @@ def policies(scenario: Scenario, traffic: dict[Key, Traffic], seed: int) -> list
     ),
     load=st.sampled_from(["0s", "15s", "60s"]),
     timeout=st.sampled_from(["5s", "60s"]),
+    retries=st.sampled_from([0, 2]),
 )
 @settings(deadline=None, max_examples=10)
 def test_nobody_pays_less(
@@ -72,8 +73,9 @@ def test_nobody_pays_less(
     latency: dict[str, str],
     load: str,
     timeout: str,
+    retries: int,
 ) -> None:
-    scenario = make_scenario(latency, load, timeout)
+    scenario = make_scenario(latency, load, timeout, retries)
     traffic = {KEY: make_traffic(seed, rps, burst, *sizes)}
     seer = Clairvoyant(scenario, traffic, seed, run)
     for policy in policies(scenario, traffic, seed):

@@ -76,8 +76,9 @@ def needs_of(traffic: Traffic, max_model_len: int) -> Needs:
 
 def least_seconds(kind: Kind, needs: Needs, itl_s: float | None) -> Least:
     """Return the least time for each request, if its mean gap between tokens is to keep `itl_s`."""
-    if not len(needs.prompt):
-        return Least(prompt_s=np.zeros(0), total_s=np.zeros(0))
+    if not len(needs.prompt) or kind.step.drafts:
+        # With speculation a step's time is no longer above the tangents: nothing is proven.
+        return Least(prompt_s=np.zeros(len(needs.prompt)), total_s=np.zeros(len(needs.prompt)))
     least = max(
         (
             _shared_by_tokens(kind, needs),

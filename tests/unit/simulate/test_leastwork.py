@@ -36,9 +36,19 @@ def make_kind(model: str, *, seqs: int = 256, budget: int = 2048, kv: int | None
     )
 
 
-def make_traffic(rows: list[tuple[float, int, int]]) -> Traffic:
+def make_traffic(rows: list[tuple[float, int, int]], families: int = 0) -> Traffic:
+    """Requests of these times, prompts and answers; each begins as all others of its family."""
     rows = sorted(rows)
+    prefix = (
+        tuple(
+            tuple(1000 * (number % families) + block for block in range(row[1] // 512))
+            for number, row in enumerate(rows)
+        )
+        if families
+        else None
+    )
     return Traffic(
+        prefix=prefix,
         at_s=np.array([row[0] for row in rows]),
         input_tokens=np.array([row[1] for row in rows], dtype=np.int64),
         output_tokens=np.array([row[2] for row in rows], dtype=np.int64),
@@ -78,6 +88,7 @@ ROWS = st.lists(
     budget=st.sampled_from([128, 512, 2048]),
     kv=st.sampled_from([LENGTH, 6000, 20000, None]),
     itl_s=st.sampled_from([None, 0.004, 0.006, 0.01, 0.05]),
+    families=st.sampled_from([0, 2]),
 )
 @settings(deadline=None, max_examples=150)
 def test_no_engine_is_faster(
@@ -87,10 +98,11 @@ def test_no_engine_is_faster(
     budget: int,
     kv: int | None,
     itl_s: float | None,
+    families: int,
 ) -> None:
     """The time of all steps is at least the sum over the requests that kept the ITL target."""
     kind = make_kind(model, seqs=seqs, budget=budget, kv=kv)
-    traffic = make_traffic(rows)
+    traffic = make_traffic(rows, families)
     events = serve(kind, traffic)
     least = least_seconds(kind, needs_of(traffic, LENGTH), itl_s).total_s
     kept = [
@@ -144,6 +156,13 @@ def test_what_no_replica_can_keep_is_infinite() -> None:
     kind = make_kind(MODELS[0])
     needs = needs_of(make_traffic([(0.0, 100, 10), (1.0, 100, 1)]), LENGTH)
     assert np.isinf(least_seconds(kind, needs, 1e-4).total_s).tolist() == [True, False]
+
+
+def test_nothing_is_proven_of_speculation() -> None:
+    kind = make_kind(MODELS[0])
+    drafting = replace(kind, step=replace(kind.step, drafts=4.0, accepted=2.0))
+    needs = needs_of(make_traffic([(0.0, 100, 10)]), LENGTH)
+    assert least_seconds(drafting, needs, None).total_s.tolist() == [0.0]
 
 
 def test_a_prompt_that_was_seen_before_costs_less() -> None:
