@@ -85,6 +85,10 @@ def simulate(
     jobs: Annotated[
         int | None, typer.Option(min=1, max=64, help="Processes. Default: one for each core.")
     ] = None,
+    hindsight: Annotated[
+        bool,
+        typer.Option(help="Whether to search for the optimum and the best fixed fleet, too."),
+    ] = True,
     output: Annotated[Output, typer.Option("--output", "-o", help="Format.")] = Output.TABLE,
     report: Annotated[
         Path | None, typer.Option(help="HTML file to write, with pictures and all decisions.")
@@ -110,6 +114,7 @@ def simulate(
         policies=policies,
         seeds=seeds,
         jobs=jobs or min(os.cpu_count() or 1, len(policies)),
+        hindsight=hindsight,
     )
     found: list[Outcome] = []
     with _progress() as tell:

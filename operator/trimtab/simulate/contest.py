@@ -26,6 +26,8 @@ class Contest:
     """How many; None takes each scenario's own number."""
     jobs: int = 1
     """Processes."""
+    hindsight: bool = True
+    """Whether results are held against optimum, bound and fixed fleets, which takes a search."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +62,10 @@ class _Part:
     runs: dict[str, tuple[RunResult, ...]] = field(default_factory=dict)
     measured: dict[int, tuple[Measured, ...]] = field(default_factory=dict)
     failures: list[str] = field(default_factory=list)
+
+    def plain(self, seed: int) -> tuple[Measured, ...]:
+        """Return the results of one seed with nothing beside them."""
+        return tuple(Measured(result=runs[seed]) for runs in self.runs.values())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +102,7 @@ def outcomes(contest: Contest, tell: Callable[[Progress], None]) -> Iterator[Out
         for number in range(len(parts))
         for policy in contest.policies
     )
-    total = len(waiting) + sum(len(part.seeds) for part in parts)
+    total = len(waiting) + sum(len(part.seeds) for part in parts if contest.hindsight)
     done = 0
     for task, answer in _answers(contest, parts, waiting):
         done += 1
@@ -106,14 +112,16 @@ def outcomes(contest: Contest, tell: Callable[[Progress], None]) -> Iterator[Out
         _take(part, task, answer)
         if part.left:
             continue
-        if task.policy is not None:
+        if task.policy is not None and contest.hindsight:
             # Hindsight goes before what else waits, so that scenarios are complete one by one.
             part.left = len(part.seeds)
             waiting.extendleft(_Task(part=task.part, seed=seed) for seed in reversed(part.seeds))
         else:
+            for seed in part.seeds:
+                part.measured.setdefault(seed, part.plain(seed))
             yield Outcome(
                 experiment=part.experiment,
-                measured=tuple(one for seed in part.seeds for one in part.measured.get(seed, ())),
+                measured=tuple(one for seed in part.seeds for one in part.measured[seed]),
                 failures=tuple(part.failures),
             )
 
@@ -122,10 +130,6 @@ def _take(part: _Part, task: _Task, answer: _Answer) -> None:
     part.left -= 1
     if isinstance(answer, str):
         part.failures.append(f"{task.what}: {answer}")
-        if task.policy is None:
-            part.measured[task.seed] = tuple(
-                Measured(result=runs[task.seed]) for runs in part.runs.values()
-            )
     elif task.policy is not None:
         part.runs[task.policy] = tuple(one for one in answer if isinstance(one, RunResult))
     else:
