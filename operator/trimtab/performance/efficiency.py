@@ -57,39 +57,39 @@ _PRIOR = Efficiency()
 
 # fmt: off
 _AMPERE = Efficiency(
-    compute=0.846, expert=0.536, weight_read=0.758, expert_read=0.799, kv_read=0.756,
-    attention=0.599, kernel_s=4.67e-6, reduce_s=7.61e-6, bus=(0.402, 0.557, 0.451),
+    compute=0.892, expert=0.53, weight_read=0.757, expert_read=0.801, kv_read=0.752,
+    attention=0.578, kernel_s=4.68e-6, reduce_s=7.61e-6, bus=(0.375, 0.547, 0.454),
     watts_per_flops=400 / 312e12,
 )
 # GA102, another chip: as GA100, but for the power that an A10 serving phi-4-mini showed.
 _AMPERE_GA102 = replace(_AMPERE, bus=_PRIOR.bus, watts_per_flops=262 / 125e12)
 _ADA = Efficiency(
-    compute=0.627, narrow_compute=0.564, expert=0.635, narrow_expert=0.561, four_bit_expert=0.77,
-    weight_read=0.79, expert_read=0.92, kv_read=0.803, attention=0.598, kernel_s=2.63e-6,
-    reduce_s=6.16e-6, bus=(0.614, 0.119, 0.0625), watts_per_flops=350 / 362e12,
+    compute=0.671, narrow_compute=0.559, expert=0.624, narrow_expert=0.562, four_bit_expert=0.74,
+    weight_read=0.788, expert_read=0.92, attention=0.578, kernel_s=2.61e-6, reduce_s=6.14e-6,
+    bus=(0.594, 0.119, 0.0619), watts_per_flops=350 / 362e12,
 )
 # One run of vLLM 0.19 on an RTX 4090. Its data sheet counts a clock that the card exceeds.
 _ADA_RTX = replace(
     _ADA, compute=1.0, narrow_compute=0.9, weight_read=0.90, kv_read=0.90, watts_per_flops=None
 )
 _HOPPER = Efficiency(
-    compute=0.82, narrow_compute=0.684, expert=0.544, narrow_expert=0.445, four_bit_expert=0.376,
-    weight_read=0.92, expert_read=0.847, integer_expert_read=0.747, kv_read=0.92, attention=0.726,
-    kernel_s=4.55e-6, reduce_s=5.26e-6, bus=(0.513, 0.656, 0.63), watts_per_flops=700 / 989e12,
+    compute=0.86, narrow_compute=0.684, expert=0.53, narrow_expert=0.429, four_bit_expert=0.365,
+    weight_read=0.92, expert_read=0.848, integer_expert_read=0.733, kv_read=0.92, attention=0.701,
+    kernel_s=4.56e-6, reduce_s=5.22e-6, bus=(0.472, 0.638, 0.627), watts_per_flops=700 / 989e12,
 )
 _BLACKWELL = Efficiency(
-    compute=0.699, narrow_compute=0.542, four_bit_compute=0.484, expert=0.539, narrow_expert=0.318,
-    four_bit_expert=0.95, weight_read=0.831, expert_read=0.92, integer_expert_read=0.357,
-    kv_read=0.92, attention=0.768, kernel_s=3.44e-6, reduce_s=5.99e-6, bus=(0.416, 0.455, 0.44),
+    compute=0.754, narrow_compute=0.548, four_bit_compute=0.49, expert=0.538, narrow_expert=0.315,
+    four_bit_expert=0.95, weight_read=0.823, expert_read=0.92, integer_expert_read=0.351,
+    kv_read=0.917, attention=0.751, kernel_s=3.36e-6, reduce_s=6.17e-6, bus=(0.388, 0.441, 0.435),
     watts_per_flops=1000 / 2250e12,
 )
 # GB200 multiplies long prompts in 16 bit at 1.0 to 1.1 PFLOP/s, where GB300 reaches 1.8, as under
 # a power limit, and exchanges between two of its devices get half; all else is its siblings'.
-_BLACKWELL_GB200 = replace(_BLACKWELL, compute=0.604, bus=(0.201, 0.409, 0.444))
+_BLACKWELL_GB200 = replace(_BLACKWELL, compute=0.608, bus=(0.198, 0.406, 0.442))
 _BLACKWELL_RTX = Efficiency(
-    compute=0.872, narrow_compute=0.829, expert=0.552, narrow_expert=0.496, four_bit_expert=0.405,
-    weight_read=0.857, expert_read=0.92, kv_read=0.838, attention=0.648, kernel_s=3.37e-6,
-    reduce_s=9.48e-6, bus=(0.558, 0.409, 0.322), sustained=0.77,
+    compute=0.872, narrow_compute=0.83, expert=0.552, narrow_expert=0.496, four_bit_expert=0.404,
+    weight_read=0.856, expert_read=0.92, kv_read=0.838, attention=0.648, kernel_s=3.35e-6,
+    reduce_s=9.46e-6, bus=(0.558, 0.409, 0.327), sustained=0.77,
 )
 # fmt: on
 
@@ -141,22 +141,22 @@ NO_ENGINE = "none"
 
 ENGINES = {
     "vllm": Engine(
-        step_s=0.257e-3,
-        row_s=6.94e-6,
-        request_s=11.1e-3,
-        first_token_steps=4.55,
+        step_s=0.262e-3,
+        row_s=7.42e-6,
+        request_s=10.4e-3,
+        first_token_steps=4.8,
     ),
     "sglang": Engine(
-        step_s=0.332e-3,
-        row_s=17.1e-6,
+        step_s=0.339e-3,
+        row_s=17.2e-6,
         request_s=11.7e-3,
-        first_token_steps=28.7,
+        first_token_steps=28.9,
     ),
     "trtllm": Engine(
-        step_s=0.192e-3,
-        row_s=6.79e-6,
-        request_s=34.7e-3,
-        first_token_steps=9.42,
+        step_s=0.194e-3,
+        row_s=7.08e-6,
+        request_s=33.6e-3,
+        first_token_steps=9.83,
     ),
     NO_ENGINE: Engine(step_s=0.0, row_s=0.0, request_s=0.0, first_token_steps=0.0),
 }
