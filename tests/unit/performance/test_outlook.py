@@ -1,7 +1,6 @@
 """Open and closed loops: saturation, queues, and agreement where both describe one load."""
 
-import time
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -10,7 +9,13 @@ from trimtab.models.hardware import EngineSettings, Parallelism
 from trimtab.models.load import TokenShape
 from trimtab.performance.capacity import replica_of
 from trimtab.performance.meanfield import Replica
-from trimtab.performance.outlook import closed_loop, open_loop, saturation_rate
+from trimtab.performance.outlook import (
+    Outlook,
+    closed_loop,
+    evaluate_many,
+    open_loop,
+    saturation_rate,
+)
 from unit.performance.builders import request
 
 FIXED = TokenShape(input_tokens=1024, output_tokens=256, input_cv=0, output_cv=0)
@@ -70,9 +75,34 @@ def test_experts_over_more_devices_hold_more_and_read_less() -> None:
     assert wide.step.decode_s(256.0, 256e3) < narrow.step.decode_s(256.0, 256e3)
 
 
-def test_ten_thousand_evaluations_take_about_a_second() -> None:
-    found = [replica(name) for name in ("Llama-3.1-8B", "gpt-oss-20b")]
-    begin = time.process_time()
-    for one in found * 50:
-        open_loop(one, saturation_rate(one) * np.linspace(0.01, 1.1, 100), 0.95)
-    assert time.process_time() - begin < 3.0  # the machine is shared; about 0.7 s alone
+def test_many_replicas_at_once_are_the_replicas_one_by_one() -> None:
+    kinds = [
+        replica_of(request(model, device, tensor=tensor, shape=shape))
+        for model, device, tensor in (
+            ("Llama-3.1-8B", "h100", 1),
+            ("gpt-oss-20b", "l40s", 1),
+            ("Gemma-2-2B", "a10g", 1),
+            ("DeepSeek-V3", "h200", 8),
+        )
+        for shape in (FIXED, TokenShape(input_tokens=300, output_tokens=400))
+    ]
+    replicas = [one for one in kinds if isinstance(one, Replica)]
+    assert len(replicas) == 8
+    pairs = [(one, saturation_rate(one) * share) for one in replicas for share in (0.02, 0.7, 1.2)]
+    rates = np.array([rate for _, rate in pairs])
+    together = evaluate_many([one for one, _ in pairs], rates, 0.95)
+    for i, (one, rate) in enumerate(pairs):
+        alone = open_loop(one, np.array([rate]), 0.95)
+        for field in fields(Outlook):
+            mine, its = getattr(together, field.name)[i], getattr(alone, field.name)[0]
+            assert mine == pytest.approx(its, rel=1e-9), field.name
+
+
+def test_a_queue_beyond_saturation_grows_by_what_is_not_served() -> None:
+    one = replica()
+    most = saturation_rate(one)
+    over = open_loop(one, most * np.array([1.1, 2.0]), 0.95)
+    assert list(over.saturated) == [True, True]
+    assert over.rate == pytest.approx(most)
+    assert np.all(np.isinf(over.ttft_s))
+    assert np.all(np.isfinite(over.itl_s))
