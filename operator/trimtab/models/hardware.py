@@ -111,6 +111,9 @@ class EngineSettings:
     max_num_seqs: int = 256
     max_num_batched_tokens: int = 8192
     memory_utilization: float = 0.9
+    sorted_sampling: bool = False
+    """Whether the next token is chosen by sorting the vocabulary: top-p or top-k in an engine
+    without kernels of its own for them."""
     draft_tokens: int = 0
     """Tokens that speculation proposes for each sequence in each step; 0 without speculation."""
     accepted_tokens: float = 0.0

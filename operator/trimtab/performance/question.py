@@ -43,6 +43,8 @@ _PERCENTILE = 0.95
 
 _LARGE = 70 * 2.0**30
 """Bytes of device memory from which vLLM's own defaults take larger batches."""
+_SMALL_BATCHES = frozenset({"ampere"})
+"""Families that keep the small ones all the same: vLLM names the A100."""
 _SHIPPED_FP8_CACHE = frozenset({"fp8", "nvfp4"})
 """NVIDIA's checkpoints in these formats ask for an fp8 cache, which TensorRT-LLM obeys."""
 
@@ -69,6 +71,8 @@ class Question:
     """Requests per second that arrive at random."""
     spread: float = 0.0
     """Standard deviation of both lengths over their means; benchmarks have 0, traffic about 1."""
+    sorted_sampling: bool = False
+    """See EngineSettings; benchmark tools ask for the likeliest token, which needs no sorting."""
     max_num_seqs: int | None = None
     max_num_batched_tokens: int | None = None
     max_model_len: int | None = None
@@ -252,7 +256,7 @@ def _alike(model: str) -> str:
 
 def _engine(question: Question, accelerator: Accelerator) -> EngineSettings:
     """Settings that are not given are those that vLLM's server starts with on such a device."""
-    large = accelerator.memory_bytes >= _LARGE
+    large = accelerator.memory_bytes >= _LARGE and accelerator.family not in _SMALL_BATCHES
     kv_dtype = question.kv_dtype
     if (
         kv_dtype == "auto"
@@ -268,6 +272,7 @@ def _engine(question: Question, accelerator: Accelerator) -> EngineSettings:
         max_model_len=question.max_model_len or max(longest, 2048),
         max_num_seqs=question.max_num_seqs or (1024 if large else 256),
         max_num_batched_tokens=question.max_num_batched_tokens or (8192 if large else 2048),
+        sorted_sampling=question.sorted_sampling,
         draft_tokens=question.draft_tokens,
         accepted_tokens=question.accepted_tokens,
     )

@@ -34,6 +34,7 @@ from trimtab.performance.efficiency import (
     engine_named,
     power_share,
 )
+from trimtab.performance.sampling import sampling_s
 from trimtab.performance.weights import compute_peak, parameters, part_dtypes, stored_weights
 
 Array: TypeAlias = NDArray[np.float64]
@@ -303,7 +304,7 @@ def step_model(
         pair_s=full * pair_layer_s,
         window_pair_s=windowed * pair_layer_s,
         link_token_s=link_token_s + pass_token_s,
-        row_s=host.row_s,
+        row_s=host.row_s + sampling_s(geometry, accelerator, engine),
         fixed_s=kernels(geometry, narrow=narrow) * share.kernel_s + latency_s + host.step_s,
         request_s=host.request_s,
         first_token_steps=host.first_token_steps,

@@ -88,3 +88,17 @@ def test_a_model_of_nobody_s_list_is_answered_from_its_config() -> None:
     }  # fmt: skip
     reply = answer(replace(ASKED, model="acme/new", geometry=from_config("new", config)))
     assert reply.fits
+
+
+def test_an_a100_keeps_the_small_batches_of_the_engine() -> None:
+    engine = request_of(replace(ASKED, accelerator="a100"), (), LatencyTargets()).engine
+    assert (engine.max_num_seqs, engine.max_num_batched_tokens) == (256, 2048)
+
+
+def test_sorting_a_large_vocabulary_slows_every_sequence_of_the_batch() -> None:
+    plain = replace(ASKED, model="phi-4-mini-instruct", accelerator="a100", request_rate=8.0)
+    quick, slow = answer(plain), answer(replace(plain, sorted_sampling=True))
+    assert quick.tpot_ms is not None
+    assert slow.tpot_ms is not None
+    # 200,064 scores of each sequence, 640 bytes each, at 2 TB/s.
+    assert 1.1 < slow.tpot_ms / quick.tpot_ms < 1.8
