@@ -15,10 +15,11 @@ from trimtab.api.fleetbudget import FleetBudgetSpec
 from trimtab.api.llmdeployment import Mode
 from trimtab.models.capacity import Pool, Price
 from trimtab.models.codec import Record, dump_record, load_record
-from trimtab.models.load import ObservedLoad
+from trimtab.models.hardware import Parallelism
+from trimtab.models.load import ObservedLoad, VariantReading
 from trimtab.models.memory import PlannerMemory
 from trimtab.models.plan import Decision, Plan, Verdict, Why
-from trimtab.models.signals import Invalid, Missing, Partial, Stale
+from trimtab.models.signals import Fresh, Invalid, Missing, Partial, Stale
 from trimtab.models.snapshot import Budget, DeploymentState, Key, Snapshot
 from trimtab.planner.history import GAP_S
 from trimtab.planner.plan import plan
@@ -47,8 +48,30 @@ def loads() -> st.SearchStrategy[ObservedLoad]:
         }
         return fresh_load(rps, arrival_rps=signals[kind])
 
+    def teaching(rps: float, itl_s: float) -> ObservedLoad:
+        """Replicas on two pools that are as fast as predicted, or by far not."""
+        return fresh_load(
+            rps,
+            variants=tuple(
+                VariantReading(
+                    pool=pool,
+                    parallelism=Parallelism(),
+                    revision=f"chat-{pool}-",
+                    itl_s=Fresh(value=itl_s),
+                    gaps_per_s=Fresh(value=400.0),
+                    first_tokens_per_s=Fresh(value=2.0),
+                    input_tokens=Fresh(value=1000.0),
+                    output_tokens=Fresh(value=200.0),
+                    waiting=Fresh(value=0.0),
+                    kv_utilization=Fresh(value=0.3),
+                )
+                for pool in ("cheap", "weak")
+            ),
+        )
+
     return st.one_of(
         RATES.map(lambda rps: fresh_load(rps) if rps else idle_load()),
+        st.builds(teaching, RATES, st.sampled_from([0.005, 0.015, 0.1])),
         st.builds(doubtful, RATES, st.integers(0, 3)),
         st.sampled_from(
             [ObservedLoad(), ObservedLoad(source_error="down"), ObservedLoad(configured=False)]
@@ -464,14 +487,15 @@ class Judge:
 
 
 def numbers_are_sane(value: Any, path: str = "plan") -> None:
-    """S22: every number is finite and not negative, but for a saving; counts are int32."""
+    """S22: numbers are finite, and none but savings and logarithms negative; counts are int32."""
     if isinstance(value, bool) or value is None or isinstance(value, str):
         return
     if isinstance(value, int):
         assert 0 <= value < 2**31, path
     elif isinstance(value, float):
         assert math.isfinite(value), path
-        assert value >= 0 or path.endswith("saved_share"), path
+        signed = path.endswith("saved_share") or ".scales" in path or ".used" in path
+        assert value >= 0 or signed, path
     elif isinstance(value, tuple):
         for item in value:
             numbers_are_sane(item, path)
