@@ -16,7 +16,7 @@ from trimtab.performance.capacity import replica_of
 from trimtab.planner.candidates import choices_of
 from trimtab.planner.query import Market, Speeds, query_of
 from trimtab.planner.shortage import survey
-from trimtab.simulate.bound import Horizon, Offer, Service
+from trimtab.simulate.demands import Horizon, Offer, Service
 from trimtab.simulate.leastwork import Kind, alone_seconds, least_seconds, needs_of
 from trimtab.simulate.policy import Variant
 from trimtab.simulate.scenario import Clients
@@ -91,6 +91,7 @@ def _service(
     needs = needs_of(traffic, longest)
     alone = [alone_seconds(kind, needs) for kind in kinds]
     shortest = np.min([first + rest for first, rest in alone], axis=0) if alone else needs.prompt
+    fastest = np.min([rest for _, rest in alone], axis=0) if alone else needs.further
     offers = []
     for variant, kind, (first, rest) in zip(variants, kinds, alone, strict=True):
         least = least_seconds(kind, needs, targets.itl_s)
@@ -115,6 +116,7 @@ def _service(
         at_s=traffic.at_s,
         first_by_s=first_by_s,
         last_s=traffic.at_s + _latest(targets, world.scenario.clients, needs.further),
+        rest_s=fastest,
         held_from_s=traffic.at_s + first_by_s,
         held_to_s=traffic.at_s + shortest,
         leaning=needs.further / needs.prompt,

@@ -14,6 +14,19 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from trimtab.models.snapshot import Key
+from trimtab.simulate.demands import (
+    LEVELS,
+    Horizon,
+    Offer,
+    Service,
+    by_pool,
+    crowds,
+    groups_of,
+    left_at,
+    rates_of,
+    worst_bursts,
+    worth_of,
+)
 from trimtab.simulate.linear import Programme
 from trimtab.simulate.traffic import Floats, Ints
 
@@ -23,61 +36,10 @@ LEAST_SLOT_S = 10.0
 MOST_COLUMNS = 12_000
 _LEANINGS = 4
 """Groups of requests by what share of their work is prompt: kinds differ in which they like."""
-_SPANS = np.array([0, 1, 2, 4])
-"""Slots that a request may end after the one of its arrival; beyond, it may end at any time."""
-_USUAL_FLOWS = 6
-"""Flows of one group to one kind: a few spans, each with a few slots."""
-_BURSTS = (0.0, 0.5, 2.0, 8.0)
-"""Lengths of bursts, relative to the longest wait for a first token."""
-_LEVELS = np.array([1, 2, 4, 8, 16, 32, 64])
-"""How many requests need a replica at the same time, rounded down."""
+_SPANS = np.array([0, 1, 2, 4, 8, 16, 32, 64, MOST_SLOTS])
+"""Slots that a request may end after the one of its arrival, rounded up to one of these."""
 _ROUNDING = 1e-6
 """Relative tolerance of the solver, taken off its answer."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Offer:
-    """Replicas of one kind for one service."""
-
-    name: str
-    pool: str
-    devices: int
-    usd_per_hour: float
-    """Of one replica."""
-    load_s: float
-    """Least time between a replica's being paid for and its serving."""
-    prompt_s: Floats
-    """Least replica-seconds of each prompt, shape (n,)."""
-    least_s: Floats
-    """The same of each whole request; infinite where it can meet no target."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Service:
-    """The requests of one deployment that arrive in the scored time; arrays (n,), by arrival."""
-
-    key: Key
-    at_s: Floats
-    first_by_s: float
-    """The longest that any may wait for its first token, if it meets its targets."""
-    last_s: Floats
-    """The latest end of each at which it meets its targets; may be infinite."""
-    held_from_s: Floats
-    held_to_s: Floats
-    """Between these each must have a replica, if it meets its targets; nothing where from >= to."""
-    leaning: Floats
-    """Any number that orders requests by what they are made of."""
-    offers: Sequence[Offer]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Horizon:
-    """What is paid for, and what there is."""
-
-    start_s: float
-    end_s: float
-    room: Mapping[str, Sequence[tuple[float, int]]]
-    """By pool: from when on, no more than so many devices are in use. The first begins at 0."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,7 +59,7 @@ def lower_bound(
 
     None where no policy can miss so few.
     """
-    services = [replace(service, offers=_by_pool(service.offers)) for service in services]
+    services = [replace(service, offers=by_pool(service.offers)) for service in services]
     grid = _grid(services, horizon)
     programme = Programme()
     seconds: dict[tuple[Key, int], list[int]] = {}
@@ -127,46 +89,31 @@ def lower_bound(
     )
 
 
-def _by_pool(offers: Sequence[Offer]) -> list[Offer]:
-    """Return one offer for each pool, which does for each request what its best one does there.
-
-    Its replicas are as large as the smallest; a larger one counts as several.
-    """
-    pools: dict[str, list[Offer]] = {}
-    for offer in offers:
-        pools.setdefault(offer.pool, []).append(offer)
-    merged = []
-    for pool, found in pools.items():
-        unit = min(found, key=lambda offer: offer.devices)
-        parts = np.array([offer.devices / unit.devices for offer in found])[:, None]
-        merged.append(
-            Offer(
-                name=pool,
-                pool=pool,
-                devices=unit.devices,
-                usd_per_hour=float(
-                    min(
-                        offer.usd_per_hour / part
-                        for offer, part in zip(found, parts[:, 0], strict=True)
-                    )
-                ),
-                load_s=min(offer.load_s for offer in found),
-                prompt_s=(parts * np.array([offer.prompt_s for offer in found])).min(axis=0),
-                least_s=(parts * np.array([offer.least_s for offer in found])).min(axis=0),
-            )
-        )
-    return merged
-
-
 def _grid(services: Sequence[Service], horizon: Horizon) -> Floats:
-    """Return the edges of equal slots."""
-    length = horizon.end_s - horizon.start_s
-    flows = sum(
-        _USUAL_FLOWS * len(service.offers) * (_LEANINGS if len(service.offers) > 1 else 1)
-        for service in services
-    )
-    slots = max(1, min(MOST_SLOTS, MOST_COLUMNS // max(1, flows), int(length / LEAST_SLOT_S)))
-    return np.linspace(horizon.start_s, horizon.end_s, slots + 1)
+    """Return the edges of equal slots, as fine as `MOST_COLUMNS` allows."""
+    slots = max(1, min(MOST_SLOTS, int((horizon.end_s - horizon.start_s) / LEAST_SLOT_S)))
+    while True:
+        grid = np.linspace(horizon.start_s, horizon.end_s, slots + 1)
+        if slots == 1 or sum(_flows(service, grid) for service in services) <= MOST_COLUMNS:
+            return grid
+        slots = max(1, int(slots * 0.8))
+
+
+def _flows(service: Service, grid: Floats) -> int:
+    """Return about how many columns the requests of a service take: groups, slots, kinds."""
+    begin, span = _reach(service, grid)
+    pairs = np.unique(begin * len(_SPANS) + span)
+    longest = np.minimum(_SPANS[pairs % len(_SPANS)] + 1, len(grid) - 1 - pairs // len(_SPANS))
+    kinds = len(service.offers)
+    return int(longest.sum()) * kinds * (_LEANINGS if kinds > 1 else 1)
+
+
+def _reach(service: Service, grid: Floats) -> tuple[Ints, Ints]:
+    """Return the slot of each arrival, and which of `_SPANS` the latest end is within."""
+    begin = np.searchsorted(grid, service.at_s, side="right") - 1
+    end = np.searchsorted(grid, service.last_s, side="right") - 1
+    span = np.searchsorted(_SPANS, end - begin, side="left")
+    return begin, np.minimum(span, len(_SPANS) - 1)
 
 
 def _device_seconds(room: Sequence[tuple[float, int]], grid: Floats, slot: int) -> float:
@@ -187,7 +134,7 @@ class _ServicePart:
         self._service = service
         self._grid = grid
         self._slots = len(grid) - 1
-        self._least, self._worth, self._scale = _worth(service)
+        self._least, self._worth, self._scale = worth_of(service)
         self.seconds: list[list[int]] = []
         """By offer and slot: the column of replica-seconds."""
         self._alive: list[list[tuple[int, int]]] = []
@@ -232,14 +179,13 @@ class _ServicePart:
         service, programme = self._service, self._programme
         least, worth = self._least, self._worth
         misses -= int(np.count_nonzero(worth == 0))
-        begin = np.searchsorted(self._grid, service.at_s, side="right") - 1
-        end = np.searchsorted(self._grid, service.last_s, side="right") - 1
-        span = np.searchsorted(_SPANS, end - begin, side="left")
+        begin, span = _reach(service, self._grid)
+        left = worth * left_at(float(self._grid[-1]), service)
         dropped: list[int] = []
         counted: list[tuple[int, float]] = []
         taken: dict[tuple[int, int], list[tuple[int, float]]] = {}
-        leaning = _quantile_groups(service.leaning, _LEANINGS if len(least) > 1 else 1)
-        group = (begin * (len(_SPANS) + 1) + span) * _LEANINGS + leaning
+        leaning = groups_of(service.leaning, _LEANINGS if len(least) > 1 else 1)
+        group = (begin * len(_SPANS) + span) * _LEANINGS + leaning
         order = np.argsort(group, kind="stable")
         order = order[worth[order] > 0]
         for rows in np.split(order, np.flatnonzero(np.diff(group[order])) + 1):
@@ -251,10 +197,10 @@ class _ServicePart:
             self._dropped.setdefault(int(begin[rows[0]]), []).append(drop)
             counted.append((drop, 1.0 / most))
             entries = [(drop, 1.0)]
-            slot, reach = int(begin[rows[0]]), int(span[rows[0]])
-            last = slot + int(_SPANS[reach]) if reach < len(_SPANS) else self._slots
-            if last >= self._slots:
-                entries.append((programme.column(), 1.0))  # after the scored time, for nothing
+            slot = int(begin[rows[0]])
+            last = slot + int(_SPANS[span[rows[0]]])
+            if last >= self._slots:  # after the scored time, for nothing
+                entries.append((programme.column(most=float(left[rows].sum())), 1.0))
             for number in range(len(least)):
                 each = least[number][rows] / worth[rows]
                 if not np.isfinite(each).any():
@@ -280,7 +226,7 @@ class _ServicePart:
         allow. What exists for a burst only must have been started for it.
         """
         service, programme = self._service, self._programme
-        rates = _rates(service)
+        rates = rates_of(service)
         prompts = np.array([offer.prompt_s for offer in service.offers]).reshape(len(rates), -1)
         possible = self._worth > 0
         if not possible.any() or not len(rates):
@@ -288,7 +234,7 @@ class _ServicePart:
         paid = np.min(rates[:, None] * prompts, axis=0) * self._scale
         paid = np.where(possible, paid, 0.0)
         each = [float((prompts[number] / paid)[possible].min()) for number in range(len(rates))]
-        for slot, (work, seconds) in _worst_bursts(service, paid, self._grid).items():
+        for slot, (work, seconds) in worst_bursts(service, paid, self._grid).items():
             entries = [(drop, 1.0) for drop in self._dropped.get(slot, ())]
             for number in range(len(rates)):
                 entries += [(n, seconds / each[number]) for n in self._alive[number][slot]]
@@ -304,11 +250,11 @@ class _ServicePart:
         needed = np.maximum(service.held_to_s - service.held_from_s, 0.0)
         budget = float(np.sort(needed)[::-1][: max(misses, 0)].sum())
         absent: list[tuple[int, float]] = []
-        for slot, lengths in enumerate(_crowds(service, self._grid)):
+        for slot, lengths in enumerate(crowds(service, self._grid)):
             if not lengths.any():
                 continue
             entries = [(seconds[slot], 1.0) for seconds in self.seconds]
-            for level, length in zip(_LEVELS, lengths, strict=True):
+            for level, length in zip(LEVELS, lengths, strict=True):
                 if length > 0:
                     column = programme.column(most=float(length))
                     entries.append((column, 1.0))
@@ -316,76 +262,3 @@ class _ServicePart:
             programme.at_least(float(lengths.sum()), entries)
         if absent:
             programme.at_most(budget, absent)
-
-
-def _rates(service: Service) -> Floats:
-    """Return what a replica-second of each offer costs, or 1 where one has no price."""
-    rates = np.array([offer.usd_per_hour for offer in service.offers])
-    return rates if rates.all() else np.ones(len(rates))
-
-
-def _worth(service: Service) -> tuple[Floats, Floats, float]:
-    """Return least seconds, shape (offers, n), a measure of each request's work, and its scale.
-
-    The measure is the money a request takes where it takes the least, times the scale: 1 in the
-    mean; 0 where it can meet its targets nowhere.
-    """
-    least = np.array([offer.least_s for offer in service.offers]).reshape(-1, len(service.at_s))
-    paid = np.min(_rates(service)[:, None] * least, axis=0, initial=np.inf)
-    possible = np.isfinite(paid)
-    if not possible.any():
-        return least, np.zeros(len(paid)), 1.0
-    scale = 1.0 / float(paid[possible].mean())
-    return least, np.where(possible, paid, 0.0) * scale, scale
-
-
-def _worst_bursts(service: Service, work: Floats, grid: Floats) -> dict[int, tuple[float, float]]:
-    """Return by slot the work that must be done in the fewest seconds for it, and those seconds.
-
-    Only bursts that must be worked off within their slot count.
-    """
-    at, total = service.at_s, np.concatenate([[0.0], np.cumsum(work)])
-    slot = np.searchsorted(grid, at, side="right") - 1
-    worst: dict[int, tuple[float, float]] = {}
-    for factor in _BURSTS:
-        span = factor * service.first_by_s
-        until = at + span + service.first_by_s
-        inside = np.flatnonzero((slot >= 0) & (until <= grid[np.minimum(slot + 1, len(grid) - 1)]))
-        behind = np.searchsorted(at, at[inside] + span, side="right")
-        seconds = span + service.first_by_s
-        for row, end in zip(inside.tolist(), behind.tolist(), strict=True):
-            burst = float(total[end] - total[row])
-            known = worst.get(int(slot[row]))
-            if known is None or burst / seconds > known[0] / known[1]:
-                worst[int(slot[row])] = (burst, seconds)
-    return worst
-
-
-def _quantile_groups(values: Floats, groups: int) -> Ints:
-    """Return for each value in which of equally large groups it is."""
-    if groups == 1 or not len(values):
-        return np.zeros(len(values), dtype=np.int64)
-    edges = np.quantile(values, np.arange(1, groups) / groups)
-    return np.searchsorted(edges, values, side="right").astype(np.int64)
-
-
-def _crowds(service: Service, grid: Floats) -> Floats:
-    """Return by slot and level: seconds in which at least so many requests must have a replica.
-
-    Shape (slots, levels); a second counts at the highest level that it reaches.
-    """
-    slots = len(grid) - 1
-    begin = np.clip(service.held_from_s, grid[0], grid[-1])
-    end = np.clip(service.held_to_s, grid[0], grid[-1])
-    real = end > begin
-    at = np.concatenate([begin[real], end[real], grid])
-    change = np.concatenate([np.ones(real.sum()), -np.ones(real.sum()), np.zeros(len(grid))])
-    order = np.argsort(at, kind="stable")
-    at, crowd = at[order], np.cumsum(change[order])
-    length = np.diff(at)
-    slot = np.clip(np.searchsorted(grid, at[:-1], side="right") - 1, 0, slots - 1)
-    level = np.searchsorted(_LEVELS, crowd[:-1], side="right") - 1
-    seconds = np.zeros((slots, len(_LEVELS)))
-    counted = (length > 0) & (level >= 0)
-    np.add.at(seconds, (slot[counted], level[counted]), length[counted])
-    return seconds

@@ -15,8 +15,8 @@ import numpy as np
 
 from trimtab.models.snapshot import Key
 from trimtab.simulate.asked import horizon_of, services_of, variants_of
-from trimtab.simulate.bound import Horizon, Service
 from trimtab.simulate.compare import FixedFleet
+from trimtab.simulate.demands import Horizon, Service
 from trimtab.simulate.policy import FixedPolicy, Policy, Variant
 from trimtab.simulate.result import RunResult
 from trimtab.simulate.scenario import Scenario

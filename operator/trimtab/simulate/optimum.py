@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from trimtab.models.snapshot import Key
 from trimtab.simulate.asked import horizon_of, services_of, variants_of
-from trimtab.simulate.bound import Bound, Horizon, lower_bound
+from trimtab.simulate.bound import Bound, lower_bound
+from trimtab.simulate.demands import Horizon
 from trimtab.simulate.fixed import FixedFleets
 from trimtab.simulate.policy import FixedPolicy, Policy, Variant
 from trimtab.simulate.result import RunResult

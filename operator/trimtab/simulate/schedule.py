@@ -7,7 +7,7 @@ from itertools import pairwise
 import numpy as np
 
 from trimtab.models.snapshot import Key
-from trimtab.simulate.bound import Horizon, Offer, Service
+from trimtab.simulate.demands import Horizon, Offer, Service
 from trimtab.simulate.linear import Programme
 from trimtab.simulate.policy import Choice, FleetView, Reason, Variant
 from trimtab.simulate.traffic import Floats, Ints

@@ -5,7 +5,7 @@ import pytest
 
 from smallfleet import KEY, make_scenario, make_traffic
 from trimtab.models.hardware import Parallelism
-from trimtab.simulate.bound import Horizon, Offer
+from trimtab.simulate.demands import Horizon, Offer
 from trimtab.simulate.fixed import FixedFleets
 from trimtab.simulate.optimum import ATTAINS, Clairvoyant
 from trimtab.simulate.policy import FixedPolicy, FleetView, Variant
