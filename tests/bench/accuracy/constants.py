@@ -9,7 +9,7 @@ from trimtab.performance.capacity import replica_of
 from trimtab.performance.steptime import step_model
 
 FAMILIES = ("ampere", "ada", "hopper", "blackwell", "blackwell-rtx")
-SIBLINGS = {"blackwell-gb200": ("blackwell", ("compute", "bus"))}
+SIBLINGS = {"blackwell-gb200": ("blackwell", ("compute", "narrow_compute", "bus"))}
 """Families that share the constants of another one, but for those named."""
 
 _FIXED = frozenset({"sustained", "watts_per_flops", "bus"})
