@@ -1,5 +1,6 @@
 """The report holds everything, is well-formed, loads nothing, and trusts no name."""
 
+import json
 import re
 from xml.etree import ElementTree
 
@@ -9,7 +10,7 @@ from trimtab.models.load import LatencyTargets
 from trimtab.simulate.compare import rows_of
 from trimtab.simulate.report.page import Section, report
 from trimtab.simulate.report.scatter import Scatter
-from trimtab.simulate.report.svg import rounded, ticks
+from trimtab.simulate.report.svg import rounded, stairs, ticks
 from unit.simulate.results import KEY, deployment_result, marker, measured, run_result
 
 HOSTILE = "<script>alert('x')</script>&\"]]>"
@@ -114,9 +115,19 @@ def test_there_is_a_picture_of_everything_with_its_unit() -> None:
 
 def test_a_week_is_no_larger_than_an_hour() -> None:
     short, long = (
-        len(report([make_section(runs=[run_result(steps=steps)])])) for steps in (240, 12_000)
+        len(report([make_section(runs=[run_result(steps=steps)])])) for steps in (180, 12_000)
     )
     assert long < 1.3 * short
+
+
+def test_the_pointer_finds_the_numbers_of_each_line() -> None:
+    page = parsed(report([make_section(runs=[run_result(steps=3)])]))
+    chart = next(svg for svg in page.iter("svg") if svg.get("data-unit") == "requests/s")
+    assert json.loads(chart.attrib["data-at"]) == [105, 210, 315]
+    assert json.loads(chart.attrib["data-lines"]) == [
+        ["demand", [5, 6, 7]],
+        ["capacity within targets", [8, 9, 10]],
+    ]
 
 
 def test_a_run_without_requests_is_shown_as_such() -> None:
@@ -154,3 +165,9 @@ def test_the_scatter_puts_cheap_left_and_good_above() -> None:
 def test_ticks_are_round() -> None:
     assert ticks(0.0, 9.3) == [0.0, 2.5, 5.0, 7.5]
     assert [rounded(value) for value in (0.0, 0.125, 7.5, 1200.0)] == ["0", "0.125", "7.5", "1,200"]
+
+
+def test_stairs_keep_a_value_until_the_next() -> None:
+    assert stairs([(0, 1), (1, 1), (2, 3), (3, 3)]) == [(0, 1), (2, 1), (2, 3), (3, 3)]
+    assert stairs([(0, 1)]) == [(0, 1)]
+    assert stairs([]) == []

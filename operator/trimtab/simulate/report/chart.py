@@ -66,11 +66,7 @@ class Chart:
         end = max(self.at_s, default=0.0) or 1.0
         x = Scale(low=0.0, high=end, start=_LEFT, end=WIDTH - _RIGHT)
         y = Scale(low=0.0, high=self._top(), start=HEIGHT - _BOTTOM, end=_TOP)
-        numbers = [
-            {"label": line.label, "values": [None if v is None else round(v, 4)
-                                             for v in line.values]}
-            for line in self.lines
-        ]  # fmt: skip
+        numbers = [[line.label, [_short(value) for value in line.values]] for line in self.lines]
         return tag(
             "svg",
             tag("title", escape(f"{self.title} ({self.unit}) over time")),
@@ -84,9 +80,9 @@ class Chart:
             viewBox=f"0 0 {WIDTH:.0f} {HEIGHT:.0f}",
             role="img",
             data_unit=self.unit,
-            data_at=json.dumps([round(at, 1) for at in self.at_s]),
-            data_lines=json.dumps(numbers),
-            data_span=json.dumps([x.start, x.end, end]),
+            data_at=_json([_short(at) for at in self.at_s]),
+            data_lines=_json(numbers),
+            data_span=_json([x.start, x.end, end]),
         )
 
     def _top(self) -> float:
@@ -172,3 +168,15 @@ class Chart:
             marks.append(text(line.label, left + 18, 29, class_="tick"))
             left += _LETTER * len(line.label) + 32
         return marks
+
+
+def _short(value: float | None) -> float | None:
+    """Return a number with as many digits as anybody reads."""
+    if value is None:
+        return None
+    short = float(f"{value:.5g}")
+    return int(short) if short.is_integer() else short
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, separators=(",", ":"))

@@ -23,7 +23,7 @@
       cursor.setAttribute("x2", shown);
       cursor.style.visibility = "visible";
       tip.textContent = clock(at[best]) + lines.map(function (line) {
-        return "\n" + line.label + ": " + number(line.values[best]) + " " + svg.dataset.unit;
+        return "\n" + line[0] + ": " + number(line[1][best]) + " " + svg.dataset.unit;
       }).join("");
       tip.style.display = "block";
       tip.style.left = Math.min(event.clientX + 14, window.innerWidth - tip.offsetWidth - 8) + "px";

@@ -7,7 +7,7 @@ from trimtab.simulate.report.chart import Chart, Line, Mark
 from trimtab.simulate.report.svg import stamp
 from trimtab.simulate.result import DeploymentSeries, Marker, RunResult
 
-MOST_POINTS = 240
+MOST_POINTS = 180
 """Of one line; longer series are gathered in equal groups."""
 COLOURS = 7
 

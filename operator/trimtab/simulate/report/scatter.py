@@ -128,7 +128,7 @@ class Scatter:
             colour = {OURS: "c1", HINDSIGHT: "c2"}.get(row.policy, "c0")
             words = (
                 f"{row.policy}: {(1.0 - miss) * 100:.2f} % within all targets, ${cost:.2f}, "
-                f"{row.seeds} seeds"
+                f"{row.seeds} seed{'s' * (row.seeds > 1)}"
             )
             shape = f"M{at:.1f} {level - 6:.1f}l6 6l-6 6l-6 -6Z"
             mark = (

@@ -119,9 +119,10 @@ def band(upper: Sequence[Point], lower: Sequence[Point]) -> str:
 
 def stairs(points: Sequence[Point]) -> list[Point]:
     """Return the corners of a line that keeps each value until the next."""
-    corners: list[Point] = []
-    for x, y in points:
-        if corners:
-            corners.append((x, corners[-1][1]))
-        corners.append((x, y))
+    corners: list[Point] = list(points[:1])
+    for x, y in points[1:]:
+        if y != corners[-1][1]:
+            corners += [(x, corners[-1][1]), (x, y)]
+    if points and corners[-1] != points[-1]:
+        corners.append(points[-1])
     return corners
