@@ -102,3 +102,13 @@ def test_sorting_a_large_vocabulary_slows_every_sequence_of_the_batch() -> None:
     assert slow.tpot_ms is not None
     # 200,064 scores of each sequence, 640 bytes each, at 2 TB/s.
     assert 1.1 < slow.tpot_ms / quick.tpot_ms < 1.8
+
+
+def test_speculation_answers_sooner_and_keeps_no_more_than_it_drafts() -> None:
+    plain = answer(ASKED)
+    drafted = answer(replace(ASKED, draft_tokens=3, accepted_tokens=1.5))
+    assert plain.tpot_ms is not None
+    assert drafted.tpot_ms is not None
+    assert 0.4 < drafted.tpot_ms / plain.tpot_ms < 0.8
+    with pytest.raises(InvalidInput, match="accepted_tokens"):
+        answer(replace(ASKED, draft_tokens=1, accepted_tokens=1.5))
