@@ -106,8 +106,9 @@ def _table(rows: Sequence[Row]) -> str:
     notes = (
         "/ optimum: over the cheapest schedule found with knowledge of the future that attains as "
         "much. / bound: over what no policy that attains as much can undercut. / fixed: over the "
-        "best fleet that never changes, in hindsight, at equal goodput. A dash: it attains too "
-        "little to be compared. turns: times that a count of replicas changed direction."
+        "best fleet that never changes, in hindsight, at equal goodput; replica-hours of replicas "
+        "that differ in size are not alike, their cost is. A dash: it attains too little to be "
+        "compared. turns: times that a count of replicas changed direction."
     )
     return tag(
         "div",
