@@ -42,13 +42,13 @@ class Curve:
 
     def rps(self, in_flight: float) -> float:
         """Return the requests/s that a replica serves with so many in it."""
-        return self._speeds.at(in_flight)[0]
+        return self._speeds.first_at(in_flight)
 
     def ttft_s(self, in_flight: float) -> float:
         """Return the mean TTFT of who comes then."""
         if in_flight > self.full:
             return self._own_s + (in_flight - self._batch) / self.most_rps
-        return self._waits.at(in_flight)[0]
+        return self._waits.first_at(in_flight)
 
     def fates(self, in_flight: float) -> tuple[float, ...]:
         """Return the shares within all targets, TTFT, ITL and E2E of who comes then."""
@@ -59,15 +59,25 @@ class _Lines:
     """Straight lines between points (x, y, z, ...), constant beyond them."""
 
     def __init__(self, points: Sequence[tuple[float, ...]]) -> None:
-        self._points = points
         self._x = [point[0] for point in points]
+        self._y = [point[1:] for point in points]
 
     def at(self, x: float) -> tuple[float, ...]:
-        i = bisect_right(self._x, x)
-        if i == len(self._x):
-            return self._points[-1][1:]
-        high = self._points[i]
-        low = self._points[i - 1] if i else high
-        gap = high[0] - low[0]
-        weight = (x - low[0]) / gap if gap > 0.0 else 0.0
-        return tuple(a + weight * (b - a) for a, b in zip(low[1:], high[1:], strict=True))
+        i, weight = self._place(x)
+        low, high = self._y[i], self._y[min(i + 1, len(self._y) - 1)]
+        return tuple([a + weight * (b - a) for a, b in zip(low, high, strict=True)])
+
+    def first_at(self, x: float) -> float:
+        i, weight = self._place(x)
+        low, high = self._y[i][0], self._y[min(i + 1, len(self._y) - 1)][0]
+        return low + weight * (high - low)
+
+    def _place(self, x: float) -> tuple[int, float]:
+        """Return the point before `x` and the share of the way to the next."""
+        i = bisect_right(self._x, x) - 1
+        if i < 0:
+            return 0, 0.0
+        if i == len(self._x) - 1:
+            return i, 0.0
+        low, high = self._x[i], self._x[i + 1]
+        return i, (x - low) / (high - low)

@@ -112,6 +112,7 @@ def test_what_comes_without_a_replica_waits_is_rejected_or_gives_up() -> None:
     service.advance(50.0, 20.0)
     variant.resize(1)
     total = service.advance(200.0, 0.0)
+    total.add(service.advance(400.0, 0.0))
     assert total.served == pytest.approx(20.0, rel=0.01)
 
 

@@ -132,6 +132,24 @@ def test_the_page_counts_what_happened() -> None:
     assert value(text, "vllm:e2e_request_latency_seconds_sum") == pytest.approx(total)
 
 
+def test_the_page_tells_computed_prompt_tokens_from_those_in_the_cache() -> None:
+    limits = EngineSettings(max_model_len=1024, max_num_seqs=32, max_num_batched_tokens=256)
+    engine = Engine(Pace(Times(), 2048), limits)
+    for i in range(3):
+        request = Request(id=i, arrival=5.0 * i, input_tokens=600, output_tokens=10, prefix=(7,))
+        engine.submit(request, request.arrival)
+    page = make_page()
+    page.record(engine.advance(INF))
+    text = page.render(Gauges(running=0, waiting=0, kv_usage=0.0))
+    by_source = "vllm:prompt_tokens_by_source_total"
+    assert value(text, "vllm:prompt_tokens_total") == 1800
+    assert value(text, by_source, source="local_cache_hit") == 2 * 512
+    assert value(text, by_source, source="local_compute") == 1800 - 2 * 512
+    assert value(text, "vllm:prompt_tokens_cached_total") == 2 * 512
+    assert value(text, "vllm:prefix_cache_hits_total") == 2 * 512
+    assert value(text, "vllm:request_prefill_kv_computed_tokens_sum") == 1800 - 2 * 512
+
+
 def test_every_gap_is_in_its_bucket() -> None:
     """Also where a long run of steps crosses from one bucket into the next."""
     _, events = served()
