@@ -24,6 +24,10 @@ _LUMP_Z = np.array([NormalDist().inv_cdf(p) for p in (_LUMP_EDGES[1:] + _LUMP_ED
 
 _NUDGE = 1.05
 _LEAST_STIFFNESS = 0.05
+_WIDEST = 0.1
+"""Variance of the batch over its square up to which linear noise describes it."""
+_FEW = 4.0
+"""Requests below which the batch is no normal variable."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,8 +119,12 @@ class Equilibrium:
         return quiet
 
 
-def equilibrium(replica: Replica, arrivals: Array) -> Equilibrium:
-    """Return the state of `replica` for each number of arrivals in one step."""
+def equilibrium(replica: Replica, arrivals: Array, *, steady: bool = False) -> Equilibrium:
+    """Return the state of `replica` for each number of arrivals in one step.
+
+    With random arrivals the batch fluctuates, and more tokens fall into its slower steps than into
+    its quick ones; with a `steady` number of users it does not.
+    """
     lengths, wide = replica.lengths, replica.columns
     batch = arrivals * replica.decode_steps
     cached = batch * lengths.resident
@@ -142,6 +150,12 @@ def equilibrium(replica: Replica, arrivals: Array) -> Equilibrium:
     shares /= np.maximum(shares.sum(axis=1), 1.0)[:, None]
     quiet = 1.0 - shares.sum(axis=1)
     growth = (fuller_s - decode_s) / (_NUDGE - 1.0)
+    stiffness = np.clip((decode_s - growth) / step_s, _LEAST_STIFFNESS, 1.0)
+    if not steady:
+        free = np.maximum(replica.slots - batch, 0.0)
+        swing = np.minimum(batch / stiffness, free * free) / np.maximum(batch, _FEW) ** 2
+        swing = np.minimum(swing, _WIDEST)
+        step_s = step_s * (1.0 + growth / decode_s * swing)
     return Equilibrium(
         arrivals=arrivals,
         rate=arrivals / step_s,
@@ -157,7 +171,7 @@ def equilibrium(replica: Replica, arrivals: Array) -> Equilibrium:
         lump_work_s=work_s,
         loud_s=loud_s,
         loud_share=shares,
-        stiffness=np.clip((decode_s - growth) / step_s, _LEAST_STIFFNESS, 1.0),
+        stiffness=stiffness,
     )
 
 
@@ -180,7 +194,7 @@ def limit_of(replica: Replica) -> Limit:
     arrivals = np.atleast_1d(np.asarray(replica.most_arrivals, dtype=np.float64))
     lengths, full = replica.lengths, replica.kv_slots / (replica.decode_steps + 1.0)
     again = np.where(arrivals >= full * (1.0 - 1e-9), lengths.churn / lengths.prompt, 0.0)
-    state = equilibrium(replica, arrivals)
+    state = equilibrium(replica, arrivals, steady=True)
     prompts_s = state.step_s - state.decode_s
     return Limit(rate=arrivals / (state.step_s + again * prompts_s), stiffness=state.stiffness)
 

@@ -116,11 +116,11 @@ def closed_loop(replica: Replica, users: Array, percentile: float) -> Outlook:
     wait for a place; all start together, which adds `wave` of everybody's prompts to the mean TTFT.
     """
     grid = float(replica.most_arrivals) * np.geomspace(LIGHTEST * 1e-2, 1.0, _GRID)
-    state = equilibrium(replica, grid)
+    state = equilibrium(replica, grid, steady=True)
     limit = limit_of(replica)
     held = _held(replica, state, limit)
     arrivals = np.interp(np.minimum(users, held[-1]), held, grid)
-    state = equilibrium(replica, arrivals)
+    state = equilibrium(replica, arrivals, steady=True)
     waits = latencies(replica, state, percentile, limit)
     own_s = first_token(replica, state, limit).own_mean_s
     queue_s = np.maximum(users - held[-1], 0.0) / state.rate
