@@ -12,7 +12,14 @@ from trimtab.simulate.traffic import Traffic
 KEY = Key(namespace="assistants", name="chat")
 
 
-def make_scenario(latency: dict[str, str], load: str, timeout: str, retries: int = 0) -> Scenario:
+def make_scenario(
+    latency: dict[str, str],
+    load: str,
+    timeout: str,
+    retries: int = 0,
+    *,
+    only: str | None = None,
+) -> Scenario:
     def pool(name: str, accelerator: str, usd: str) -> dict[str, Any]:
         return {
             "apiVersion": "trimtab.dev/v1alpha1",
@@ -43,6 +50,7 @@ def make_scenario(latency: dict[str, str], load: str, timeout: str, retries: int
                 "spec": {
                     "model": {"name": "meta-llama/Llama-3.1-8B-Instruct"},
                     "latency": {"percentile": 95, **latency},
+                    **({"placement": {"pools": [only]}} if only else {}),
                 },
             },
         ],

@@ -5,6 +5,7 @@ import pytest
 
 from smallfleet import KEY, make_scenario, make_traffic
 from trimtab.models.hardware import Parallelism
+from trimtab.simulate.asked import services_of
 from trimtab.simulate.demands import Horizon, Offer
 from trimtab.simulate.fixed import FixedFleets
 from trimtab.simulate.optimum import ATTAINS, Clairvoyant
@@ -13,6 +14,7 @@ from trimtab.simulate.rivals.base import Source
 from trimtab.simulate.run import run
 from trimtab.simulate.schedule import Schedule, SchedulePolicy, Task, planned
 from trimtab.simulate.traffic import Traffic
+from trimtab.simulate.world import world_of
 
 LATENCY = {"timeToFirstToken": "2s", "interTokenLatency": "50ms"}
 SCENARIO = make_scenario(LATENCY, "15s", "30s")
@@ -70,6 +72,30 @@ def test_foreknowledge_is_worth_something_on_a_square_wave() -> None:
     assert bound.usd <= optimum.result.cost_usd < 0.9 * fixed.usd
     assert optimum.usd_for(optimum.result) == optimum.result.cost_usd
     assert optimum.closest is optimum.result
+
+
+def test_one_long_answer_costs_about_the_time_that_it_takes() -> None:
+    """A replica that is there for one request only is paid for a little longer than it answers."""
+    scenario = make_scenario({"timeToFirstToken": "1s"}, "0s", "30s", only="h100")
+    traffic = {
+        KEY: Traffic(
+            at_s=np.array([100.0]), input_tokens=np.array([200]), output_tokens=np.array([2500])
+        )
+    }
+    counts = np.zeros(24, dtype=np.int64)
+    counts[10] = 1
+    schedule = Schedule(slot_s=10.0, counts={H100: counts})
+    result = run(scenario, traffic, SchedulePolicy(schedule=schedule, leads_s={"h100": 20.0}), 0)
+    assert result.attainment == 1.0
+    bound = Clairvoyant(scenario, traffic, 0, run).exact_bound(result)
+    assert bound is not None
+    assert 0.5 * result.cost_usd < bound.usd <= result.cost_usd
+
+
+def test_a_start_is_charged_no_more_than_its_load_takes() -> None:
+    traffic = {KEY: make_traffic(3, 1.0, 1.0, 900, 250)}
+    (service,) = services_of(world_of(SCENARIO, traffic), 0)
+    assert {offer.load_s for offer in service.offers} == {15.0}
 
 
 def view(now: float) -> FleetView:
