@@ -68,6 +68,15 @@ class Wait:
         variance: Array = np.maximum(square - mean_of(means, self.own_share) ** 2, 0.0)
         return variance
 
+    def missed(self, seconds: Array) -> Array:
+        """Return the share of requests for which it is longer than `seconds`, one for each load."""
+        rest, mean = np.maximum(self.rest_s, 1e-9), np.maximum(self.queue_s, 1e-9)
+        left = np.maximum(seconds[:, None] - self.own_s, 0.0)
+        within = np.minimum(left, rest)
+        tail = np.exp(-(left - within) / mean) - np.exp(-left / mean)
+        above: Array = 1.0 - mean_of((within - self.chance * mean * tail) / rest, self.own_share)
+        return np.maximum(above, 0.0)
+
     def quantile(self, percentile: float) -> Array:
         """Return it at `percentile` (0 to 1)."""
         rest = np.maximum(self.rest_s, 1e-9)
@@ -123,6 +132,11 @@ class FirstToken:
     def variance(self) -> Array:
         """Variance of the TTFT."""
         return np.maximum(self.burst.variance, self.queue.variance)
+
+    def missed(self, target_s: float) -> Array:
+        """Return the share of requests whose TTFT is longer than `target_s`."""
+        left = target_s - self.engine_s + np.zeros(len(self.prompts_s))
+        return np.maximum(self.burst.missed(left), self.queue.missed(left))
 
     def quantile(self, percentile: float) -> Array:
         """Return the TTFT at `percentile` (0 to 1)."""

@@ -55,8 +55,9 @@ _READING = """## How to read it, and where the model is blind
   model predicts those without, and the others are up to twice as fast.
 - The grid's 8-bit experts on Hopper and its mxfp4 experts on Blackwell ran kernels that were not
   tuned and half as fast as in deployments; constants follow the deployments.
-- Sampling is not modelled: engines that sort a large vocabulary for every token (the Phi-4-mini
-  sweeps) saturate far earlier than predicted.
+- Engines that sort a large vocabulary for every token saturate far earlier than others. The model
+  counts that where it is told so (`sorted_sampling`), as for the Phi-4-mini sweeps here, whose
+  clients also add a quarter of a second to every first token.
 - Accelerators of families without measurements (Gaudi, TPU, Trainium, V100, T4) carry middle values
   and `confidence` 0.6: their capacities come with a standard error of 31 %.
 - Engines of 2023 and 2024 are shown at the end only to say how far today's constants are from them.
