@@ -46,7 +46,7 @@ def fetch(spec: PrometheusHistory, now: float) -> tuple[History, str]:
         raise InvalidInput(
             "source.prometheus.query",
             f"it gives {len(series)} series" if series else "it gives nothing for that time",
-            "Write a query of one series, such as sum(rate(vllm:request_success_total[1m]))",
+            "Write a query of one series, such as sum(rate(http_requests_total[1m]))",
         )
     known = [
         (float(moment) - (end - spec.last_s), max(0.0, float(value)))

@@ -75,8 +75,14 @@ class ReplicaOptions:
         list[Path] | None, typer.Option(help="PerformanceProfile manifests to learn from.")
     ] = None
 
-    def question(self, spread: float = 0.0, **load: float | None) -> Question:
-        """Return the question under `load`, a concurrency or a request rate.
+    def question(
+        self,
+        spread: float = 0.0,
+        *,
+        concurrency: float | None = None,
+        request_rate: float | None = None,
+    ) -> Question:
+        """Return the question under a concurrency or a request rate, or none yet.
 
         Raises:
             InvalidInput: The model, the accelerator or a readable --config is missing.
@@ -100,7 +106,8 @@ class ReplicaOptions:
             draft_tokens=self.draft_tokens,
             accepted_tokens=self.accepted_tokens,
             geometry=self.geometry(),
-            **load,
+            concurrency=concurrency,
+            request_rate=request_rate,
         )
 
     def geometry(self) -> ModelGeometry | None:

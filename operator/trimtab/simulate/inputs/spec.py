@@ -159,7 +159,7 @@ class PrometheusHistory(Spec):
     url: str = Field(pattern="^https?://")
     """Base URL, such as http://prometheus:9090."""
     query: str = Field(min_length=1)
-    """PromQL of one series of requests/s, such as sum(rate(vllm:request_success_total[1m]))."""
+    """PromQL of one series of requests/s, such as sum(rate(http_requests_total[1m]))."""
     last_s: Seconds = Field(alias="last", gt=0)
     """How far to look back from `until`, such as 24h."""
     until: str | None = None
