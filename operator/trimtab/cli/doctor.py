@@ -1,18 +1,16 @@
 """`trimtab doctor`: what keeps a fleet from being scaled, and what to do about it."""
 
-import json
 import time
 from dataclasses import asdict
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
-import yaml
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from trimtab.cli.output import Output, echo
 from trimtab.config import OperatorConfig
 
 EPILOG = """[bold]Examples[/]
@@ -24,14 +22,6 @@ EPILOG = """[bold]Examples[/]
 
 _DEFAULTS = OperatorConfig()
 _MARKS = {"ok": ("ok", "green"), "warning": ("!", "yellow"), "failed": ("FAILED", "bold red")}
-
-
-class Output(StrEnum):
-    """How the answer looks."""
-
-    TABLE = "table"
-    JSON = "json"
-    YAML = "yaml"
 
 
 def doctor(
@@ -68,10 +58,8 @@ def doctor(
     with Console(stderr=True).status("looking around…"):
         found = list(examine(kubeconfig, source, config, time.time()))
     documents = [asdict(each) | {"level": str(each.level)} for each in found]
-    if output is Output.JSON:
-        typer.echo(json.dumps(documents, indent=2))
-    elif output is Output.YAML:
-        typer.echo(yaml.safe_dump(documents, sort_keys=False), nl=False)
+    if output is not Output.TABLE:
+        echo(documents, output)
     else:
         table = Table(box=None, header_style="bold", pad_edge=False)
         for title in ("", "WHAT", "FOUND", "WHAT TO DO"):

@@ -1,8 +1,6 @@
 """`trimtab explain`: why a deployment has the fleet that it has, from its own status."""
 
-import json
 from collections.abc import Iterable
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from trimtab.api.llmdeployment import LLMDeployment, LLMDeploymentStatus, VariantStatus
+from trimtab.cli.output import Output, echo
 from trimtab.errors import InvalidInput
 
 EPILOG = """[bold]Examples[/]
@@ -22,14 +21,6 @@ EPILOG = """[bold]Examples[/]
 
   kubectl get llmd chat -o yaml | trimtab explain chat -f -
 """
-
-
-class Output(StrEnum):
-    """How the answer looks."""
-
-    TABLE = "table"
-    JSON = "json"
-    YAML = "yaml"
 
 
 def explain(
@@ -51,10 +42,8 @@ def explain(
     """
     document = _from_file(file, name) if file else _live(kubeconfig, namespace, name)
     status = document.get("status") or {}
-    if output is Output.JSON:
-        typer.echo(json.dumps(status, indent=2))
-    elif output is Output.YAML:
-        typer.echo(yaml.safe_dump(status, sort_keys=False), nl=False)
+    if output is not Output.TABLE:
+        echo(status, output)
     else:
         render(name, _parsed(status, name), Console())
 

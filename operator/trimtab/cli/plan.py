@@ -1,20 +1,18 @@
 """`trimtab plan`: which pools, how many replicas, at what cost, and why; from files alone."""
 
-import json
 import time
 from collections.abc import Iterable
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
-import yaml
 from pydantic import TypeAdapter, ValidationError
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from trimtab.cli import manifests
+from trimtab.cli.output import Output, echo
 from trimtab.config import PlannerConfig
 from trimtab.errors import InvalidInput
 from trimtab.models.codec import load_record
@@ -34,14 +32,6 @@ EPILOG = """[bold]Examples[/]
 """
 
 _DECISION: TypeAdapter[Decision] = TypeAdapter(Decision)
-
-
-class Output(StrEnum):
-    """How the answer looks."""
-
-    TABLE = "table"
-    JSON = "json"
-    YAML = "yaml"
 
 
 def plan(
@@ -77,10 +67,7 @@ def plan(
             ],
             "notes": [*notes, *assumed],
         }
-        if output is Output.JSON:
-            typer.echo(json.dumps(document, indent=2))
-        else:
-            typer.echo(yaml.safe_dump(document, sort_keys=False), nl=False)
+        echo(document, output)
 
 
 def _world(written: Manifests, recorded: Path | None) -> tuple[Snapshot, tuple[str, ...]]:

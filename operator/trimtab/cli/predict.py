@@ -4,16 +4,15 @@ import json
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, TextIO
 
 import typer
-import yaml
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
+from trimtab.cli.output import Output, echo
 from trimtab.cli.predictcurve import curve_of, curve_svg, curve_table
 from trimtab.cli.predictfile import answer_file, cell, opened
 from trimtab.cli.replicaoptions import ReplicaOptions, with_replica_options
@@ -43,15 +42,7 @@ app = typer.Typer(
 )
 
 
-class Format(StrEnum):
-    """How an answer looks."""
-
-    TABLE = "table"
-    JSON = "json"
-    YAML = "yaml"
-
-
-Shape = Annotated[Format, typer.Option("--format", "-o", help="How the answer looks.")]
+Shape = Annotated[Output, typer.Option("--format", "-o", help="How the answer looks.")]
 
 
 @app.callback()
@@ -74,7 +65,7 @@ def predict(
     svg: Annotated[
         Path | None, typer.Option(help="Where a drawing of the curve over all loads goes.")
     ] = None,
-    shape: Shape = Format.TABLE,
+    shape: Shape = Output.TABLE,
 ) -> None:
     """Predict latencies at one load, over all loads when none is given, or for a file of them.
 
@@ -102,7 +93,7 @@ def capacity(
     itl: Annotated[str | None, typer.Option(help="Target of the gap between tokens: 50ms.")] = None,
     e2e: Annotated[str | None, typer.Option(help="Target of the whole answer: 20s.")] = None,
     percentile: Annotated[int, typer.Option(min=50, max=99, help="Share within targets.")] = 95,
-    shape: Shape = Format.TABLE,
+    shape: Shape = Output.TABLE,
 ) -> None:
     """Print the largest request rate at which all targets hold; exit with 2 when there is none."""
     targets = LatencyTargets(
@@ -114,7 +105,7 @@ def capacity(
     found = replica_capacity(request_of(asked.question(spread=1.0), asked.profiles(), targets))
     if isinstance(found, Infeasible):
         _refuse(found, shape)
-    elif shape is Format.TABLE:
+    elif shape is Output.TABLE:
         typer.echo(_sentence(found, percentile))
     else:
         _show(asdict(found), shape)
@@ -131,7 +122,7 @@ def _sentence(found: ReplicaCapacity, percentile: int) -> str:
     )
 
 
-def _show_curve(asked: ReplicaOptions, svg: Path | None, shape: Format) -> None:
+def _show_curve(asked: ReplicaOptions, svg: Path | None, shape: Output) -> None:
     question = asked.question()
     replica = replica_of(request_of(question, asked.profiles(), LatencyTargets()))
     if isinstance(replica, Infeasible):
@@ -141,7 +132,7 @@ def _show_curve(asked: ReplicaOptions, svg: Path | None, shape: Format) -> None:
     title = f"{question.model} on {question.accelerator}"
     if svg is not None:
         _write(svg, curve_svg(points, title))
-    if shape is Format.TABLE:
+    if shape is Output.TABLE:
         console = Console()
         console.print(f"{title}: saturates at {most:.3g} requests/s", markup=False)
         console.print(curve_table(points))
@@ -150,16 +141,16 @@ def _show_curve(asked: ReplicaOptions, svg: Path | None, shape: Format) -> None:
         _show({"saturates_at_rps": most, "points": rows}, shape)
 
 
-def _refuse(infeasible: Infeasible, shape: Format) -> None:
-    if shape is Format.TABLE:
+def _refuse(infeasible: Infeasible, shape: Output) -> None:
+    if shape is Output.TABLE:
         typer.echo(f"{infeasible.reason}: {infeasible.message}")
     else:
         _show(asdict(infeasible), shape)
     raise typer.Exit(2)
 
 
-def _show(document: Mapping[str, Any], shape: Format) -> None:
-    if shape is Format.TABLE:
+def _show(document: Mapping[str, Any], shape: Output) -> None:
+    if shape is Output.TABLE:
         table = Table(show_header=False, box=None)
         for name, value in document.items():
             table.add_row(name, cell(value))
@@ -167,11 +158,7 @@ def _show(document: Mapping[str, Any], shape: Format) -> None:
         return
     # Enumerations become their text, and what is infinite nothing: JSON has no word for it.
     plain = json.loads(json.dumps(document), parse_constant=lambda _: None)
-    typer.echo(
-        json.dumps(plain, indent=2)
-        if shape is Format.JSON
-        else yaml.safe_dump(plain, sort_keys=False).rstrip()
-    )
+    echo(plain, shape)
 
 
 def _answer_batch(batch: Path, output: Path | None, asked: ReplicaOptions) -> None:

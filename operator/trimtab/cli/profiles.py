@@ -1,12 +1,9 @@
 """`trimtab profile`: PerformanceProfiles from what benchmark tools measured."""
 
-import json
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-import yaml
 from pydantic import ValidationError
 from rich.console import Console
 from rich.progress import track
@@ -17,6 +14,7 @@ from trimtab.api.performanceprofile import PerformanceProfile
 from trimtab.cli.benchmarks.document import read_document
 from trimtab.cli.benchmarks.manifest import Identity, manifest
 from trimtab.cli.benchmarks.reading import Tool, measurements, tool_of
+from trimtab.cli.output import Output, echo
 from trimtab.errors import InvalidInput
 
 app = typer.Typer(
@@ -35,14 +33,6 @@ EPILOG = """[bold]Examples[/]
 
   trimtab profile import steps.csv --format steps --output-tokens 256 | kubectl apply -f -
 """
-
-
-class Output(StrEnum):
-    """How the profile is printed."""
-
-    YAML = "yaml"
-    JSON = "json"
-    TABLE = "table"
 
 
 @app.callback()
@@ -119,10 +109,8 @@ def _admitted(document: dict[str, Any]) -> None:
 
 
 def _show(document: dict[str, Any], output: Output) -> None:
-    if output is Output.YAML:
-        typer.echo(yaml.safe_dump(document, sort_keys=False).rstrip())
-    elif output is Output.JSON:
-        typer.echo(json.dumps(document, indent=2))
+    if output is not Output.TABLE:
+        echo(document, output)
     else:
         table = Table("tokens in", "out", "req/s", "percentile", "TTFT", "ITL")
         spec = document["spec"]
