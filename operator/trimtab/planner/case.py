@@ -171,7 +171,7 @@ def _finish(draft: _Draft, world: World, *, brake: bool) -> Case:
     slept = total == 0 and before.idle_since is not None and before.last_down_at is not None
     if slept and not draft.evidence.fresh:
         memory = replace(memory, zero_refused=True)
-    whole = history.is_whole(memory, now, window_s)
+    whole = draft.evidence.fresh and history.is_whole(memory, now, window_s)
     return Case(
         state=draft.state,
         policy=policy,

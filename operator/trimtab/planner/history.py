@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 
+from trimtab.api.conditions import Reason
 from trimtab.models.load import TokenShape
 from trimtab.models.memory import DeploymentMemory, WantedSample
 from trimtab.planner.demand import Need
@@ -31,13 +32,15 @@ def remember(memory: DeploymentMemory, seen: Observation) -> DeploymentMemory:
     """Return the memory with one more observation; doubt empties the window.
 
     A gap, a clock that went back, and a sample from the future all begin the evidence anew: a
-    jump of the clock never shortens a window.
+    jump of the clock never shortens a window. That some replicas do not report yet is no news of
+    the others: it breaks the evidence only once it lasts for as long as a gap may.
     """
-    if not seen.evidence.fresh:
-        return forget(memory)
     now, since = seen.now, memory.fresh_since
+    if not seen.evidence.fresh:
+        bridged = seen.evidence.reason is Reason.METRICS_PARTIAL and _follows(memory, now)
+        return memory if bridged else forget(memory)
     samples, idle_since = memory.samples, memory.idle_since
-    if not samples or since is None or since > now or not 0 <= now - samples[-1].at <= GAP_S:
+    if since is None or since > now or not _follows(memory, now):
         samples, since, idle_since = (), now, None
     sample = WantedSample(at=now, rps=seen.rps, shape=seen.need.shape)
     samples = _pruned(_added(samples, sample, since, seen.window_s), now - seen.window_s)
@@ -52,6 +55,11 @@ def remember(memory: DeploymentMemory, seen: Observation) -> DeploymentMemory:
         shape=seen.need.shape if seen.need.shape_measured else memory.shape,
         peak_rps=max(memory.peak_rps, seen.need.rps),
     )
+
+
+def _follows(memory: DeploymentMemory, now: float) -> bool:
+    """Return whether fresh evidence came so shortly before `now` that there is no gap."""
+    return bool(memory.samples) and 0 <= now - memory.samples[-1].at <= GAP_S
 
 
 def forget(memory: DeploymentMemory) -> DeploymentMemory:

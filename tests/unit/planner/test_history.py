@@ -75,6 +75,24 @@ def test_doubt_empties_the_window() -> None:
     assert memory.measured
 
 
+def partial(now: float) -> Observation:
+    few = seen(now, fresh=False)
+    return replace(few, evidence=replace(few.evidence, reason=Reason.METRICS_PARTIAL))
+
+
+def test_a_replica_that_does_not_report_yet_breaks_no_evidence() -> None:
+    memory = after(TICKS)
+    for late in (15.0, 45.0, GAP_S):
+        memory = remember(memory, partial(TICKS[-1] + late))
+    assert memory == after(TICKS)
+    assert is_whole(remember(memory, seen(TICKS[-1] + GAP_S)), TICKS[-1] + GAP_S, 300.0)
+
+
+def test_one_that_keeps_silent_does() -> None:
+    memory = remember(after(TICKS), partial(TICKS[-1] + GAP_S + 1))
+    assert memory.samples == ()
+
+
 def test_a_gap_begins_anew() -> None:
     memory = remember(after(TICKS), seen(TICKS[-1] + GAP_S + 1))
     assert len(memory.samples) == 1
