@@ -63,6 +63,22 @@ class PoolMemory:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StartMemory:
+    """What is remembered of how long replicas take to come: for a node, or from node to Ready."""
+
+    pool: str
+    model: str | None
+    """Whose replicas were watched from their node to Ready; None for the wait for a node."""
+    log_mean: float
+    """Mean of the natural logarithm of the times in seconds, recent ones counting more."""
+    log_var: float
+    count: int
+    """Replicas watched."""
+    last: float
+    """When the last of them got Ready, in Unix seconds."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Calibration:
     """What one variant has taught about its step times."""
 
@@ -97,3 +113,5 @@ class PlannerMemory:
     pools: tuple[PoolMemory, ...] = ()
     calibrations: tuple[Calibration, ...] = ()
     """By namespace, name, pool and parallelism."""
+    starts: tuple[StartMemory, ...] = ()
+    """By pool and model."""

@@ -18,6 +18,10 @@ class LatencyPrediction:
 
     ttft_s: float
     itl_s: float
+    """A request's mean gap between two tokens, at the percentile over requests: what the target is
+    for."""
+    gap_s: float
+    """A single gap, at the percentile over all gaps, as engines count them."""
     e2e_s: float
     kv_utilization: float
     concurrency: float

@@ -42,6 +42,10 @@ class VariantState:
     """How long the oldest of them has waited."""
     youngest_ready_s: float | None = None
     """How long the youngest Ready replica has been Ready; None without one."""
+    placed_s: float | None = None
+    """How long that replica had waited for a node; None when unknown."""
+    loaded_s: float | None = None
+    """How long it took from there to Ready: image, weights, engine; None when unknown."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -191,7 +191,8 @@ def _variant(
     shape: ReplicaShape, child: ChildFacts | None, pods: Sequence[PodFacts], now: float
 ) -> VariantState:
     staying = [pod for pod in pods if not pod.terminating]
-    ready = [pod.ready_since for pod in staying if pod.ready_since is not None]
+    ready = [pod for pod in staying if pod.ready_since is not None]
+    youngest = max(ready, key=lambda pod: pod.ready_since or 0.0, default=None)
     waiting = [pod.unschedulable_since for pod in staying if pod.unschedulable_since is not None]
     return VariantState(
         pool=shape.pool,
@@ -201,5 +202,12 @@ def _variant(
         pods=len(pods),
         unschedulable=len(waiting),
         unschedulable_s=max((max(0.0, now - since) for since in waiting), default=0.0),
-        youngest_ready_s=max(0.0, now - max(ready)) if ready else None,
+        youngest_ready_s=_between(youngest.ready_since, now) if youngest else None,
+        placed_s=_between(youngest.created, youngest.placed_since) if youngest else None,
+        loaded_s=_between(youngest.placed_since, youngest.ready_since) if youngest else None,
     )
+
+
+def _between(start: float | None, end: float | None) -> float | None:
+    """Return the seconds between two times of one clock or two, never fewer than none."""
+    return None if start is None or end is None else max(0.0, end - start)

@@ -84,6 +84,9 @@ class PodFacts:
     finished: bool
     """Succeeded or Failed: it holds nothing any more."""
     terminating: bool
+    created: float | None
+    placed_since: float | None
+    """Since when it has had a node; None while it has none."""
     ready_since: float | None
     """Since when it has been Ready; None while it is not."""
     unschedulable_since: float | None

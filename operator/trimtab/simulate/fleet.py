@@ -59,6 +59,7 @@ class Pod:
     made_at: float
     phase: Phase = Phase.PENDING
     node: Node | None = None
+    placed_at: float | None = None
     ready_at: float | None = None
     stop_at: float | None = None
     """When it is killed, once it is leaving."""
@@ -106,6 +107,7 @@ class Fleet:
                 phase=pod.phase,
                 age_s=now - pod.made_at,
                 unschedulable=pod.node is None,
+                placed_s=None if pod.placed_at is None else now - pod.placed_at,
                 ready_s=None if pod.ready_at is None else now - pod.ready_at,
                 terminating=pod.stop_at is not None,
                 scrape=meter.page(pod.id) if metrics else None,
@@ -176,7 +178,7 @@ class Fleet:
                 self.lost[pod.variant] += 1
 
     def _assign(self, pod: Pod, node: Node, now: float) -> None:
-        pod.node = node
+        pod.node, pod.placed_at = node, now
         pod.phase = Phase.LOADING
         self._bill.change(pod.variant, pod.kind, 1, now)
 

@@ -46,6 +46,8 @@ class ReplicaView:
     """Since the pod was made."""
     unschedulable: bool
     """Whether the scheduler has no node for it."""
+    placed_s: float | None
+    """How long it has had a node; None while it has none."""
     ready_s: float | None
     """How long it has been Ready; None while it is not."""
     terminating: bool

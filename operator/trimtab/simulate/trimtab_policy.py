@@ -132,7 +132,8 @@ def _state(
 
 def _variant(variant: Variant, wanted: int, pods: Iterable[ReplicaView]) -> VariantState:
     pods = list(pods)
-    ready = [pod.ready_s for pod in pods if _serves(pod) and pod.ready_s is not None]
+    ready = [pod for pod in pods if _serves(pod) and pod.ready_s is not None]
+    youngest = min(ready, key=lambda pod: pod.ready_s or 0.0, default=None)
     unplaced = [pod.age_s for pod in pods if pod.unschedulable]
     return VariantState(
         pool=variant.pool,
@@ -142,8 +143,15 @@ def _variant(variant: Variant, wanted: int, pods: Iterable[ReplicaView]) -> Vari
         pods=len(pods),
         unschedulable=len(unplaced),
         unschedulable_s=max(unplaced, default=0.0),
-        youngest_ready_s=min(ready, default=None),
+        youngest_ready_s=youngest.ready_s if youngest else None,
+        placed_s=_between(youngest.age_s, youngest.placed_s) if youngest else None,
+        loaded_s=_between(youngest.placed_s, youngest.ready_s) if youngest else None,
     )
+
+
+def _between(earlier_s: float | None, later_s: float | None) -> float | None:
+    """Return the time between two events, given how long ago each was."""
+    return None if earlier_s is None or later_s is None else earlier_s - later_s
 
 
 def _written(decision: Decision) -> dict[Variant, int]:

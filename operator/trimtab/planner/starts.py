@@ -1,0 +1,115 @@
+"""How long a replica takes to come, learnt from those that came: for a node, and to Ready."""
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+from trimtab.models.hardware import EngineSettings, ModelGeometry
+from trimtab.models.memory import StartMemory
+from trimtab.models.snapshot import DeploymentState, Snapshot, VariantState
+from trimtab.performance.weights import stored_weights
+from trimtab.planner.shortage import PoolState
+
+INIT_S = 75.0
+"""An engine from its process to Ready, without the weights: 45 to 90 s (research/models.md 4.1)."""
+LOAD_BYTES_PER_S = 1e9
+"""Weights from the registry to the device: 140 GB took 140 s (same place)."""
+UNSURE = 0.3
+"""Standard deviation of the logarithm before anything was watched: p90 at 1.5 times the median."""
+P90 = 1.2816
+"""Standard normal quantile at which a start is planned for."""
+MEMORY = 10
+"""Starts after which an old one counts for a third."""
+NODE_AT_HAND_S = 15.0
+"""A replica that waited no longer had its node already: its wait says nothing of new nodes."""
+LONGEST_S = 3600.0
+"""What took longer was Ready before and is so again, or stood still for another reason."""
+
+
+class Starts:
+    """Times to Ready of replicas, by pool and model."""
+
+    def __init__(self, known: Iterable[StartMemory] = ()) -> None:
+        self._known: Mapping[tuple[str, str | None], StartMemory] = {
+            (one.pool, one.model): one for one in known
+        }
+
+    def ready_s(self, state: PoolState, devices: int, model: str, weights: float | None) -> float:
+        """Return the 90th percentile of the time from asking for a replica to Ready, in seconds.
+
+        Args:
+            state: The pool; a node is waited for where those it has are full.
+            devices: Of the replica.
+            model: Its name, as the deployment spells it.
+            weights: Bytes of its weights, None when unknown.
+        """
+        init_s = INIT_S + (weights or 0.0) / LOAD_BYTES_PER_S
+        total = self._p90(state.pool.name, model, init_s)
+        at_hand = state.pool.devices - state.pool.foreign_devices - state.promised
+        if at_hand < devices:
+            total += self._p90(state.pool.name, None, state.pool.provisioning_s)
+        return total
+
+    def _p90(self, pool: str, model: str | None, prior_s: float) -> float:
+        one = self._known.get((pool, model))
+        if one is None:
+            return prior_s * math.exp(UNSURE * P90)
+        spread = math.sqrt((one.log_var * one.count + UNSURE**2) / (one.count + 1))
+        return math.exp(one.log_mean + P90 * spread)
+
+
+def weights_of(geometry: ModelGeometry | None, engine: EngineSettings) -> float | None:
+    """Return the bytes of a model's weights as they are loaded, None when it is unknown."""
+    return None if geometry is None else stored_weights(geometry, engine.weight_dtype).total
+
+
+def watched(snapshot: Snapshot) -> tuple[StartMemory, ...]:
+    """Return what the memory of `snapshot` knows, and what its youngest replicas add to it."""
+    known = {(one.pool, one.model): one for one in snapshot.memory.starts}
+    for state in snapshot.deployments:
+        for variant in state.variants:
+            _watch(known, state, variant, snapshot.now)
+    pools = {pool.name for pool in snapshot.pools}
+    kept = (one for one in known.values() if one.pool in pools)
+    return tuple(sorted(kept, key=lambda one: (one.pool, one.model or "")))
+
+
+def _watch(
+    known: dict[tuple[str, str | None], StartMemory],
+    state: DeploymentState,
+    variant: VariantState,
+    now: float,
+) -> None:
+    """Add the youngest Ready replica of `variant`, once."""
+    if variant.youngest_ready_s is None:
+        return
+    ready_at = now - variant.youngest_ready_s
+    for model, took_s, least in (
+        (None, variant.placed_s, NODE_AT_HAND_S),
+        (state.spec.model.name, variant.loaded_s, 0.0),
+    ):
+        if took_s is not None and least < took_s <= LONGEST_S:
+            key = (variant.pool, model)
+            known[key] = _learn(known.get(key), key, math.log(took_s), ready_at)
+
+
+def _learn(
+    before: StartMemory | None, key: tuple[str, str | None], log_s: float, ready_at: float
+) -> StartMemory:
+    if before is None:
+        pool, model = key
+        return StartMemory(
+            pool=pool, model=model, log_mean=log_s, log_var=0.0, count=1, last=ready_at
+        )
+    # Both clocks round to seconds, so the same replica may seem a second younger.
+    if ready_at <= before.last + 1.0:
+        return before
+    weight = 1.0 / min(before.count + 1, MEMORY)
+    step = log_s - before.log_mean
+    return replace(
+        before,
+        log_mean=before.log_mean + weight * step,
+        log_var=(1.0 - weight) * (before.log_var + weight * step * step),
+        count=min(before.count + 1, MEMORY),
+        last=ready_at,
+    )

@@ -1,0 +1,86 @@
+"""Times to Ready: learnt from replicas that came, with a prior before, and never from old news."""
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from builders import catalogue_pool, planned
+from trimtab.models.hardware import Parallelism
+from trimtab.models.memory import PlannerMemory
+from trimtab.models.snapshot import Snapshot, VariantState
+from trimtab.planner.shortage import PoolState
+from trimtab.planner.starts import LONGEST_S, Starts, watched
+
+NOW = 1e6
+
+
+def seen(now: float, *, memory: PlannerMemory | None = None, **variant: float) -> Snapshot:
+    """A fleet whose youngest replica got Ready with these times."""
+    values: dict[str, Any] = {"youngest_ready_s": 10.0, "placed_s": 1.0, "loaded_s": 60.0} | variant
+    state = VariantState(
+        pool="l4", parallelism=Parallelism(), replicas=1, ready=1, pods=1, **values
+    )
+    return Snapshot(
+        now=now,
+        deployments=(replace(planned("chat"), variants=(state,)),),
+        pools=(catalogue_pool("l4", "nvidia-l4", 0.7, devices=8),),
+        memory=memory or PlannerMemory(),
+    )
+
+
+def after(starts: int, **variant: float) -> PlannerMemory:
+    memory = PlannerMemory()
+    for i in range(starts):
+        memory = PlannerMemory(starts=watched(seen(NOW + 60 * i, memory=memory, **variant)))
+    return memory
+
+
+def pool_state(free: int) -> PoolState:
+    pool = catalogue_pool("l4", "nvidia-l4", 0.7, devices=8)
+    return PoolState(pool=pool, promised=8 - free, limit=8, short=False)
+
+
+def ready_s(memory: PlannerMemory, *, free: int = 8, weights: float | None = None) -> float:
+    model = planned("chat").spec.model.name
+    return Starts(memory.starts).ready_s(pool_state(free), 1, model, weights)
+
+
+def test_larger_weights_take_longer_before_anything_was_watched() -> None:
+    assert ready_s(PlannerMemory(), weights=140e9) > ready_s(PlannerMemory(), weights=16e9) + 100
+
+
+def test_many_equal_starts_are_believed() -> None:
+    assert ready_s(after(10)) == pytest.approx(60.0, rel=0.15)
+    assert ready_s(after(10)) < ready_s(after(1)) < ready_s(PlannerMemory())
+
+
+def test_a_full_pool_waits_for_its_node() -> None:
+    assert ready_s(after(10), free=0) > ready_s(after(10), free=1)
+
+
+def test_the_wait_for_a_node_is_learnt_where_there_was_one() -> None:
+    assert {one.model for one in after(3).starts} == {planned("chat").spec.model.name}
+    slow = after(10, placed_s=400.0)
+    assert ready_s(slow, free=0) - ready_s(slow, free=1) == pytest.approx(400.0, rel=0.15)
+
+
+def test_one_replica_teaches_once() -> None:
+    first = after(1)
+    again = watched(seen(NOW + 15, memory=first, youngest_ready_s=25.0))
+    assert again == first.starts
+
+
+def test_a_replica_that_is_ready_again_after_hours_teaches_nothing() -> None:
+    assert not watched(seen(NOW, loaded_s=LONGEST_S + 1))
+    assert not watched(seen(NOW, loaded_s=0.0))
+
+
+def test_a_pool_that_is_gone_is_forgotten() -> None:
+    assert not watched(replace(seen(NOW, memory=after(1), loaded_s=0.0), pools=()))
+
+
+def test_figures_are_finite() -> None:
+    for one in after(30, loaded_s=LONGEST_S).starts:
+        assert math.isfinite(one.log_mean) and math.isfinite(one.log_var)
