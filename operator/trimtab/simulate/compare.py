@@ -79,6 +79,13 @@ def _attained(target: str) -> Callable[[Measured], float | None]:
     return of
 
 
+def _gaps_within(measured: Measured) -> float | None:
+    """Share of single gaps between tokens within the target that answers' means have."""
+    tallies = [part.tally for part in measured.result.deployments.values()]
+    gaps = sum(tally.gaps for tally in tallies)
+    return sum(tally.gaps_within for tally in tallies) / gaps if gaps else None
+
+
 def _replica_hours(measured: Measured) -> float:
     return sum(pool.replica_hours for pool in measured.result.pools.values())
 
@@ -119,6 +126,8 @@ FIGURES: tuple[Figure, ...] = (
     Figure(name="attainment_ttft", title="TTFT", unit="", of=_attained("ttft"), digits=2,
            share=True, better=1),
     Figure(name="attainment_itl", title="ITL", unit="", of=_attained("itl"), digits=2,
+           share=True, better=1),
+    Figure(name="gaps_within", title="gaps within ITL", unit="", of=_gaps_within, digits=2,
            share=True, better=1),
     Figure(name="attainment_e2e", title="E2E", unit="", of=_attained("e2e"), digits=2,
            share=True, better=1),

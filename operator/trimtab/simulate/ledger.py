@@ -65,6 +65,10 @@ class Tally:
     met_itl: int = 0
     """Served with a mean gap between tokens within the target."""
     met_e2e: int = 0
+    gaps: int = 0
+    """Between two tokens of one answer."""
+    gaps_within: int = 0
+    """Those of them that are each within the target for the mean."""
     ttft_s: Digest = field(default_factory=Digest)
     """From the client's sending to the first token."""
     itl_s: Digest = field(default_factory=Digest)
@@ -75,9 +79,14 @@ class Tally:
         """Requests whose fate is known."""
         return self.served + self.lost + self.rejected + self.timed_out
 
+    @property
+    def share_of_gaps(self) -> float | None:
+        """Share of single gaps within the target for an answer's mean; None without a gap."""
+        return self.gaps_within / self.gaps if self.gaps else None
+
     def merge(self, other: "Tally") -> None:
         """Add what another one has counted."""
-        for name in (*_COUNTS, *_MET):
+        for name in (*_COUNTS, *_MET, *_GAPS):
             setattr(self, name, getattr(self, name) + getattr(other, name))
         self.ttft_s.merge(other.ttft_s)
         self.itl_s.merge(other.itl_s)
@@ -92,6 +101,7 @@ class Tally:
         return {
             **{name: getattr(self, name) for name in _COUNTS},
             "attainment": shares,
+            "gaps_within": self.share_of_gaps,
             "ttft_s": _quantiles(self.ttft_s),
             "itl_s": _quantiles(self.itl_s),
         }
@@ -99,6 +109,7 @@ class Tally:
 
 _COUNTS = ("arrived", "served", "lost", "rejected", "timed_out", "retried")
 _MET = {"met": "all", "met_ttft": "ttft", "met_itl": "itl", "met_e2e": "e2e"}
+_GAPS = ("gaps", "gaps_within")
 
 
 def _quantiles(digest: Digest) -> dict[str, float | None]:
@@ -157,14 +168,20 @@ class Ledger:
         if steps.decoding:
             index = _bin(steps.first_s + steps.growth_s * (steps.count - 1) / 2)
             weight = steps.count * steps.decoding
+            within = _steps_within(steps, self._targets.itl_s) * steps.decoding
             for tally in self._at(steps.at):
                 tally.itl_s.add_to(index, weight)
+                tally.gaps += weight
+                tally.gaps_within += within
 
     def gap(self, at: float, gap_s: float) -> None:
         """Count one gap."""
         index = _bin(gap_s)
+        within = _within(gap_s, self._targets.itl_s)
         for tally in self._at(at):
             tally.itl_s.add_to(index, 1)
+            tally.gaps += 1
+            tally.gaps_within += within
 
     def served(self, end: Finished) -> None:
         """Count a whole answer, and the targets that it met."""
@@ -194,3 +211,12 @@ class Ledger:
 
 def _within(seconds: float | None, target: float | None) -> bool:
     return seconds is None or target is None or seconds <= target
+
+
+def _steps_within(steps: Steps, target: float | None) -> int:
+    """Return how many of some steps, each longer than the one before, are within a target."""
+    if target is None or steps.first_s + steps.growth_s * (steps.count - 1) <= target:
+        return steps.count
+    if steps.first_s > target:
+        return 0
+    return int((target - steps.first_s) / steps.growth_s) + 1

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from trimtab.models.hardware import EngineSettings
 from trimtab.models.load import LatencyTargets
 from trimtab.simulate.engine import Engine
-from trimtab.simulate.events import Event, Finished, Request
+from trimtab.simulate.events import Event, Finished, Request, Steps
 from trimtab.simulate.gateway import Gateway, GatewaySettings, Router
 from trimtab.simulate.ledger import Digest, Ledger
 from trimtab.simulate.pace import Pace
@@ -320,6 +320,36 @@ def test_the_last_minute_forgets() -> None:
     assert ledger.recent(400.0).summary()["attainment"] == dict.fromkeys(
         ("all", "ttft", "itl", "e2e")
     )
+
+
+@given(
+    first_s=st.floats(0.01, 0.2),
+    growth_s=st.floats(0.0, 0.01),
+    count=st.integers(1, 50),
+    decoding=st.integers(1, 9),
+)
+def test_single_gaps_within_the_target_are_counted_one_by_one(
+    first_s: float, growth_s: float, count: int, decoding: int
+) -> None:
+    ledger = Ledger(LatencyTargets(itl_s=0.1))
+    ledger.gaps(
+        Steps(
+            at=9.0,
+            count=count,
+            first_s=first_s,
+            growth_s=growth_s,
+            decoding=decoding,
+            prefill_tokens=0,
+            prompts_done=0,
+        )
+    )
+    ledger.gap(9.0, 0.05)
+    ledger.gap(9.0, 0.15)
+    within = sum(first_s + growth_s * step <= 0.1 for step in range(count))
+    # A step that ends at the target exactly may be rounded either way.
+    assert abs(ledger.total.gaps_within - (1 + decoding * within)) <= decoding
+    assert ledger.total.gaps == 2 + decoding * count
+    assert ledger.recent(10.0).share_of_gaps == ledger.total.share_of_gaps
 
 
 @given(values=st.lists(st.floats(1e-6, 1e4), min_size=1), q=st.floats(0.01, 1))
