@@ -20,9 +20,10 @@ from trimtab.models.performance import (
     StepScales,
 )
 from trimtab.performance.belief import prior, spread, stretched
-from trimtab.performance.firsttoken import FirstToken, first_token
+from trimtab.performance.firsttoken import first_token
 from trimtab.performance.fit import kv_budget_bytes, kv_bytes_per_sequence, kv_tokens
-from trimtab.performance.latency import Wake, end_to_end, gap_quantile, latencies, wake_of
+from trimtab.performance.gaps import request_gap, wake_of
+from trimtab.performance.latency import Latencies, end_to_end, latencies
 from trimtab.performance.lengths import LengthSample, lengths_of
 from trimtab.performance.meanfield import Equilibrium, Limit, Replica, equilibrium, limit_of
 from trimtab.performance.outlook import LIGHTEST, open_loop, saturation_rate
@@ -187,10 +188,8 @@ def _largest_rate(
     if worst[0] > 1.0:
         # The lightest load is judged without reserve: there it is what can be met at all.
         alone = equilibrium(replica, loads[:1])
-        first = first_token(replica, alone, limit)
-        begin = first, wake_of(replica, alone, first)
-        idle = _ratios(replica, alone, begin, targets)
-        if max(float(ratio[0]) for ratio in idle.values()) > 1.0:
+        idle = _ratios(latencies(replica, alone, targets.percentile, limit), targets)
+        if max(idle.values()) > 1.0:
             return _miss(idle, targets)
     bad = _first_bad(worst)
     loads = np.linspace(loads[bad - 1], loads[bad], _FINE)
@@ -206,6 +205,7 @@ def _largest_rate(
     return float(found.rate[0]), LatencyPrediction(
         ttft_s=float(waits.ttft_s[0]),
         itl_s=float(waits.itl_s[0]),
+        gap_s=float(waits.gap_s[0]),
         e2e_s=float(waits.e2e_s[0]),
         kv_utilization=min(held / float(replica.kv_slots), 1.0),
         concurrency=held,
@@ -223,39 +223,34 @@ def _worst(replica: Replica, state: Equilibrium, targets: LatencyTargets, limit:
     bounded = targets.ttft_s is not None or targets.e2e_s is not None
     worst = state.rate / ((QUEUE_LOAD if bounded else SAFE_LOAD) * limit.rate)
     first = first_token(replica, state, limit)
-    wake = wake_of(replica, state, first)
+    # Who is too late is counted: as good as the percentile to tell, and far quicker.
     if targets.ttft_s is not None:
-        # Who waits too long is counted: as good as the percentile to tell, and far quicker.
         late = first.missed(targets.ttft_s) / (1.0 - targets.percentile)
         worst = np.maximum(worst, late**_LATE)
-    for ratio in _ratios(replica, state, (first, wake), replace(targets, ttft_s=None)).values():
-        worst = np.maximum(worst, ratio)
+    if targets.itl_s is not None:
+        slow = request_gap(replica, state, first).missed(targets.itl_s)
+        worst = np.maximum(worst, (slow / (1.0 - targets.percentile)) ** _LATE)
+    if targets.e2e_s is not None:
+        wake = wake_of(replica, state, first)
+        e2e = end_to_end(replica, state, (first, wake), targets.percentile)[1]
+        worst = np.maximum(worst, e2e / targets.e2e_s)
     return worst
 
 
-def _ratios(
-    replica: Replica,
-    state: Equilibrium,
-    begin: tuple[FirstToken, Wake],
-    targets: LatencyTargets,
-) -> dict[str, Array]:
-    """Each latency that has a target, over it, at the percentile and each load."""
-    first, wake = begin
-    ratios: dict[str, Array] = {}
-    if targets.ttft_s is not None:
-        ratios["TTFT"] = first.quantile(targets.percentile) / targets.ttft_s
-    if targets.itl_s is not None:
-        ratios["ITL"] = gap_quantile(replica, state, wake, targets.percentile) / targets.itl_s
-    if targets.e2e_s is not None:
-        e2e = end_to_end(replica, state, (first, wake), targets.percentile)[1]
-        ratios["E2E"] = e2e / targets.e2e_s
-    return ratios
+def _ratios(waits: Latencies, targets: LatencyTargets) -> dict[str, float]:
+    """Each latency that has a target, over it, at the first load."""
+    pairs = {
+        "TTFT": (waits.ttft_s, targets.ttft_s),
+        "ITL": (waits.itl_s, targets.itl_s),
+        "E2E": (waits.e2e_s, targets.e2e_s),
+    }
+    return {name: float(s[0]) / target for name, (s, target) in pairs.items() if target is not None}
 
 
-def _miss(idle: dict[str, Array], targets: LatencyTargets) -> Infeasible:
+def _miss(idle: dict[str, float], targets: LatencyTargets) -> Infeasible:
     """Say which target an idle replica misses, worst first."""
     limits = {"TTFT": targets.ttft_s, "ITL": targets.itl_s, "E2E": targets.e2e_s}
-    ratio, name = max((float(ratio[0]), name) for name, ratio in idle.items())
+    ratio, name = max((ratio, name) for name, ratio in idle.items())
     target_s = limits[name] or 0.0
     return Infeasible(
         reason=f"Misses{name}",
@@ -296,6 +291,7 @@ def _prediction(replica: Replica, rps: float, percentile: float) -> LatencyPredi
     return LatencyPrediction(
         ttft_s=float(outlook.ttft_s[0]),
         itl_s=float(outlook.itl_s[0]),
+        gap_s=float(outlook.gap_s[0]),
         e2e_s=float(outlook.e2e_s[0]),
         kv_utilization=float(outlook.kv_utilization[0]),
         concurrency=float(outlook.concurrency[0]),

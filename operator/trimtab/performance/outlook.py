@@ -37,9 +37,9 @@ class Outlook:
     ttft_s: Array
     """At the percentile, like all that are not means."""
     tpot_mean_s: Array
-    tpot_s: Array
-    """The mean gap of a request."""
     itl_s: Array
+    """The mean gap of a request."""
+    gap_s: Array
     """A single gap."""
     e2e_mean_s: Array
     e2e_s: Array
@@ -74,8 +74,8 @@ def open_loop(replica: Replica, rates: Array, percentile: float) -> Outlook:
         ttft_mean_s=unless_saturated(waits.ttft_mean_s, np.inf),
         ttft_s=unless_saturated(waits.ttft_s, np.inf),
         tpot_mean_s=waits.tpot_mean_s,
-        tpot_s=waits.tpot_s,
         itl_s=waits.itl_s,
+        gap_s=waits.gap_s,
         e2e_mean_s=unless_saturated(waits.e2e_mean_s, np.inf),
         e2e_s=unless_saturated(waits.e2e_s, np.inf),
         kv_utilization=np.minimum(in_flight / replica.kv_slots, 1.0),
@@ -133,8 +133,8 @@ def closed_loop(replica: Replica, users: Array, percentile: float) -> Outlook:
         ttft_mean_s=ttft,
         ttft_s=ttft + np.maximum(waits.ttft_s - waits.ttft_mean_s, 0.0),
         tpot_mean_s=state.step_s,
-        tpot_s=waits.tpot_s,
         itl_s=waits.itl_s,
+        gap_s=waits.gap_s,
         e2e_mean_s=ttft + later,
         e2e_s=ttft + later + np.maximum(waits.e2e_s - waits.e2e_mean_s, 0.0),
         kv_utilization=np.minimum(users / replica.kv_slots, 1.0),

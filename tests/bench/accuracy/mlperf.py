@@ -114,5 +114,5 @@ def _most(replica: Replica, scenario: str) -> float:
         return most
     rates = most * np.linspace(0.05, 0.999, 80)
     outlook = open_loop(replica, rates, 0.99)
-    held = (outlook.ttft_s <= TTFT_S) & (outlook.tpot_s <= TPOT_S)
+    held = (outlook.ttft_s <= TTFT_S) & (outlook.itl_s <= TPOT_S)
     return float(rates[held].max()) if held.any() else 0.0

@@ -417,7 +417,7 @@ def test_conditions_of_others_are_left_alone_and_ours_that_ended_are_removed() -
 def rated(uncertainty: float, provenance: Provenance = Provenance.CALIBRATED) -> Decision:
     """Two replicas on h100 whose rate is as sure as that."""
     waits = LatencyPrediction(
-        ttft_s=0.1, itl_s=0.02, e2e_s=5.0, kv_utilization=0.5, concurrency=10.0
+        ttft_s=0.1, itl_s=0.02, gap_s=0.03, e2e_s=5.0, kv_utilization=0.5, concurrency=10.0
     )
     rate = ReplicaCapacity(
         max_rps=4.0, at_max=waits, provenance=provenance, uncertainty=uncertainty, kv_tokens=1000
