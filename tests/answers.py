@@ -1,6 +1,7 @@
 """A metrics source with given answers, for tests of what is made of them."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import bodies
@@ -8,7 +9,7 @@ from trimtab.api.engine import EngineType
 from trimtab.config import OperatorConfig
 from trimtab.observe import engines, queries
 from trimtab.observe.prometheus import Sample
-from trimtab.observe.queries import STEM_LABEL
+from trimtab.observe.queries import PART_LABEL, STEM_LABEL
 
 NAMESPACE = "assistants"
 STEM = f"chat-h100-tp1-{bodies.HASH}-"
@@ -19,6 +20,15 @@ TTFT = {"0.1": 6.0, "0.5": 9.0, "1.0": 10.0, "+Inf": 10.0, "sum": 2.5}
 ITL = {"0.01": 0.0, "0.025": 800.0, "0.05": 1000.0, "+Inf": 1000.0, "sum": 22.0}
 """A thousand gaps a second of 22 ms on average."""
 E2E = {"1.0": 2.0, "5.0": 8.0, "10.0": 8.0, "+Inf": 8.0}
+
+
+PARTS = {
+    "seen": {"seen": "seen", "covered": "covered"},
+    "prefix_hit": {"above": "cache_found", "below": "cache_sought"},
+    "input_tokens": {"above": "input_tokens_sum", "below": "input_tokens_count"},
+    "output_tokens": {"above": "output_tokens_sum", "below": "output_tokens_count"},
+}
+"""What the queries bring that bring several values, by the names that tests give those."""
 
 
 class Answers:
@@ -35,12 +45,16 @@ class Answers:
         """Answer the one query of a pass that reads so, whatever namespaces it selects."""
         self.asked.append(expr)
         namespace = [NAMESPACE] if "namespace=~" in expr else []
-        wanted = queries.build(engines.get(EngineType.VLLM), CONFIG, namespace)
+        wanted = queries.build([engines.get(EngineType.VLLM)], CONFIG, namespace)
         name = next(name for name, known in wanted.items() if known == expr)
-        answer = self.answers.get(name, [])
-        if isinstance(answer, Exception):
-            raise answer
-        return tuple(answer)
+        found: list[Sample] = []
+        for part, key in PARTS.get(name, {"": name}).items():
+            answer = self.answers.get(key, [])
+            if isinstance(answer, Exception):
+                raise answer
+            more = {PART_LABEL: part} if part else {}
+            found += [replace(each, labels={**each.labels, **more}) for each in answer]
+        return tuple(found)
 
 
 def by_pod(values: Mapping[str, float], stem: str = STEM) -> list[Sample]:

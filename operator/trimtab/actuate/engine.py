@@ -1,26 +1,29 @@
-"""The serving container of one replica: vLLM's command, arguments, probes and surroundings."""
+"""The serving container of one replica: the engine's command, arguments, probes, surroundings."""
 
 import math
 import re
+import string
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from trimtab.api.llmdeployment import EngineSpec, KVCacheDtype, LLMDeploymentSpec, Quantization
+from trimtab.api.llmdeployment import (
+    EngineSpec,
+    EngineType,
+    KVCacheDtype,
+    LLMDeploymentSpec,
+    Quantization,
+)
 from trimtab.api.naming import SERVING_PORT, SERVING_PORT_NAME
+from trimtab.catalog.engines import Argument, Server, server
 from trimtab.models.hardware import EngineSettings, Parallelism
 from trimtab.units import parse_duration
-
-DEFAULT_IMAGE = "vllm/vllm-openai:v0.33.0"
-"""The vLLM release that this version was tested with; these two are the only places that name it.
-"""
-VENDOR_IMAGES = {"amd.com/gpu": "vllm/vllm-openai-rocm:v0.23.0"}
-"""vLLM's own images for devices that the default one does not run on."""
 
 CONTAINER = "main"
 CACHE_PATH = "/cache"
 PRE_STOP_S = 15
-"""Time for endpoints to forget a stopping pod before vLLM refuses requests (KServe's figure)."""
+"""Time for endpoints to forget a stopping pod before it refuses requests (KServe's figure)."""
 GRACE_SLACK_S = 15
-"""Time from the end of vLLM's own drain to SIGKILL."""
+"""Time from the end of the engine's own drain to SIGKILL."""
 STARTUP_PERIOD_S = 10
 DEFAULT_STARTUP_S = 1800.0
 DEFAULT_SHUTDOWN_S = 60.0
@@ -28,29 +31,27 @@ CPU_PER_DEVICE = 4
 MEMORY_GIB_PER_DEVICE = 16
 SHM_GIB_PER_DEVICE = 2
 """Shared memory of NCCL and the workers: vLLM's documentation uses 2Gi for one device."""
-NVIDIA_USER = 2000
-"""Ready-made user of vLLM's CUDA image; the images of other vendors name none."""
 
 _VERSION_TAG = re.compile(r":v?(\d+)\.(\d+)(?:\.\d+)?")
-_MANAGED_FLAGS = (
-    # (flag, first vLLM release that knows it): an unknown flag is fatal at start.
-    ("--shutdown-timeout", (0, 18)),
-    ("--disable-access-log-for-endpoints", (0, 16)),
-)
 
 
 def container(spec: LLMDeploymentSpec, parallelism: Parallelism, resource: str) -> dict[str, Any]:
     """Return the serving container of a replica that holds `parallelism.devices` of `resource`."""
     engine = spec.engine or EngineSpec()
-    devices = parallelism.devices
-    image = engine.image or VENDOR_IMAGES.get(resource, DEFAULT_IMAGE)
-    return {
-        "name": CONTAINER,
-        "image": image,
-        "command": ["vllm", "serve"],
+    devices, known = parallelism.devices, server_of(engine)
+    image = engine.image or known.images.get(resource, known.image)
+    path = engine.health_path or known.health
+    result: dict[str, Any] = {"name": CONTAINER, "image": image}
+    if known.command:
+        result["command"] = list(known.command)
+    return result | {
         "args": arguments(spec, parallelism, engine_version(image)),
         "ports": [
-            {"name": SERVING_PORT_NAME, "containerPort": SERVING_PORT, "protocol": "TCP"},
+            {
+                "name": SERVING_PORT_NAME,
+                "containerPort": engine.port or SERVING_PORT,
+                "protocol": "TCP",
+            },
         ],
         "env": environment(engine),
         "resources": {
@@ -62,12 +63,13 @@ def container(spec: LLMDeploymentSpec, parallelism: Parallelism, resource: str) 
         },
         "lifecycle": {"preStop": {"sleep": {"seconds": PRE_STOP_S}}},
         "startupProbe": _probe(
+            path,
             periodSeconds=STARTUP_PERIOD_S,
             failureThreshold=math.ceil(startup_seconds(engine) / STARTUP_PERIOD_S),
             timeoutSeconds=5,
         ),
-        "readinessProbe": _probe(periodSeconds=5, failureThreshold=2, timeoutSeconds=5),
-        "livenessProbe": _probe(periodSeconds=10, failureThreshold=10, timeoutSeconds=10),
+        "readinessProbe": _probe(path, periodSeconds=5, failureThreshold=2, timeoutSeconds=5),
+        "livenessProbe": _probe(path, periodSeconds=10, failureThreshold=10, timeoutSeconds=10),
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "securityContext": {
             "allowPrivilegeEscalation": False,
@@ -80,10 +82,15 @@ def container(spec: LLMDeploymentSpec, parallelism: Parallelism, resource: str) 
     }
 
 
+def server_of(engine: EngineSpec) -> Server:
+    """Return how the engine is run that `engine` names, vLLM where it names none."""
+    return server(engine.type or EngineType.VLLM)
+
+
 def arguments(
     spec: LLMDeploymentSpec, parallelism: Parallelism, version: tuple[int, int] | None
 ) -> list[str]:
-    """Return the arguments of `vllm serve`; whatever decides capacity is pinned.
+    """Return the arguments of the engine; whatever decides capacity is pinned.
 
     vLLM's own defaults of batch size depend on the device, so two variants of one model would
     silently differ, and an upgrade of the engine would change what a replica can do.
@@ -91,49 +98,61 @@ def arguments(
     Args:
         spec: What the user wants.
         parallelism: How the replica spreads over devices.
-        version: The vLLM release; None is taken for a recent one.
+        version: The engine's release; None is taken for a recent one.
     """
+    engine = spec.engine or EngineSpec()
+    values = _values(spec, parallelism)
+    adapters = [{"adapter": each.name, "source": each.source} for each in engine.adapters or ()]
+    return [
+        text
+        for argument in server_of(engine).arguments
+        if argument.since is None or version is None or version >= argument.since
+        for text in _rendered(argument, values, adapters)
+    ] + list(engine.args or ())
+
+
+def _values(spec: LLMDeploymentSpec, parallelism: Parallelism) -> dict[str, object]:
+    """Return what the placeholders of arguments stand for; None leaves an argument out."""
     model, engine = spec.model, spec.engine or EngineSpec()
     default = EngineSettings()
-    flags = {
-        "--served-model-name": model.served_name or model.name,
-        "--port": SERVING_PORT,
-        "--tensor-parallel-size": parallelism.tensor,
-        "--max-model-len": model.max_model_len or default.max_model_len,
-        "--max-num-seqs": engine.max_num_seqs or default.max_num_seqs,
-        "--max-num-batched-tokens": (
-            engine.max_num_batched_tokens or default.max_num_batched_tokens
-        ),
-        "--gpu-memory-utilization": engine.gpu_memory_utilization or default.memory_utilization,
-        "--shutdown-timeout": math.ceil(shutdown_seconds(engine)),
-        "--disable-access-log-for-endpoints": "/health,/metrics,/ping",
+    length = model.max_model_len or default.max_model_len
+    slots = engine.max_num_seqs or default.max_num_seqs
+    weights, cache = model.quantization, model.kv_cache_dtype
+    return {
+        "model": model.name,
+        "served_name": model.served_name or model.name,
+        "port": SERVING_PORT,
+        "tensor": parallelism.tensor,
+        "pipeline": parallelism.pipeline if parallelism.pipeline > 1 else None,
+        "max_model_len": length,
+        "max_num_seqs": slots,
+        "tokens_of_all_slots": length * slots,
+        "max_num_batched_tokens": (engine.max_num_batched_tokens or default.max_num_batched_tokens),
+        "memory_utilization": engine.gpu_memory_utilization or default.memory_utilization,
+        "shutdown_s": math.ceil(shutdown_seconds(engine)),
+        "revision": model.revision or None,
+        "fp8_weights": "fp8" if weights is Quantization.FP8 else None,
+        "fp8_cache": "fp8" if cache is KVCacheDtype.FP8 else None,
+        "fp8_e5m2_cache": "fp8_e5m2" if cache is KVCacheDtype.FP8 else None,
+        "adapters": len(engine.adapters or ()) or None,
     }
-    if parallelism.pipeline > 1:
-        flags["--pipeline-parallel-size"] = parallelism.pipeline
-    if model.revision:
-        flags["--revision"] = model.revision
-    if model.quantization is Quantization.FP8:
-        # Quantises a 16-bit checkpoint while it loads. The other formats are properties of the
-        # checkpoint: vLLM reads them there and then picks its fastest kernel by itself.
-        flags["--quantization"] = "fp8"
-    if model.kv_cache_dtype is KVCacheDtype.FP8:
-        flags["--kv-cache-dtype"] = "fp8"
-    for flag, since in _MANAGED_FLAGS:
-        if version is not None and version < since:
-            del flags[flag]
-    adapters = engine.adapters or []
-    lora = ["--enable-lora", f"--max-loras={len(adapters)}", "--lora-modules"] if adapters else []
-    return [
-        model.name,
-        *(f"{flag}={value}" for flag, value in flags.items()),
-        *lora,
-        *(f"{adapter.name}={adapter.source}" for adapter in adapters),
-        *(engine.args or []),
-    ]
+
+
+def _rendered(
+    argument: Argument, values: Mapping[str, object], adapters: list[dict[str, str]]
+) -> Iterator[str]:
+    if argument.when is not None and values[argument.when] is None:
+        return
+    for more in adapters if argument.each else [{}]:
+        known = {**values, **more}
+        # A name of a model may have braces, so what was put in is not looked at again.
+        names = [name for _, name, _, _ in string.Formatter().parse(argument.text) if name]
+        if all(known[name] is not None for name in names):
+            yield argument.text.format_map(known)
 
 
 def engine_version(image: str) -> tuple[int, int] | None:
-    """Return the vLLM release that the tag of `image` names, or None when it names none."""
+    """Return the release that the tag of `image` names, or None when it names none."""
     match = _VERSION_TAG.search(image.rpartition("/")[2])
     return (int(match.group(1)), int(match.group(2))) if match else None
 
@@ -143,10 +162,11 @@ def environment(engine: EngineSpec) -> list[dict[str, Any]]:
     own: list[dict[str, Any]] = [
         {"name": "HOME", "value": CACHE_PATH},
         # A user id without an entry in the image's passwd has no name, and torch asks for one.
-        {"name": "USER", "value": "vllm"},
+        {"name": "USER", "value": (engine.type or EngineType.VLLM).value},
         {"name": "HF_HOME", "value": f"{CACHE_PATH}/huggingface"},
-        {"name": "VLLM_CACHE_ROOT", "value": f"{CACHE_PATH}/vllm"},
     ]
+    for name, value in server_of(engine).environment.items():
+        own.append({"name": name, "value": value.format(cache=CACHE_PATH)})
     token = engine.hugging_face_token
     if token is not None:
         own.append(_secret("HF_TOKEN", token.name, token.key))
@@ -192,9 +212,9 @@ def grace_seconds(engine: EngineSpec) -> int:
     return PRE_STOP_S + math.ceil(shutdown_seconds(engine)) + GRACE_SLACK_S
 
 
-def _probe(**settings: int) -> dict[str, Any]:
-    # vLLM opens its port only after the engine is up, so /health serves all three probes.
-    return {"httpGet": {"path": "/health", "port": SERVING_PORT_NAME}, **settings}
+def _probe(path: str, **settings: int) -> dict[str, Any]:
+    # Every engine's path fails until the weights are loaded, so it serves all three probes.
+    return {"httpGet": {"path": path, "port": SERVING_PORT_NAME}, **settings}
 
 
 def _secret(variable: str, name: str, key: str) -> dict[str, Any]:

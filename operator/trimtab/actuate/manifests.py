@@ -19,6 +19,7 @@ from trimtab.api.naming import (
     HASH_ANNOTATION,
     MANAGED_BY_LABEL,
     MANAGER,
+    METRICS_PATH_ANNOTATION,
     NAME_LABEL,
     PIPELINE_LABEL,
     POOL_LABEL,
@@ -37,6 +38,7 @@ PROGRESS_SLACK_S = 600
 """Time for a node to appear and an image to be pulled, on top of the start of the engine."""
 MAX_UNAVAILABLE = "10%"
 """Voluntary disruption at once; Kubernetes rounds up, so one replica at least."""
+USUAL_PAGE = "/metrics"
 _NVIDIA = "nvidia.com/"
 
 
@@ -87,7 +89,7 @@ def _deployment(state: DeploymentState, name: str, target: VariantTarget, pool: 
         "enableServiceLinks": False,  # a Service called vllm would set VLLM_PORT and stop vLLM
         "terminationGracePeriodSeconds": engine.grace_seconds(settings),
         "nodeSelector": dict(pool.node_selector),
-        "securityContext": _pod_security(pool),
+        "securityContext": _pod_security(pool, engine.server_of(settings).user),
         "containers": [engine.container(state.spec, target.parallelism, pool.resource_name)],
         "volumes": engine.volumes(settings, target.parallelism.devices),
     }
@@ -104,7 +106,7 @@ def _deployment(state: DeploymentState, name: str, target: VariantTarget, pool: 
             "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0},
         },
         "selector": {"matchLabels": _selector(state, name)},
-        "template": {"metadata": {"labels": labels}, "spec": pod},
+        "template": {"metadata": _pod_metadata(labels, settings), "spec": pod},
     }
     document = _document(state, DEPLOYMENT, name, labels) | {"spec": spec}
     document["metadata"]["annotations"] = {REPLICAS_ANNOTATION: str(target.replicas)}
@@ -192,15 +194,22 @@ def _toleration(toleration: Toleration) -> dict[str, str]:
     return result
 
 
-def _pod_security(pool: Pool) -> dict[str, Any]:
+def _pod_metadata(labels: dict[str, str], settings: EngineSpec) -> dict[str, Any]:
+    page = engine.server_of(settings).page
+    if page == USUAL_PAGE:
+        return {"labels": labels}
+    return {"labels": labels, "annotations": {METRICS_PATH_ANNOTATION: page}}
+
+
+def _pod_security(pool: Pool, user: int | None) -> dict[str, Any]:
     """Return what `restricted` asks for, as far as the vendor's image can run with it."""
     context: dict[str, Any] = {"seccompProfile": {"type": "RuntimeDefault"}}
-    if pool.resource_name.startswith(_NVIDIA):
+    if user is not None and pool.resource_name.startswith(_NVIDIA):
         context |= {
             "runAsNonRoot": True,
-            "runAsUser": engine.NVIDIA_USER,
+            "runAsUser": user,
             "runAsGroup": 0,
-            "fsGroup": engine.NVIDIA_USER,
+            "fsGroup": user,
             "fsGroupChangePolicy": "OnRootMismatch",
         }
     return context

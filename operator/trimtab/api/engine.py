@@ -6,6 +6,7 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from trimtab.api.base import ApiEnum, ApiModel, DecimalString, Duration, ForeignName, ObjectName
+from trimtab.api.enginemetrics import EngineMetrics
 from trimtab.api.lists import Keyed
 from trimtab.api.model import ModelName
 from trimtab.api.rules import Rule, excludes, lasting, positive, sized
@@ -31,6 +32,32 @@ OWNED_ARGS = (
     "download-dir",
     "hf-token",
     "shutdown-timeout",
+    # The same in other engines.
+    "model-path",
+    "model-id",
+    "hf-repo",
+    "hostname",
+    "alias",
+    "tp-size",
+    "pp-size",
+    "dp-size",
+    "num-shard",
+    "context-length",
+    "max-seq-len",
+    "max-total-tokens",
+    "ctx-size",
+    "max-running-requests",
+    "max-batch-size",
+    "max-concurrent-requests",
+    "parallel",
+    "chunked-prefill-size",
+    "max-num-tokens",
+    "max-batch-prefill-tokens",
+    "mem-fraction-static",
+    "kv-cache-free-gpu-memory-fraction",
+    "cuda-memory-fraction",
+    "enable-metrics",
+    "lora-paths",
     # Other ways to set the same.
     "config",
     "device-memory-utilization",
@@ -50,7 +77,7 @@ OWNED_ARGS = (
     "disable-log-stats",
     "api-key",
 )
-"""Long options of vLLM that `args` may not carry (vLLM reads `_` as `-` in them)."""
+"""Long options that `args` may not carry (vLLM reads `_` as `-` in them, TensorRT-LLM has `_`)."""
 
 OWNED_SHORT_ARGS = ("tp", "pp", "dp", "dpl")
 """Short options of vLLM, with one dash, that mean one of those; `-q`, `-n` and `-r` do too."""
@@ -91,6 +118,12 @@ class EngineType(ApiEnum):
     """Which serving engine the pods run."""
 
     VLLM = "vllm"
+    SGLANG = "sglang"
+    TENSORRT_LLM = "tensorrt-llm"
+    TGI = "tgi"
+    LLAMA_CPP = "llama-cpp"
+    CUSTOM = "custom"
+    """Another one: its image, its arguments, and PromQL that reads its metrics."""
 
 
 class SecretKey(ApiModel):
@@ -161,6 +194,10 @@ class Adapter(ApiModel):
     """Hub name or path of the adapter."""
 
 
+_IS_CUSTOM = "(has(self.type) && self.type == 'custom')"
+_WITH_ADAPTERS = (EngineType.VLLM, EngineType.SGLANG)
+
+
 class EngineSpec(ApiModel):
     """The engine that serves the model, and how its pods are run."""
 
@@ -174,34 +211,84 @@ class EngineSpec(ApiModel):
             holds=lambda self: (self.max_num_batched_tokens or 8192) >= (self.max_num_seqs or 256),
             message="must not be less than maxNumSeqs (256 where that is not set)",
         ),
+        Rule(
+            field="args",
+            cel=(
+                f"{_IS_CUSTOM} || !has(self.args)"
+                f" || self.args.all(it, !it.matches(r'{_OWNED_ARG}'))"
+            ),
+            holds=lambda self: (
+                self.is_custom or not any(re.search(_OWNED_ARG, it) for it in self.args or ())
+            ),
+            message=(
+                "must not set what Trimtab sets itself or serves by, such as --port and"
+                " --tensor-parallel-size: use the fields of spec.model, spec.engine and"
+                " spec.placement"
+            ),
+        ),
+        Rule(
+            field="image",
+            cel=f"!{_IS_CUSTOM} || has(self.image)",
+            holds=lambda self: not self.is_custom or self.image is not None,
+            message="must be set where type is custom: Trimtab knows no image of that engine",
+        ),
+        Rule(
+            field="metrics",
+            cel=f"{_IS_CUSTOM} || !has(self.metrics)",
+            holds=lambda self: self.is_custom or self.metrics is None,
+            message="is for type custom: Trimtab knows the metrics of the other engines",
+        ),
+        Rule(
+            field="port",
+            cel=f"{_IS_CUSTOM} || (!has(self.port) && !has(self.healthPath))",
+            holds=lambda self: self.is_custom or (self.port is None and self.health_path is None),
+            message="and healthPath are for type custom: Trimtab sets those of the other engines",
+        ),
+        Rule(
+            field="maxNumSeqs",
+            cel="!has(self.type) || self.type != 'llama-cpp' || has(self.maxNumSeqs)",
+            holds=lambda self: (
+                self.type is not EngineType.LLAMA_CPP or self.max_num_seqs is not None
+            ),
+            message=(
+                "must be set where type is llama-cpp, which reserves memory for each slot at start"
+            ),
+        ),
+        Rule(
+            field="adapters",
+            cel=(
+                "!has(self.adapters) || !has(self.type) || self.type in ["
+                + ", ".join(f"'{each}'" for each in _WITH_ADAPTERS)
+                + "]"
+            ),
+            holds=lambda self: (
+                self.adapters is None or self.type is None or self.type in _WITH_ADAPTERS
+            ),
+            message="are loaded at start by vllm and sglang only: remove them, or write args",
+        ),
     )
 
     type: EngineType | None = None
     """The serving engine. Default: vllm."""
     image: Annotated[str, Field(pattern=_IMAGE, min_length=1, max_length=512)] | None = None
-    """Container image. Default: the release of the engine that this version was tested with."""
+    """Container image. Default: the release of the engine in docs/engines.md; custom has none."""
+    port: int | None = Field(default=None, ge=1, le=65535)
+    """Port that a custom engine serves on. Default: 8000."""
+    health_path: Annotated[str, Field(pattern=r"^/[!-~]*$", max_length=256)] | None = None
+    """Path that answers 200 once a custom engine serves. Default: /health."""
+    metrics: EngineMetrics | None = None
+    """PromQL for the signals of a custom engine. Default: none, so only the workload counts."""
     args: (
         Annotated[
-            list[
-                Annotated[
-                    str,
-                    Field(pattern=r"^[^\x00]*$", max_length=1024),
-                    Rule(
-                        cel=f"!self.matches(r'{_OWNED_ARG}')",
-                        holds=lambda self: not re.search(_OWNED_ARG, self),
-                        message=(
-                            "must not set what Trimtab sets itself or serves by, such as --port"
-                            " and --tensor-parallel-size: use the fields of spec.model,"
-                            " spec.engine and spec.placement"
-                        ),
-                    ),
-                ]
-            ],
+            list[Annotated[str, Field(pattern=r"^[^\x00]*$", max_length=1024)]],
             Field(max_length=64),
         ]
         | None
     ) = None
-    """More arguments of the engine, after those that Trimtab sets itself. Default: none."""
+    """More arguments of the engine, after those that Trimtab sets itself. Default: none.
+
+    A custom engine gets these alone.
+    """
     env: Annotated[list[EnvVar], Field(max_length=64), Keyed("name")] | None = None
     """Environment variables of the engine. Default: none but Trimtab's own."""
     hugging_face_token: SecretKey | None = None
@@ -240,3 +327,8 @@ class EngineSpec(ApiModel):
     """Time a replica has to load the weights and answer. Default: 30m."""
     shutdown_timeout: Annotated[Duration, lasting("0s", "24h")] | None = None
     """Time a stopping replica has to finish its requests. Default: 60s."""
+
+    @property
+    def is_custom(self) -> bool:
+        """Whether Trimtab knows nothing of the engine."""
+        return self.type is EngineType.CUSTOM

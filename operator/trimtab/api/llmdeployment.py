@@ -15,6 +15,7 @@ from trimtab.api.engine import (
     EnvVar,
     SecretKey,
 )
+from trimtab.api.enginemetrics import EngineMetrics
 from trimtab.api.lists import Keyed
 from trimtab.api.llmdeploymentstatus import (
     CostStatus,
@@ -37,6 +38,7 @@ __all__ = [
     "CacheVolume",
     "CostStatus",
     "DecisionStatus",
+    "EngineMetrics",
     "EngineSpec",
     "EngineType",
     "EnvVar",

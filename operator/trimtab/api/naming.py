@@ -22,6 +22,8 @@ PIPELINE_LABEL = f"{GROUP}/pipeline-parallel"
 DISCOVERED_LABEL = f"{GROUP}/discovered"
 """On an AcceleratorPool that Trimtab found on the nodes."""
 
+METRICS_PATH_ANNOTATION = f"{GROUP}/metrics-path"
+"""On pods whose metrics page is not /metrics."""
 PAUSE_ANNOTATION = f"{GROUP}/paused"
 """`"true"` on an LLMDeployment stops every write to its children."""
 HASH_ANNOTATION = f"{GROUP}/applied-hash"

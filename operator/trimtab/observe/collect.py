@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from trimtab.api.base import Resource
+from trimtab.api.engine import EngineType
 from trimtab.api.llmdeployment import LLMDeployment
 from trimtab.api.naming import PAUSE_ANNOTATION
 from trimtab.api.policy import ServingPolicySpec
@@ -59,6 +60,7 @@ def collect(
             targets=each.policy.targets if each.policy else LatencyTargets(),
             pods=replicas.pods(each.key),
             stems=replicas.departed(each.key),
+            engine=_engine(each.resource),
         )
         for each in found
     ]
@@ -91,6 +93,11 @@ def collect(
 
 def _key(resource: Resource) -> Key:
     return Key(namespace=resource.metadata.namespace, name=resource.metadata.name)
+
+
+def _engine(resource: LLMDeployment) -> EngineType:
+    engine = resource.spec.engine
+    return (engine.type if engine else None) or EngineType.VLLM
 
 
 def _deleting(resource: Resource) -> bool:

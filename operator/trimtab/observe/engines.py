@@ -1,77 +1,178 @@
-"""What each engine's metrics page calls the things we need: data, one file per engine."""
+"""What each engine's metrics page calls the things we need, read from the engines' data files."""
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
-from importlib import resources
 from typing import Any
 
-import yaml
-
 from trimtab.api.engine import EngineType
+from trimtab.catalog.engines import document, server
+
+_TOTAL = "_total"
+_HISTOGRAM_PARTS = ("_sum", "_count", "_bucket")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Gauge:
+class Series:
+    """The series of one metric name, or those of them with some labels."""
+
+    name: str
+    where: tuple[tuple[str, str], ...] = ()
+    """Labels that they have."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Metric:
+    """A metric over the engine's versions. The first name that a replica exports counts."""
+
+    what: str
+    """What it measures, in words, for an engine that has no such metric."""
+    series: tuple[Series, ...]
+    """Newest first; empty where the engine has none."""
+
+    @property
+    def newest(self) -> str:
+        """The name to look for in a current release."""
+        return self.series[0].name if self.series else f"a metric of {self.what}"
+
+    @property
+    def title(self) -> str:
+        """All names, for a person."""
+        return " or ".join(each.name for each in self.series) or self.newest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gauge(Metric):
     """A value of the moment."""
 
-    names: tuple[str, ...]
-    """Names over the engine's versions, newest first."""
     over_ranks: str
-    """How the ranks of one replica make one value: sum or max."""
+    """How the ranks of one replica, and the replicas, make one value: sum or max."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CachePair:
-    """Two counters of prompt tokens: found in the prefix cache, and looked for."""
+class Ratio:
+    """Two counters, of which one over the other is a mean."""
 
-    found: str
-    sought: str
+    above: Series
+    below: Series
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mean:
+    """A mean over the engine's versions. The first ratio of which both series exist counts."""
+
+    what: str
+    ratios: tuple[Ratio, ...]
+
+    @property
+    def newest(self) -> str:
+        """The name to look for in a current release."""
+        if not self.ratios:
+            return f"a metric of {self.what}"
+        # A histogram is named as a whole.
+        name = self.ratios[0].above.name
+        return name.removesuffix("_sum") if name.endswith("_sum") else name
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arrivals:
+    """What tells how many requests came."""
+
+    counted: Metric
+    """Counters of requests that came, or that got as far as their first token."""
+    at_first_token: bool
+    """Whether a request counts at its first token, so that what waits has to be added."""
+    aborted: tuple[Series, ...]
+    """Counters of requests that their client gave up, waiting or served."""
+    refused: tuple[Series, ...]
+    """Counters of requests that a queue limit turned away; not every version has them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Engine:
     """Metric names of one engine. Histograms are named without `_bucket`, `_sum`, `_count`."""
 
-    name: str
-    labels: tuple[str, ...]
-    """Labels that split one replica's series."""
+    type: EngineType
+    title: str
     running: Gauge
     waiting: Gauge
     kv_utilization: Gauge
-    rejected: tuple[str, ...]
-    prefix_cache: tuple[CachePair, ...]
-    ttft: tuple[str, ...]
-    itl: tuple[str, ...]
-    e2e: tuple[str, ...]
-    input_tokens: tuple[str, ...]
-    output_tokens: tuple[str, ...]
-    health_path: str
-    health_port: int
+    arrivals: Arrivals
+    ttft: Metric
+    itl: Metric
+    e2e: Metric
+    input_tokens: Mean
+    output_tokens: Mean
+    prefix_hit: Mean
+    page: str
+    """Path of the metrics page."""
+
+    def needed(self) -> Iterator[Metric | Mean]:
+        """Yield what a plan reads; the first two it cannot do without."""
+        yield from (self.arrivals.counted, self.waiting, self.running, self.kv_utilization)
+        yield from (self.ttft, self.itl, self.e2e)
+        yield from (self.input_tokens, self.output_tokens, self.prefix_hit)
 
 
 @cache
 def get(engine: EngineType) -> Engine:
     """Return the metric names of `engine`."""
-    file = resources.files(__package__).joinpath("engines", f"{engine.value}.yaml")
-    data: dict[str, Any] = yaml.safe_load(file.read_text("utf-8"))
-    histograms = {name: tuple(entry["names"]) for name, entry in data["histograms"].items()}
-    gauges = {
-        name: Gauge(names=tuple(entry["names"]), over_ranks=entry["over_ranks"])
-        for name, entry in data["gauges"].items()
-    }
+    data = document(engine)
+    arrivals, means = data["arrivals"], data["means"]
     return Engine(
-        name=data["engine"],
-        labels=tuple(data["labels"]),
-        running=gauges["running"],
-        waiting=gauges["waiting"],
-        kv_utilization=gauges["kv_utilization"],
-        rejected=tuple(data["counters"]["rejected"]["names"]),
-        prefix_cache=tuple(CachePair(**pair) for pair in data["prefix_cache"]),
-        ttft=histograms["ttft"],
-        itl=histograms["itl"],
-        e2e=histograms["e2e"],
-        input_tokens=histograms["input_tokens"],
-        output_tokens=histograms["output_tokens"],
-        health_path=data["health"]["path"],
-        health_port=data["health"]["port"],
+        type=engine,
+        title=data["title"],
+        running=_gauge(data, "running", "requests in the batch"),
+        waiting=_gauge(data, "waiting", "requests in the queue"),
+        kv_utilization=_gauge(data, "kv_utilization", "KV cache use"),
+        arrivals=Arrivals(
+            counted=Metric(what="arriving requests", series=_counters(arrivals["counted"])),
+            at_first_token=arrivals["counts"] == "first tokens",
+            aborted=_counters(arrivals["aborted"]),
+            refused=_counters(arrivals["refused"]),
+        ),
+        ttft=_histogram(data, "ttft", "time to first token"),
+        itl=_histogram(data, "itl", "time between tokens"),
+        e2e=_histogram(data, "e2e", "end-to-end latency"),
+        input_tokens=Mean(what="prompt lengths", ratios=_ratios(means["input_tokens"])),
+        output_tokens=Mean(what="answer lengths", ratios=_ratios(means["output_tokens"])),
+        prefix_hit=Mean(what="prefix cache hits", ratios=_ratios(means["prefix_hit"])),
+        page=server(engine).page,
+    )
+
+
+def _series(entry: str | Mapping[str, Any]) -> Series:
+    if isinstance(entry, str):
+        return Series(name=entry)
+    return Series(name=entry["name"], where=tuple(sorted(entry.get("where", {}).items())))
+
+
+def _gauge(data: Mapping[str, Any], name: str, what: str) -> Gauge:
+    entry = data["gauges"][name]
+    series = tuple(_series(each) for each in entry["names"])
+    return Gauge(what=what, series=series, over_ranks=entry["over_ranks"])
+
+
+def _histogram(data: Mapping[str, Any], name: str, what: str) -> Metric:
+    return Metric(what=what, series=tuple(map(_series, data["histograms"][name]["names"])))
+
+
+def _counters(entries: list[Any]) -> tuple[Series, ...]:
+    """Return counters as client libraries of either kind spell them: OpenMetrics adds `_total`."""
+    return tuple(each for entry in entries for each in _spellings(_series(entry)))
+
+
+def _spellings(series: Series) -> tuple[Series, ...]:
+    if series.name.endswith(_HISTOGRAM_PARTS):
+        return (series,)
+    return (Series(name=series.name + _TOTAL, where=series.where), series)
+
+
+def _ratios(entries: list[dict[str, Any]]) -> tuple[Ratio, ...]:
+    return tuple(
+        Ratio(above=above, below=below)
+        for entry in entries
+        for above, below in zip(
+            _spellings(_series(entry["above"])), _spellings(_series(entry["below"])), strict=True
+        )
     )

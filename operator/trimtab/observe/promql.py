@@ -1,9 +1,10 @@
 """PromQL that cannot be broken out of: every value enters through one of these functions."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 _METRIC = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
+_LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
 _SPECIAL = re.compile(r"[\\.+*?()|\[\]{}^$]")
 _ESCAPED = re.compile(r'[\x00-\x1f\x7f"\\]')
 
@@ -23,16 +24,38 @@ def one_of(values: Iterable[str]) -> str:
     return string("|".join(_SPECIAL.sub(r"\\\g<0>", value) for value in values))
 
 
-def series(metric: str, namespaces: Iterable[str] = ()) -> str:
+def series(
+    metric: str, namespaces: Iterable[str] = (), where: Iterable[tuple[str, str]] = ()
+) -> str:
     """Return the selector of a metric's series, of some namespaces or of all.
 
+    Args:
+        metric: Its name.
+        namespaces: Those that are wanted; all where there is none.
+        where: Labels that the series have, and their values.
+
     Raises:
-        ValueError: `metric` is no metric name, which is a mistake in an engine's file.
+        ValueError: A name is none, which is a mistake in a data file.
     """
-    if not _METRIC.fullmatch(metric):
-        raise ValueError(f"{metric!r} is no metric name")
     names = sorted(namespaces)
-    return f"{metric}{{namespace=~{one_of(names)}}}" if names else metric
+    matchers = [f"{_named(label, _LABEL)}={string(value)}" for label, value in where]
+    if names:
+        matchers.append(f"namespace=~{one_of(names)}")
+    return _named(metric, _METRIC) + (f"{{{','.join(matchers)}}}" if matchers else "")
+
+
+def labelled(expr: str, labels: Mapping[str, str]) -> str:
+    """Return `expr` with labels of constant value on each of its series."""
+    for label, value in labels.items():
+        constant = string(value.replace("$", "$$"))  # a $ would name a group of the pattern
+        expr = f'label_replace({expr}, "{_named(label, _LABEL)}", {constant}, "", "")'
+    return expr
+
+
+def _named(name: str, pattern: re.Pattern[str]) -> str:
+    if not pattern.fullmatch(name):
+        raise ValueError(f"{name!r} is no metric name or label")
+    return name
 
 
 def _escape(char: str) -> str:

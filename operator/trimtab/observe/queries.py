@@ -1,128 +1,201 @@
 """The PromQL of one pass: a fixed number of queries, whatever the size of the fleet.
 
-Every query first makes one value per pod: ranks and models of a replica add up, and of a pod that
-is scraped twice (two jobs, a pair of Prometheus servers) the larger value counts, once. Gauges
-stay by pod. Rates and histograms are then added up by namespace and stem, the name of the pod
-without its random end: so their number is that of the variants, and a pod that is already gone
-counts for the part of the window in which it served.
+Every query first makes one value per pod: whatever labels split a replica's series (ranks, models,
+adapters, reasons) they add up, and of a pod that is scraped twice (two jobs, a pair of Prometheus
+servers) the larger value counts, once. Gauges stay by pod. Rates and histograms are then added up
+by namespace and stem, the name of the pod without its random end: so their number is that of the
+variants, and a pod that is already gone counts for the part of the window in which it served.
+
+All engines of the fleet are asked for at once: a pod has the metrics of one of them.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from urllib.parse import quote
 
 from trimtab.config import OperatorConfig
-from trimtab.observe.engines import Engine, Gauge
-from trimtab.observe.promql import series
+from trimtab.observe.engines import Engine, Gauge, Mean, Metric, Series
+from trimtab.observe.promql import labelled, series
 
 STEM_LABEL = "trimtab_stem"
+PART_LABEL = "trimtab_part"
+"""Tells the values apart that one query brings."""
 SUM = "sum"
 """Bucket bound under which the sum of a histogram's values is asked for."""
-MAX_NAMESPACE_CHARS = 512
-"""Where the names of the namespaces are longer together, a query asks for all of them: its URL
-must pass proxies, which take 8 KiB."""
+MAX_QUERIES = 15
+"""Queries of one pass, those of gateways and custom engines included."""
+MAX_URL_CHARS = 7000
+"""Where a query is longer with the names of the namespaces, it asks for all of them: its URL must
+pass proxies, which take 8 KiB."""
+TARGET_LABELS = ("namespace", "pod", "job", "instance", "prometheus_replica", "replica")
+"""Labels that tell apart where and by whom a page was scraped; all others are the engine's own.
+
+The last two name one of a pair of servers: the Prometheus operator's label, and the one of
+Thanos', Mimir's and VictoriaMetrics' documentation.
+"""
 
 _STEM_PATTERN = "(.*)....."  # see world.pod_stem
 
 
-def build(engine: Engine, config: OperatorConfig, namespaces: Iterable[str]) -> Mapping[str, str]:
+def build(
+    engines: Sequence[Engine], config: OperatorConfig, namespaces: Iterable[str]
+) -> Mapping[str, str]:
     """Return the queries of one pass by name.
 
     Args:
-        engine: The metric names.
+        engines: The engines of the fleet.
         config: Window of rates and scrape interval.
         namespaces: Where replicas are; only their series are asked for.
     """
-    return _Builder(engine, config, tuple(namespaces)).queries()
+    every = _Builder(engines, config, ()).queries()
+    few = _Builder(engines, config, tuple(namespaces)).queries()
+    return {
+        name: expr if len(quote(expr)) <= MAX_URL_CHARS else every[name]
+        for name, expr in few.items()
+    }
 
 
 class _Builder:
-    def __init__(self, engine: Engine, config: OperatorConfig, namespaces: tuple[str, ...]) -> None:
-        self._engine = engine
+    def __init__(
+        self, engines: Sequence[Engine], config: OperatorConfig, namespaces: tuple[str, ...]
+    ) -> None:
+        self._engines = engines
         self._window_s = config.rate_window_s
         self._scrape_s = config.scrape_interval_s
         self._range = f"[{_ms(self._window_s)}]"
-        few = sum(len(namespace) + 1 for namespace in namespaces) <= MAX_NAMESPACE_CHARS
-        self._namespaces = namespaces if few else ()
-        self._split = ", ".join(engine.labels)
+        self._namespaces = namespaces
 
     def queries(self) -> Mapping[str, str]:
-        engine = self._engine
-        return {
-            "seen": f"max by (namespace, pod) (timestamp({self._any(engine.running.names)}))",
-            "running": self._gauge(engine.running),
-            "waiting": self._gauge(engine.waiting),
-            "kv_utilization": self._gauge(engine.kv_utilization),
-            "covered": f"max by (namespace, pod) ({self._covered()})",
-            "arrivals": f"max by (namespace, pod) ({self._arrivals()})",
-            "cache_found": self._by_stem(self._cache(lambda pair: (pair.found, pair.sought))),
-            "cache_sought": self._by_stem(self._cache(lambda pair: (pair.sought, pair.found))),
-            "input_tokens_sum": self._by_stem(self._rate(engine.input_tokens, "_sum")),
-            "input_tokens_count": self._by_stem(self._rate(engine.input_tokens, "_count")),
-            "output_tokens_sum": self._by_stem(self._rate(engine.output_tokens, "_sum")),
-            "output_tokens_count": self._by_stem(self._rate(engine.output_tokens, "_count")),
-            "ttft": self._by_stem(self._with_sum(engine.ttft), "le"),
-            "itl": self._by_stem(self._with_sum(engine.itl), "le"),
-            "e2e": self._by_stem(self._rate(engine.e2e, "_bucket"), "le"),
+        found = {
+            "seen": _parts(
+                seen=self._by_pod(self._stamped()),
+                covered=self._by_pod(self._covered()),
+            ),
+            "running": self._gauge(lambda engine: engine.running),
+            "waiting": self._gauge(lambda engine: engine.waiting),
+            "kv_utilization": self._gauge(lambda engine: engine.kv_utilization),
+            "arrivals": self._by_pod(self._each(self._arrivals)),
+            "prefix_hit": self._mean(lambda engine: engine.prefix_hit),
+            "input_tokens": self._mean(lambda engine: engine.input_tokens),
+            "output_tokens": self._mean(lambda engine: engine.output_tokens),
+            "ttft": self._histogram(lambda engine: engine.ttft, with_sum=True),
+            "itl": self._histogram(lambda engine: engine.itl, with_sum=True),
+            "e2e": self._histogram(lambda engine: engine.e2e, with_sum=False),
         }
+        return {name: expr for name, expr in found.items() if expr}
 
-    def _any(self, names: Iterable[str]) -> str:
-        return " or ".join(series(name, self._namespaces) for name in names)
+    def _stamped(self) -> str:
+        """Return when each newest sample was scraped: of an expression, `timestamp` is now."""
+        every = (one for engine in self._engines for one in engine.running.series)
+        return _or(f"timestamp({self._any([one])})" for one in every)
 
-    def _gauge(self, gauge: Gauge) -> str:
-        if gauge.over_ranks == "max":
-            return f"max by (namespace, pod) ({self._any(gauge.names)})"
-        return f"max by (namespace, pod) ({self._whole(self._any(gauge.names))})"
+    def _each(self, expr: Callable[[Engine], str]) -> str:
+        return _or(expr(engine) for engine in self._engines)
 
-    def _over(self, function: str, name: str) -> str:
-        return f"{function}({series(name, self._namespaces)}{self._range})"
+    def _any(self, wanted: Iterable[Series]) -> str:
+        return _or(series(one.name, self._namespaces, one.where) for one in wanted)
 
-    def _rate(self, names: Iterable[str], suffix: str = "") -> str:
-        return " or ".join(self._over("rate", name + suffix) for name in names)
+    def _over(self, function: str, wanted: Series, suffix: str = "") -> str:
+        selector = series(wanted.name + suffix, self._namespaces, wanted.where)
+        return f"{function}({selector}{self._range})"
 
-    def _with_sum(self, names: Iterable[str]) -> str:
+    def _total(self, function: str, wanted: Iterable[Series], *more: str) -> str:
+        """Return the first of `wanted` that a target has, as one value for each target."""
+        return _or(_target(self._over(function, one), *more) for one in wanted)
+
+    def _gauge(self, choose: Callable[[Engine], Gauge]) -> str:
+        def of(engine: Engine) -> str:
+            gauge = choose(engine)
+            if gauge.over_ranks == "max":
+                return self._any(gauge.series)
+            return _or(_target(self._any([one])) for one in gauge.series)
+
+        return self._by_pod(self._each(of))
+
+    def _by_pod(self, expr: str, *more: str) -> str:
+        return f"max by ({', '.join(('namespace', 'pod', *more))}) ({expr})" if expr else ""
+
+    def _by_stem(self, expr: str, *more: str) -> str:
+        if not expr:
+            return ""
+        kept = ", ".join(("namespace", STEM_LABEL, *more))
+        by_pod = self._by_pod(expr, *more)
+        stemmed = f'label_replace({by_pod}, "{STEM_LABEL}", "$1", "pod", "{_STEM_PATTERN}")'
+        return f"sum by ({kept}) ({stemmed})"
+
+    def _histogram(self, choose: Callable[[Engine], Metric], *, with_sum: bool) -> str:
         """Return the buckets of a histogram and, as one bucket more, its sum: for its mean."""
-        names = tuple(names)
-        total = self._rate(names, "_sum")
-        return f'{self._rate(names, "_bucket")} or label_replace({total}, "le", "{SUM}", "", "")'
+
+        def of(engine: Engine) -> str:
+            wanted = choose(engine).series
+            buckets = _or(_target(self._over("rate", one, "_bucket"), "le") for one in wanted)
+            sums = _or(_target(self._over("rate", one, "_sum")) for one in wanted)
+            return _or([buckets, labelled(sums, {"le": SUM})] if with_sum and sums else [buckets])
+
+        return self._by_stem(self._each(of), "le")
+
+    def _mean(self, choose: Callable[[Engine], Mean]) -> str:
+        """Return both counters of a mean. Of two versions the pair counts that is whole."""
+
+        def of(engine: Engine, above: bool) -> str:
+            exprs = []
+            for ratio in choose(engine).ratios:
+                both = (ratio.above, ratio.below) if above else (ratio.below, ratio.above)
+                other = series(both[1].name, self._namespaces, both[1].where)
+                exprs.append(
+                    f"({_target(self._over('rate', both[0]))} and on (namespace, pod) {other})"
+                )
+            return _or(exprs)
+
+        return _parts(
+            above=self._by_stem(self._each(lambda engine: of(engine, True))),
+            below=self._by_stem(self._each(lambda engine: of(engine, False))),
+        )
 
     def _covered(self) -> str:
         """Return how long ago the first sample of the window is, in seconds."""
         steps = f"[{_ms(self._window_s)}:{_ms(self._scrape_s / 2)}]"
-        return f"time() - min_over_time(timestamp({self._any(self._engine.running.names)}){steps})"
+        stamped = self._stamped()
+        return f"time() - min_over_time(({stamped}){steps})" if stamped else ""
 
-    def _arrivals(self) -> str:
-        """Return first tokens, growth of the queue and rejections, per second of the window.
+    def _arrivals(self, engine: Engine) -> str:
+        """Return what arrived per second of the window, for each target.
 
         Completions lag by a whole answer, and in a growing queue never catch up. A request that
-        arrived is in the queue, or has its first token, or was refused. A restart empties the
-        queue, and those requests did not leave it served: then its growth is 0.
+        arrived is in the queue, or has its first token, or was refused, or was given up. A restart
+        empties the queue, and those requests did not leave it served: then its growth is 0. Given
+        up before its first token was only what waited, so aborts count while there was a queue.
         """
-        served = self._whole(self._rate(self._engine.ttft, "_count"))
-        resets = " or ".join(self._over("resets", f"{name}_count") for name in self._engine.ttft)
-        queue = " or ".join(self._over("delta", name) for name in self._engine.waiting.names)
-        restarted = f"(({resets}) > 0)"
-        growth = self._whole(f"(({queue}) unless {restarted}) or 0 * {restarted}")
-        refused = self._whole(self._rate(self._engine.rejected))
-        # Not every version counts rejections.
-        return f"{served} + {growth} / {self._window_s:g} + ({refused} or 0 * {served})"
+        arrivals, waiting = engine.arrivals, engine.waiting.series
+        counted = self._total("rate", arrivals.counted.series)
+        if not counted or not arrivals.at_first_token:
+            return counted
+        restarted = f"({self._total('resets', arrivals.counted.series)}) > 0"
+        queue = self._total("delta", waiting)
+        growth = f"((({queue}) unless ({restarted})) or 0 * ({restarted}))"
+        expr = f"({counted}) + {growth} / {self._window_s:g}"
+        queued = f"({self._total('max_over_time', waiting)}) > 0"
+        lost = [self._total("rate", arrivals.refused)]
+        aborted = self._total("rate", arrivals.aborted)
+        lost.append(aborted and f"({aborted}) and ({queued})")
+        for each in filter(None, lost):  # not every version counts them
+            expr += f" + (({each}) or 0 * ({counted}))"
+        return f"({expr})"
 
-    def _cache(self, order: Callable[..., tuple[str, str]]) -> str:
-        pairs = (order(pair) for pair in self._engine.prefix_cache)
-        return " or ".join(
-            f"({self._over('rate', wanted)} and {self._over('rate', other)})"
-            for wanted, other in pairs
-        )
 
-    def _whole(self, expr: str) -> str:
-        """Return `expr` added up over what splits one replica's series."""
-        return f"sum without ({self._split}) ({expr})"
+_TARGET = ", ".join(TARGET_LABELS)
 
-    def _by_stem(self, expr: str, *more: str) -> str:
-        kept = "".join(f", {label}" for label in more)
-        by_pod = f"max by (namespace, pod{kept}) ({self._whole(expr)})"
-        return (
-            f"sum by (namespace, {STEM_LABEL}{kept}) (label_replace("
-            f'{by_pod}, "{STEM_LABEL}", "$1", "pod", "{_STEM_PATTERN}"))'
-        )
+
+def _target(expr: str, *more: str) -> str:
+    """Return `expr` as one value for each page that is scraped, and for each value of `more`."""
+    return f"sum by ({', '.join((_TARGET, *more))}) ({expr})"
+
+
+def _or(exprs: Iterable[str]) -> str:
+    return " or ".join(each for each in exprs if each)
+
+
+def _parts(**parts: str) -> str:
+    return _or(labelled(expr, {PART_LABEL: name}) for name, expr in parts.items() if expr)
 
 
 def _ms(seconds: float) -> str:

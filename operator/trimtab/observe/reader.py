@@ -4,6 +4,7 @@ import math
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
+from trimtab.api.engine import EngineType
 from trimtab.config import OperatorConfig
 from trimtab.models.load import LatencyTargets, ObservedLoad, VariantReading
 from trimtab.models.signals import Fresh, Invalid, Missing, Partial, Signal, Stale
@@ -31,6 +32,8 @@ class Subject:
     """Its own pods."""
     stems: frozenset[str] = frozenset()
     """Stems of pods that are gone."""
+    engine: EngineType = EngineType.VLLM
+    """What its pods run."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +66,7 @@ class Reader:
             [pod for pod in subject.pods if not pod.terminating and not pod.finished],
             readings.values.get("seen", {}),
             Clock(now=now, scrape_s=config.scrape_interval_s),
-            engine.running.names[0],
+            engine.running.newest,
         )
 
     def load(self) -> ObservedLoad:
@@ -72,7 +75,7 @@ class Reader:
             arrival_rps=self._arrivals(),
             input_tokens=self._mean("input_tokens", self._engine.input_tokens),
             output_tokens=self._mean("output_tokens", self._engine.output_tokens),
-            prefix_hit=self._prefix_hit(),
+            prefix_hit=self._mean("prefix_hit", self._engine.prefix_hit, 1.0),
             waiting=self._gauge("waiting", self._engine.waiting, MAX_REQUESTS),
             running=self._gauge("running", self._engine.running, MAX_REQUESTS),
             kv_utilization=self._gauge("kv_utilization", self._engine.kv_utilization, 1.0),
@@ -96,30 +99,30 @@ class Reader:
             first_tokens_per_s=self._per_replica("ttft", engine.ttft, template.stem),
             input_tokens=self._mean("input_tokens", engine.input_tokens),
             output_tokens=self._mean("output_tokens", engine.output_tokens),
-            prefix_hit=self._prefix_hit(),
+            prefix_hit=self._mean("prefix_hit", self._engine.prefix_hit, 1.0),
             waiting=self._gauge("waiting", engine.waiting, MAX_REQUESTS),
             kv_utilization=self._gauge("kv_utilization", engine.kv_utilization, 1.0),
         )
 
-    def _histogram_mean(self, query: str, names: tuple[str, ...]) -> Signal:
-        counted = self._merged(query, names)
+    def _histogram_mean(self, query: str, metric: engines.Metric) -> Signal:
+        counted = self._merged(query, metric)
         if not isinstance(counted, dict):
             return counted
         namespace, stems = self._subject.key.namespace, self._buckets(query)
         sums = self._readings.sums.get(query, {})
         known = [stem for stem in stems if (namespace, stem) in sums]
         if len(known) < len(stems):
-            return Missing(why=f"no replica exports {names[0]}_sum")
+            return Missing(why=f"no replica exports {metric.newest}_sum")
         total = {stem: sums[namespace, stem] for stem in known}
         counts = {stem: stems[stem][math.inf] for stem in known}
         return self._ratio(total, counts, known, MAX_SECONDS)
 
-    def _per_replica(self, query: str, names: tuple[str, ...], stem: str) -> Signal:
+    def _per_replica(self, query: str, metric: engines.Metric, stem: str) -> Signal:
         """Return the observations of a histogram per second and replica.
 
         Missing while replicas come and go: what those counted that are gone is in the sum.
         """
-        counted = self._merged(query, names)
+        counted = self._merged(query, metric)
         if not isinstance(counted, dict):
             return counted
         here = self._readings.arrivals.get((self._subject.key.namespace, stem), {})
@@ -134,7 +137,7 @@ class Reader:
                 return Invalid(why=self._readings.refused[name])
         coverage = self._coverage
         combine = max if gauge.over_ranks == "max" else sum
-        values = self._readings.values[query]
+        values = self._readings.values.get(query, {})
         if coverage.silence is not None:
             old = [values[place] for place in coverage.stale if place in values]
             if not old or _unusable(old, most):
@@ -142,10 +145,10 @@ class Reader:
             return Stale(value=float(combine(old)), age_s=min(coverage.stale.values()))
         found = {place: values[place] for place in coverage.reporting if place in values}
         if not found:
-            return Missing(why=f"no replica exports {' or '.join(gauge.names)}")
+            return Missing(why=f"no replica exports {gauge.title}")
         unusable = _unusable(found.values(), most)
         if unusable:
-            return Invalid(why=f"{gauge.names[0]} is {unusable}")
+            return Invalid(why=f"{gauge.newest} is {unusable}")
         return coverage.qualified(float(combine(found.values())), found)
 
     def _stems(self) -> frozenset[str]:
@@ -180,7 +183,7 @@ class Reader:
             for stem in sorted(self._stems())
             for place, rate in self._readings.arrivals.get((namespace, stem), {}).items()
         }
-        needed = f"{self._engine.ttft[0]}_count and {self._engine.waiting.names[0]}"
+        needed = f"{self._engine.arrivals.counted.newest} and {self._engine.waiting.newest}"
         gap = self._gap(("arrivals",), needed, found)
         if gap is not None:
             return gap
@@ -201,18 +204,11 @@ class Reader:
         longest = max((covered[at] for at in places if at in covered), default=math.inf)
         return max(0.1, min(1.0, (longest + self._half_scrape_s) / self._window_s))
 
-    def _mean(self, query: str, names: tuple[str, ...]) -> Signal:
-        total, count = self._rates(f"{query}_sum"), self._rates(f"{query}_count")
-        stems = total.keys() & count.keys()
-        gap = self._gap((f"{query}_sum", f"{query}_count"), names[0], stems)
-        return gap or self._ratio(total, count, stems, MAX_TOKENS)
-
-    def _prefix_hit(self) -> Signal:
-        found, sought = self._rates("cache_found"), self._rates("cache_sought")
-        stems = found.keys() & sought.keys()
-        metric = self._engine.prefix_cache[0].found
-        gap = self._gap(("cache_found", "cache_sought"), metric, stems)
-        return gap or self._ratio(found, sought, stems, 1.0)
+    def _mean(self, query: str, mean: engines.Mean, most: float = MAX_TOKENS) -> Signal:
+        above, below = self._rates(f"{query}_above"), self._rates(f"{query}_below")
+        stems = above.keys() & below.keys()
+        gap = self._gap((query,), mean.newest, stems)
+        return gap or self._ratio(above, below, stems, most)
 
     def _ratio(
         self,
@@ -240,19 +236,19 @@ class Reader:
             if (namespace, stem) in found
         }
 
-    def _merged(self, query: str, names: tuple[str, ...]) -> Signal | dict[float, float]:
+    def _merged(self, query: str, metric: engines.Metric) -> Signal | dict[float, float]:
         parts = self._buckets(query)
-        gap = self._gap((query,), names[0], parts)
+        gap = self._gap((query,), metric.newest, parts)
         if gap is not None:
             return gap
         merged = histogram.merge(list(parts.values()))
         problem = histogram.problem(merged)
         if problem is not None:
-            return Invalid(why=f"{names[0]}: {problem}")
+            return Invalid(why=f"{metric.newest}: {problem}")
         return merged if merged[math.inf] > 0 else Missing(why=NO_REQUEST)
 
-    def _latency(self, query: str, names: tuple[str, ...]) -> Signal:
-        merged = self._merged(query, names)
+    def _latency(self, query: str, metric: engines.Metric) -> Signal:
+        merged = self._merged(query, metric)
         if not isinstance(merged, dict):
             return merged
         value = histogram.quantile(merged, self._subject.targets.percentile)
@@ -266,21 +262,21 @@ class Reader:
         """Return the least share of requests within a target, over the targets."""
         targets, engine = self._subject.targets, self._engine
         least: Signal | None = None
-        for query, names, target in (
+        for query, metric, target in (
             ("ttft", engine.ttft, targets.ttft_s),
             ("itl", engine.itl, targets.itl_s),
             ("e2e", engine.e2e, targets.e2e_s),
         ):
             if target is None:
                 continue
-            merged = self._merged(query, names)
+            merged = self._merged(query, metric)
             if not isinstance(merged, dict):
                 return merged
             share = histogram.share_within(merged, target)
             if share is None:
                 bound = min(merged)
                 return Missing(
-                    why=f"the target of {target:g} s is below the first bucket of {names[0]}, "
+                    why=f"the target of {target:g} s is below the first bucket of {metric.newest}, "
                     f"which is {bound:g} s"
                 )
             signal = self._coverage.qualified_by_stem(share, self._buckets(query))

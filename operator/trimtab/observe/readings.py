@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 
 from trimtab.errors import Unavailable
 from trimtab.observe.prometheus import MetricsSource, Refused, Sample
-from trimtab.observe.queries import STEM_LABEL, SUM
+from trimtab.observe.queries import PART_LABEL, STEM_LABEL, SUM
 from trimtab.observe.world import pod_stem
 
 Place = tuple[str, str]
 """Namespace, and a pod's name or stem."""
 
-_BY_POD = frozenset({"seen", "covered", "running", "waiting", "kv_utilization"})
+_MEANS = frozenset({"input_tokens", "output_tokens", "prefix_hit"})
 _BY_BUCKET = frozenset({"ttft", "itl", "e2e"})
 
 
@@ -23,7 +23,7 @@ class Readings:
     """What the source said. A query that was refused has its reason instead of values."""
 
     values: Mapping[str, Mapping[Place, float]]
-    """By query, then by pod (gauges, `seen`) or by stem (rates)."""
+    """By value, then by pod (gauges, `seen` and `covered`) or by stem (both rates of a mean)."""
     arrivals: Mapping[Place, Mapping[Place, float]]
     """By stem, then by pod."""
     buckets: Mapping[str, Mapping[Place, Mapping[float, float]]]
@@ -62,14 +62,27 @@ def take(metrics: MetricsSource, queries: Mapping[str, str], budget_s: float) ->
             buckets[name] = _by_bucket(samples)
             total = tuple(each for each in samples if each.labels.get("le") == SUM)
             sums[name] = _by_place(total, STEM_LABEL)
+        elif name in _MEANS:
+            for part, those in _by_part(samples, "above", "below").items():
+                values[f"{name}_{part}"] = _by_place(those, STEM_LABEL)
+        elif name == "seen":
+            for part, those in _by_part(samples, "seen", "covered").items():
+                values[part] = _by_place(those, "pod")
         else:
-            values[name] = _by_place(samples, "pod" if name in _BY_POD else STEM_LABEL)
+            values[name] = _by_place(samples, "pod")
     return Readings(values=values, arrivals=arrivals, buckets=buckets, sums=sums, refused=refused)
 
 
 def _by_place(samples: tuple[Sample, ...], label: str) -> dict[Place, float]:
     place = _placed(label)
     return {at: sample.value for sample in samples if (at := place(sample)) is not None}
+
+
+def _by_part(samples: tuple[Sample, ...], *parts: str) -> dict[str, tuple[Sample, ...]]:
+    return {
+        part: tuple(each for each in samples if each.labels.get(PART_LABEL) == part)
+        for part in parts
+    }
 
 
 def _by_stem_and_pod(samples: tuple[Sample, ...]) -> dict[Place, dict[Place, float]]:

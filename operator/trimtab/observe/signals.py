@@ -14,7 +14,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from typing import Any
 
-from trimtab.api.engine import EngineType
 from trimtab.config import OperatorConfig
 from trimtab.errors import Unavailable
 from trimtab.models.load import ObservedLoad
@@ -50,15 +49,15 @@ def read(
     namespaces = {each.key.namespace for each in subjects if each.pods}
     if not namespaces:
         return {each.key: _nothing(NO_REPLICA) for each in subjects}
-    engine = engines.get(EngineType.VLLM)
-    wanted = queries.build(engine, config, sorted(namespaces))
+    used = sorted({each.engine for each in subjects if each.pods})
+    wanted = queries.build([engines.get(each) for each in used], config, sorted(namespaces))
     try:
         readings = take(metrics, wanted, 2 * config.prometheus_timeout_s)
     except Unavailable as error:
         return {each.key: _nothing(str(error), error=str(error)) for each in subjects}
 
     def reader(subject: Subject) -> Reader:
-        return Reader(subject, readings, engine, now, config)
+        return Reader(subject, readings, engines.get(subject.engine), now, config)
 
     return {
         each.key: replace(

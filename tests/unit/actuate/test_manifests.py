@@ -1,6 +1,7 @@
 """The children of a deployment, held against golden documents and against what must hold always."""
 
 import dataclasses
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import builders
 from trimtab.actuate import engine
 from trimtab.actuate.manifests import children
 from trimtab.api.acceleratorpool import TaintEffect, Toleration
-from trimtab.api.llmdeployment import EngineSpec
+from trimtab.api.llmdeployment import EngineSpec, EngineType
 from trimtab.api.naming import HASH_ANNOTATION
 from trimtab.models.hardware import Parallelism
 from trimtab.models.snapshot import Key
@@ -177,9 +178,60 @@ def test_an_image_of_the_user_wins_over_that_of_the_vendor() -> None:
         container = engine.container(builders.spec(**spec), Parallelism(), resource)
         return str(container["image"])
 
-    assert image({}, "nvidia.com/gpu") == engine.DEFAULT_IMAGE
+    assert image({}, "nvidia.com/gpu").startswith("vllm/vllm-openai:v")
     assert "rocm" in image({}, "amd.com/gpu")
     assert image({"engine": {"image": "mine:v1.0"}}, "amd.com/gpu") == "mine:v1.0"
+
+
+ENGINES = [each for each in EngineType if each is not EngineType.CUSTOM]
+
+
+@pytest.mark.parametrize("kind", ENGINES)
+def test_every_engine_serves_on_one_port_under_one_name(kind: EngineType) -> None:
+    """So that any router can serve all variants; what decides capacity is pinned."""
+    settings = {"type": kind.value, "maxNumSeqs": 8}
+    spec = builders.spec(engine=settings, model={"name": "org/m", "maxModelLen": 4096})
+    container = engine.container(spec, Parallelism(tensor=2), "nvidia.com/gpu")
+    assert container["command"]
+    assert container["image"]
+    text = " ".join(container["args"])
+    assert "org/m" in text
+    assert re.search(r"-port=8000\b", text)
+    assert container["ports"][0]["containerPort"] == 8000
+    for number in ("2", "8", "8192"):  # devices, batch, tokens of a step
+        assert kind is EngineType.LLAMA_CPP or f"={number}" in text
+    assert re.search(r"=(4096|32768)\b", text)
+    assert "{" not in text
+
+
+def test_a_custom_engine_gets_its_own_arguments_and_nothing_else() -> None:
+    spec = builders.spec(
+        engine={
+            "type": "custom", "image": "mine:v1", "args": ["--port=80"], "port": 80,
+            "healthPath": "/up",
+        }
+    )  # fmt: skip
+    container = engine.container(spec, Parallelism(), "nvidia.com/gpu")
+    assert "command" not in container
+    assert container["args"] == ["--port=80"]
+    assert container["ports"][0]["containerPort"] == 80
+    assert container["readinessProbe"]["httpGet"]["path"] == "/up"
+
+
+def test_braces_in_a_name_are_no_placeholder() -> None:
+    spec = builders.spec(engine={"args": ["--x={model}"]})
+    assert "--x={model}" in engine.arguments(spec, Parallelism(), None)
+
+
+def test_a_page_at_another_path_is_named_on_the_pods() -> None:
+    def annotations(kind: str) -> Any:
+        spec = builders.spec(engine={"type": kind})
+        state = dataclasses.replace(MINIMAL, spec=spec)
+        template = deployment_in(children(state, [builders.target()], POOLS))["spec"]["template"]
+        return template["metadata"].get("annotations")
+
+    assert annotations("vllm") is None
+    assert annotations("tensorrt-llm") == {"trimtab.dev/metrics-path": "/prometheus/metrics"}
 
 
 def test_a_pool_of_another_vendor_runs_as_the_user_of_its_image() -> None:

@@ -47,6 +47,9 @@ def test_a_malformed_manifest_is_refused_by_field(case: Malformed) -> None:
         (EngineSpec, {"env": [{"name": "HF_HUB_OFFLINE", "value": ""}]}),
         (EngineSpec, {"image": "registry.example:5000/team/vllm:v0.33.0@sha256:" + "0" * 64}),
         (EngineSpec, {"memory": "64Ti", "cpu": "1m"}),
+        (EngineSpec, {"type": "custom", "image": "a/b", "args": ["--port=80"], "port": 80}),
+        (EngineSpec, {"type": "llama-cpp", "maxNumSeqs": 8}),
+        (EngineSpec, {"type": "sglang", "adapters": [{"name": "a", "source": "org/a"}]}),
         (
             LLMDeploymentSpec,
             {"model": {"name": "org/m"}, "policyRef": "p", "latency": {"percentile": 99}},
