@@ -1,185 +1,195 @@
-"""`trimtab explain`: why a deployment has the fleet that it has, from its own status."""
+"""`trimtab explain`: why a deployment has its fleet, what lost, what would change the answer."""
 
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-import yaml
 from pydantic import ValidationError
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
-from trimtab.api.llmdeployment import LLMDeployment, LLMDeploymentStatus, VariantStatus
+from trimtab.api.llmdeployment import LLMDeployment, LLMDeploymentStatus
+from trimtab.cli import manifests, replay
+from trimtab.cli.explained import render
 from trimtab.cli.output import Output, echo
-from trimtab.errors import InvalidInput
+from trimtab.config import PlannerConfig
+from trimtab.errors import InvalidInput, Unavailable
+from trimtab.models.plan import Decision
+from trimtab.models.snapshot import Key, Snapshot
+from trimtab.planner.plan import plan
+from trimtab.planner.published import published_world
+from trimtab.planner.whatif import WhatIf, whatif
+from trimtab.planner.written import manifests_of
 
 EPILOG = """[bold]Examples[/]
 
   trimtab explain chat -n assistants
 
-  kubectl get llmd chat -o yaml | trimtab explain chat -f -
+  kubectl trimtab explain chat -n assistants -o json
+
+  trimtab explain chat -f examples/chatbot.yaml
+
+  kubectl get llmd,apool,spol,perf,budget -A -o yaml | trimtab explain chat -f -
+
+  trimtab explain chat --record decisions.jsonl
 """
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _World:
+    """Where what-if questions are asked."""
+
+    snapshot: Snapshot
+    config: PlannerConfig
+    key: Key
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Found:
+    """One deployment, its answer and its world."""
+
+    status: Mapping[str, Any]
+    world: _World | None
+    """None where too little of the world is known to ask."""
+    notes: tuple[str, ...] = ()
 
 
 def explain(
     name: Annotated[str, typer.Argument(help="Name of the LLMDeployment.")],
-    namespace: Annotated[str, typer.Option("--namespace", "-n", help="Its namespace.")] = "default",
+    namespace: Annotated[
+        str | None,
+        typer.Option("--namespace", "-n", help="Its namespace. Default: default, or any in files."),
+    ] = None,
     output: Annotated[Output, typer.Option("--output", "-o", help="Format.")] = Output.TABLE,
     file: Annotated[
-        str | None,
-        typer.Option("--file", "-f", help="Read it from a file, or - for standard input."),
+        list[str] | None,
+        typer.Option("--file", "-f", help="Read files or folders instead, or - for stdin."),
     ] = None,
+    record: Annotated[
+        Path | None,
+        typer.Option(help="Read a decision log instead; its newest record of the deployment."),
+    ] = None,
+    what_if: Annotated[
+        bool, typer.Option(help="Ask what would change the answer; takes some seconds.")
+    ] = True,
     kubeconfig: Annotated[
         str | None, typer.Option(help="Cluster to ask. Default: KUBECONFIG.")
     ] = None,
 ) -> None:
-    """Say why a deployment has the fleet that it has: demand, cost, and every candidate that lost.
+    """Say why a deployment has the fleet that it has, and what would change that.
 
-    The answer is the decision record in the status of the object, so it needs no access to the
-    operator and can be read from a file.
+    The decision is the record in the status of the object. With --file, objects without a status
+    are planned as trimtab plan does. What would change the answer is found by planning again, as
+    if nothing of it ran yet, with one price, demand, target or limit moved.
     """
-    document = _from_file(file, name) if file else _live(kubeconfig, namespace, name)
-    status = document.get("status") or {}
-    if output is not Output.TABLE:
-        echo(status, output)
+    if file and record is not None:
+        raise InvalidInput("--record", "--file is given too", "Give one of them")
+    if record is not None:
+        found = _recorded(record, namespace, name)
+    elif file:
+        found = _written(manifests.documents(file), namespace, name)
     else:
-        render(name, _parsed(status, name), Console())
+        found = _live(kubeconfig, namespace or "default", name, ask=what_if)
+    changes: tuple[WhatIf, ...] = ()
+    if what_if and found.world is not None:
+        world = found.world
+        with Console(stderr=True).status("asking what would change it…"):
+            changes = whatif(world.snapshot, world.config, world.key)
+    if output is not Output.TABLE:
+        echo({**found.status, "whatIf": [asdict(change) for change in changes]}, output)
+        return
+    console = Console()
+    render(name, _parsed(found.status, name), changes, console)
+    for note in found.notes:
+        console.print(Text(f"\n{note}", style="dim"))
 
 
-def render(name: str, status: LLMDeploymentStatus, console: Console) -> None:
-    """Print `status` for a person."""
-    console.print(_headline(name, status))
-    for table in (
-        _facts(status),
-        _variants(status),
-        _rejected(status),
-        _conditions(status),
-        _history(status),
-    ):
-        if table is not None:
-            console.print()
-            console.print(table)
-
-
-def _headline(name: str, status: LLMDeploymentStatus) -> Text:
-    decision = status.decision
-    if decision is None:
-        return Text(f"{name}: no decision has been published yet", style="bold yellow")
-    text = Text(f"{name}: {decision.message}\n", style="bold")
-    return text.append(f"{decision.reason}, {decision.time}", style="dim")
-
-
-def _facts(status: LLMDeploymentStatus) -> Table | None:
-    rows: list[tuple[str, str]] = []
-    seen, cost = status.observed, status.cost
-    if seen is not None:
-        demand = f"{seen.requests_per_second or 'unknown'} requests/s ({seen.source})"
-        rows.append(("demand", demand))
-        rows.append(
-            (
-                "tokens",
-                f"{_or_unknown(seen.input_tokens)} in, {_or_unknown(seen.output_tokens)} out",
-            )
-        )
-        latencies = (
-            ("TTFT", seen.time_to_first_token),
-            ("ITL", seen.inter_token_latency),
-            ("E2E", seen.end_to_end),
-        )
-        measured = ", ".join(f"{label} {value}" for label, value in latencies if value)
-        rows.append(("latency", measured or "unknown"))
-        rows.append(("within targets", seen.slo or "unknown"))
-    if cost is not None:
-        rows.append(("cost", f"${cost.per_hour}/h ({cost.price_source or 'price unknown'})"))
-        if cost.per_million_tokens:
-            rows.append(("", f"${cost.per_million_tokens} per million answered tokens"))
-        if cost.baseline:
-            saving = f"{cost.saved} against {cost.baseline} at ${cost.baseline_per_hour}/h"
-            rows.append(("saved", saving))
-    return _table((), rows)
-
-
-def _variants(status: LLMDeploymentStatus) -> Table | None:
-    return _table(
-        ("CHOSEN", "ACCELERATOR", "TP", "READY", "$/H", "RATE IS"),
-        (
-            (
-                variant.pool,
-                variant.accelerator,
-                str(variant.tensor_parallel),
-                f"{variant.ready}/{variant.desired}",
-                variant.cost_per_hour,
-                _sureness(variant),
-            )
-            for variant in status.variants
-        ),
-    )
-
-
-def _sureness(variant: VariantStatus) -> str:
-    if variant.provenance is None or variant.confidence is None:
-        return "unknown"
-    return f"{variant.provenance} ({variant.confidence} sure)"
-
-
-def _rejected(status: LLMDeploymentStatus) -> Table | None:
-    lost = status.decision.rejected if status.decision else []
-    return _table(
-        ("LOST", "TP", "BECAUSE", "FIGURES"),
-        ((item.pool, str(item.tensor_parallel), item.reason, item.message) for item in lost),
-    )
-
-
-def _conditions(status: LLMDeploymentStatus) -> Table | None:
-    return _table(
-        ("CONDITION", "STATUS", "REASON", "MESSAGE"),
-        ((item.type, item.status, item.reason, item.message) for item in status.conditions),
-    )
-
-
-def _history(status: LLMDeploymentStatus) -> Table | None:
-    return _table(
-        ("CHANGED", "BECAUSE", "TO"),
-        ((entry.time, entry.reason, entry.variants or "nothing") for entry in status.history),
-    )
-
-
-def _table(titles: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> Table | None:
-    table = Table(box=None, show_header=bool(titles), header_style="bold", pad_edge=False)
-    for title in titles:
-        table.add_column(title)
-    for row in rows:
-        # Text, not markup: what a server or a user wrote is never a style.
-        table.add_row(*(Text(cell) for cell in row))
-    return table if table.row_count else None
-
-
-def _or_unknown(value: int | None) -> str:
-    return "unknown" if value is None else str(value)
-
-
-def _live(kubeconfig: str | None, namespace: str, name: str) -> dict[str, Any]:
+def _live(kubeconfig: str | None, namespace: str, name: str, *, ask: bool) -> _Found:
     # The Kubernetes client takes a second to import, which no other command should pay.
-    from trimtab.controller.reading import read_deployment
+    from trimtab.controller.reading import read_deployment, read_world
 
-    return read_deployment(kubeconfig, namespace, name)
-
-
-def _from_file(path: str, name: str) -> dict[str, Any]:
+    document = read_deployment(kubeconfig, namespace, name)
+    status = document.get("status") or {}
+    if not ask:
+        return _Found(status=status, world=None)
     try:
-        text = typer.get_text_stream("stdin").read() if path == "-" else Path(path).read_text()
-        documents = [item for item in yaml.safe_load_all(text) if isinstance(item, dict)]
-    except (OSError, yaml.YAMLError) as error:
-        raise InvalidInput("--file", f"{path}: {error}", "Give a YAML or JSON manifest") from error
-    for document in documents:
-        for item in document.get("items") or [document]:
-            metadata = item.get("metadata") or {}
-            if item.get("kind") == LLMDeployment.KIND and metadata.get("name") == name:
-                found: dict[str, Any] = item
-                return found
-    raise InvalidInput("--file", f"{path} has no LLMDeployment {name}", "Give its live manifest")
+        documents = read_world(kubeconfig)
+    except Unavailable as error:
+        note = f"What would change it was not asked, for that needs all objects of ours: {error}"
+        return _Found(status=status, world=None, notes=(note,))
+    return _written((("cluster", each) for each in documents), namespace, name)
+
+
+def _written(
+    documents: Iterable[tuple[str, dict[str, Any]]], namespace: str | None, name: str
+) -> _Found:
+    documents = list(documents)
+    document = _named(documents, namespace, name)
+    written, notes = manifests_of(documents)
+    snapshot, assumed = published_world(written, time.time())
+    key = Key(namespace=document["metadata"].get("namespace") or "default", name=name)
+    world = _World(snapshot=snapshot, config=PlannerConfig(), key=key)
+    if "status" not in document:
+        decisions = plan(snapshot, world.config).decisions
+        made = _status(world, next(decision for decision in decisions if decision.key == key))
+        # Nothing runs: what is not Ready, and what came before, would say nothing.
+        made |= {"conditions": [], "history": []}
+        return _Found(status=made, world=world, notes=(*notes, *assumed))
+    status = document["status"] or {}
+    if snapshot.pools:
+        return _Found(status=status, world=world)
+    note = "What would change it was not asked: no AcceleratorPool is in the files"
+    return _Found(status=status, world=None, notes=(note,))
+
+
+def _named(
+    documents: Iterable[tuple[str, dict[str, Any]]], namespace: str | None, name: str
+) -> dict[str, Any]:
+    for _, document in documents:
+        metadata = document.get("metadata") or {}
+        place = metadata.get("namespace") or "default"
+        names = document.get("kind"), metadata.get("name")
+        if names == (LLMDeployment.KIND, name) and namespace in (None, place):
+            return document
+    where = f" in namespace {namespace}" if namespace else ""
+    raise InvalidInput(
+        "NAME", f"there is no LLMDeployment {name}{where}", "Give the files that it is in"
+    )
+
+
+def _recorded(path: Path, namespace: str | None, name: str) -> _Found:
+    found: _Found | None = None
+    for _, record in replay.records(path):
+        for decision in record.plan.decisions:
+            key = decision.key
+            if key.name == name and namespace in (None, key.namespace):
+                world = _World(snapshot=record.snapshot, config=record.config, key=key)
+                found = _Found(status=_status(world, decision), world=world)
+    if found is None:
+        raise InvalidInput(
+            "NAME", f"no record in {path} has an LLMDeployment {name}", "Name one that is in it"
+        )
+    return found
+
+
+def _status(world: _World, decision: Decision) -> dict[str, Any]:
+    """Return the status that the operator would publish first with this decision."""
+    from trimtab.actuate.apply import Outcome
+    from trimtab.actuate.status import Subject, publish
+
+    snapshot = world.snapshot
+    subject = Subject(
+        state=next(state for state in snapshot.deployments if state.key == world.key),
+        decision=decision,
+        outcome=Outcome(),
+        old={},
+        now=snapshot.now,
+        figures_at=0.0,
+    )
+    return publish(subject, {pool.name: pool for pool in snapshot.pools}).status
 
 
 def _parsed(status: object, name: str) -> LLMDeploymentStatus:

@@ -7,7 +7,7 @@ import typer
 from rich.console import Console
 from typer.core import TyperGroup
 
-from trimtab.cli import crds, predict, profiles
+from trimtab.cli import crds, fleet, predict, profiles
 from trimtab.cli import doctor as examining
 from trimtab.cli import explain as explaining
 from trimtab.cli import plan as planning
@@ -42,6 +42,8 @@ app = typer.Typer(
 )
 app.command(epilog=running.EPILOG)(running.run)
 app.command(epilog=explaining.EPILOG)(explaining.explain)
+app.command(epilog=fleet.STATUS_EPILOG)(fleet.status)
+app.command(epilog=fleet.TOP_EPILOG)(fleet.top)
 app.command(epilog=planning.EPILOG)(planning.plan)
 app.command(epilog=simulating.EPILOG)(simulating.simulate)
 app.command(epilog=examining.EPILOG)(examining.doctor)
@@ -50,7 +52,7 @@ app.add_typer(predict.app, name="predict")
 app.add_typer(profiles.app, name="profile")
 
 
-@app.command()
+@app.command(epilog="[bold]Example[/]\n\n  trimtab version")
 def version() -> None:
     """Print the version."""
     typer.echo(VERSION)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from trimtab.errors import InvalidInput
 from trimtab.planner.offline import Manifests
-from trimtab.planner.written import documents_in, manifests_of
+from trimtab.planner.written import Document, documents_in, manifests_of
 
 _SUFFIXES = (".yaml", ".yml", ".json")
 
@@ -19,7 +19,16 @@ def read(sources: Iterable[str]) -> tuple[Manifests, tuple[str, ...]]:
     Raises:
         InvalidInput: A source cannot be read, or a resource is none that the API admits.
     """
-    return manifests_of(documents_in(_texts(sources)))
+    return manifests_of(documents(sources))
+
+
+def documents(sources: Iterable[str]) -> Iterator[Document]:
+    """Yield every object in `sources`, of whatever kind, with where it was written.
+
+    Raises:
+        InvalidInput: A source cannot be read, or holds no objects.
+    """
+    return documents_in(_texts(sources))
 
 
 def _texts(sources: Iterable[str]) -> Iterator[tuple[str, str]]:

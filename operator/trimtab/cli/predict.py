@@ -85,7 +85,12 @@ def predict(
         _show(asdict(answer(question, asked.profiles())), shape)
 
 
-@app.command()
+@app.command(
+    epilog="""[bold]Example[/]
+
+  trimtab predict capacity --model openai/gpt-oss-120b --accelerator h200 --ttft 500ms
+"""
+)
 @with_replica_options
 def capacity(
     asked: ReplicaOptions,
