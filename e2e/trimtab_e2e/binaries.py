@@ -22,8 +22,11 @@ KWOK_VERSION = "0.8.0"
 PROMETHEUS_VERSION = "0.316.0"  # Prometheus 3.16.0 calls its Go module so
 
 CONTROL_PLANE = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl")
+NODE = ("kubelet", "kube-proxy")  # of a real node; the same binary
+PAUSE = "pause"
 
 _MODULE = Path(__file__).resolve().parents[1] / "localcluster"
+_GOBIN = "GOBIN"  # stands for the folder that a build fills
 _HEARTBEAT_S = 15.0
 
 Progress = Callable[[str], None]
@@ -48,8 +51,8 @@ class Binaries:
     prometheus: Path
 
     def program(self, name: str) -> str:
-        """Give the path of one of the control plane's programs."""
-        if self.control_plane is None:
+        """Give the path of one of Kubernetes' programs."""
+        if self.control_plane is None or not (self.control_plane / name).exists():
             raise ClusterUnavailable(f"this cluster does not run a {name} of its own")
         return str(self.control_plane / name)
 
@@ -139,9 +142,9 @@ def _tools() -> tuple[_Tool, _Tool, _Tool]:
     )
     control_plane = _Tool(
         key=f"kubernetes-{_content_hash(flags)}",
-        title="etcd, kube-apiserver, kube-controller-manager, kube-scheduler and kubectl",
+        title="etcd, kubectl and Kubernetes' control plane, kubelet and kube-proxy",
         first_time="5 to 10 minutes the first time",
-        arguments=("build", "-ldflags", flags, "-o", "localcluster", "."),
+        arguments=("build", "-ldflags", flags, "-o", _GOBIN, ".", f"./{PAUSE}"),
         working_dir=_MODULE,
         finish=_link_programs,
     )
@@ -197,13 +200,13 @@ def _prometheus_minor() -> str:
 
 def _content_hash(flags: str) -> str:
     digest = hashlib.sha256(flags.encode())
-    for path in [*sorted(_MODULE.glob("*.go")), _MODULE / "go.mod", _MODULE / "go.sum"]:
+    for path in [*sorted(_MODULE.rglob("*.go")), _MODULE / "go.mod", _MODULE / "go.sum"]:
         digest.update(path.name.encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()[:12]
 
 
 def _link_programs(folder: Path) -> None:
-    for name in CONTROL_PLANE:
+    for name in (*CONTROL_PLANE, *NODE):
         (folder / name).symlink_to("localcluster")
 
 
@@ -220,9 +223,7 @@ def _build(tool: _Tool, progress: Progress) -> None:
     with tempfile.TemporaryDirectory(dir=tool.folder.parent, prefix=".building-") as temporary:
         folder = Path(temporary) / "bin"
         folder.mkdir()
-        arguments = [
-            str(folder / value) if value == "localcluster" else value for value in tool.arguments
-        ]
+        arguments = [f"{folder}/" if value == _GOBIN else value for value in tool.arguments]
         command = ["go", *arguments]
         environment = _go_environment() | {"GOBIN": str(folder)}
         with (Path(temporary) / "log").open("w+b") as log:

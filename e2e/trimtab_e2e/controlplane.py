@@ -7,6 +7,7 @@ from pathlib import Path
 from trimtab_e2e import kubeconfigs, probes
 from trimtab_e2e.binaries import Binaries
 from trimtab_e2e.crew import Crew
+from trimtab_e2e.node import LOCAL, NODE_USER, PROXY_USER, SERVICES, address_of
 from trimtab_e2e.registry import State
 
 _AUDIT_POLICY = Path(__file__).with_name("data") / "audit-policy.yaml"
@@ -19,18 +20,24 @@ _USERS = {
     "kwok": _MASTERS,
     "system:kube-controller-manager": "",
     "system:kube-scheduler": "",
+    NODE_USER: "system:nodes",
+    PROXY_USER: "",
 }
 
 
 class OwnControlPlane:
-    """The four programs on free ports of 127.0.0.1, with RBAC and the default admission."""
+    """The four programs on free ports, with RBAC and the default admission.
+
+    All listen on 127.0.0.1; the API server listens where the state's pods can reach it.
+    """
 
     def __init__(self, state: State, binaries: Binaries, crew: Crew) -> None:
         self._folder = state.folder
         self._ports = state.ports
         self._binaries = binaries
         self._crew = crew
-        self.server = f"https://127.0.0.1:{self._ports['apiserver']}"
+        self._address = address_of(state)
+        self.server = f"https://{self._address}:{self._ports['apiserver']}"
         self.audit_log = self._folder / "audit.log"
 
     @property
@@ -118,18 +125,20 @@ class OwnControlPlane:
         return [
             self._binaries.program("kube-apiserver"),
             f"--etcd-servers=http://127.0.0.1:{self._ports['etcd']}",
-            "--bind-address=127.0.0.1",
-            "--advertise-address=127.0.0.1",
-            "--endpoint-reconciler-type=none",  # it refuses a loopback address
+            f"--bind-address={self._address}",
+            f"--advertise-address={self._address}",
+            # The endpoints of the Service `kubernetes`; a loopback address is refused there.
+            f"--endpoint-reconciler-type={'none' if self._address == LOCAL else 'lease'}",
             f"--secure-port={self._ports['apiserver']}",
             f"--cert-dir={self._pki}",
             f"--token-auth-file={self._pki / 'tokens.csv'}",
             "--authorization-mode=Node,RBAC",
-            "--service-cluster-ip-range=10.96.0.0/16",
+            f"--service-cluster-ip-range={SERVICES}",
             f"--service-account-issuer={issuer}",
             f"--service-account-signing-key-file={key}",
             f"--service-account-key-file={key}",
             "--allow-privileged=true",
+            "--kubelet-preferred-address-types=InternalIP",  # names of nodes do not resolve
             f"--audit-policy-file={_AUDIT_POLICY}",
             f"--audit-log-path={self.audit_log}",
             "--audit-log-maxsize=10000",  # MB: one file, whatever a test does

@@ -2,7 +2,8 @@
 
 A serving pod on a fake node runs nothing, so the engine stand-in serves every pod's page at
 `/pods/NAMESPACE/POD/metrics` of one local port. Relabelling sends each scrape there; everything
-else about a target (its labels, when it appears and goes) is what a PodMonitor would give.
+else about a target (its labels, when it appears and goes) is what a PodMonitor would give. The pods
+of a real node are scraped where they are.
 """
 
 from pathlib import Path
@@ -60,11 +61,11 @@ def write_config(
     path: Path,
     *,
     kubeconfig: Path,
-    fleet_port: int,
+    fleet_port: int | None,
     scrape_interval_s: int,
     operator_metrics: str | None,
 ) -> Path:
-    """Write the configuration file."""
+    """Write the configuration file; without a stand-in's port pods are scraped themselves."""
     jobs = [_serving_job(kubeconfig, fleet_port)]
     if operator_metrics is not None:
         jobs.append({"job_name": OPERATOR_JOB, "static_configs": [{"targets": [operator_metrics]}]})
@@ -78,19 +79,19 @@ def write_config(
     return path
 
 
-def command(binaries: Binaries, config: Path, port: int) -> list[str]:
-    """Give the command line of Prometheus."""
+def command(binaries: Binaries, config: Path, listen: str) -> list[str]:
+    """Give the command line of a Prometheus that listens on HOST:PORT."""
     return [
         str(binaries.prometheus / "prometheus"),
         f"--config.file={config}",
         f"--storage.tsdb.path={config.parent / 'data'}",
         f"--storage.tsdb.retention.time={_RETENTION}",
-        f"--web.listen-address=127.0.0.1:{port}",
+        f"--web.listen-address={listen}",
         "--log.level=warn",
     ]
 
 
-def _serving_job(kubeconfig: Path, fleet_port: int) -> dict[str, Any]:
+def _serving_job(kubeconfig: Path, fleet_port: int | None) -> dict[str, Any]:
     return {
         "job_name": SERVING_JOB,
         "kubernetes_sd_configs": [{"role": "pod", "kubeconfig_file": str(kubeconfig)}],
@@ -105,16 +106,22 @@ def _serving_job(kubeconfig: Path, fleet_port: int) -> dict[str, Any]:
             _label("pod", f"{_META}_name"),
             _label("endpoint", f"{_META}_container_port_name"),
             _label("instance", "__address__"),
-            # Where the stand-in serves this pod's page.
-            {
-                "source_labels": ["__meta_kubernetes_namespace", f"{_META}_name"],
-                "separator": "/",
-                "target_label": "__metrics_path__",
-                "replacement": "/pods/$1/metrics",
-            },
-            {"target_label": "__address__", "replacement": f"127.0.0.1:{fleet_port}"},
+            *([] if fleet_port is None else _at_stand_in(fleet_port)),
         ],
     }
+
+
+def _at_stand_in(port: int) -> list[dict[str, Any]]:
+    """Send the scrape of a pod to where the stand-in serves its page."""
+    return [
+        {
+            "source_labels": ["__meta_kubernetes_namespace", f"{_META}_name"],
+            "separator": "/",
+            "target_label": "__metrics_path__",
+            "replacement": "/pods/$1/metrics",
+        },
+        {"target_label": "__address__", "replacement": f"127.0.0.1:{port}"},
+    ]
 
 
 def _keep(source: str, pattern: str) -> dict[str, Any]:

@@ -27,7 +27,7 @@ PORT_NAMES = (
 
 # Below the range that kernels take for outgoing connections, so that no passing connection
 # sits on a port between our choosing it and a program's binding it.
-_PORTS = range(20_000, 30_000)
+PORTS = range(20_000, 30_000)
 _STATE = "cluster.json"
 
 
@@ -38,6 +38,7 @@ class Options:
     kwok: bool = True
     prometheus: bool = True
     scrape_interval_s: int = 5
+    real_node: bool = False  # see node.py: pods run, so KWOK and the stand-in's pages are not used
     operator_metrics: str | None = None  # HOST:PORT of the operator's own /metrics
     kubeconfig: str | None = None  # of the cluster to use, where one is given
 
@@ -111,11 +112,11 @@ def _load(path: Path) -> State | None:
 
 def _free_ports() -> dict[str, int]:
     taken = {port for state in load_all() for port in state.ports.values()}
-    candidates = random.sample(_PORTS, 500)
+    candidates = random.sample(PORTS, 500)
     free = (port for port in candidates if port not in taken and _can_bind(port))
     ports = dict(zip(PORT_NAMES, free, strict=False))
     if len(ports) < len(PORT_NAMES):
-        raise StartFailed(f"no free ports between {_PORTS.start} and {_PORTS.stop - 1}")
+        raise StartFailed(f"no free ports between {PORTS.start} and {PORTS.stop - 1}")
     return ports
 
 

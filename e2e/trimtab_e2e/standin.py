@@ -221,7 +221,7 @@ class StandIn:
         }
 
     def _start(self, pod: _Pod, kind: EngineKind, now: float) -> None:
-        pace = _pace(kind)
+        pace = pace_of(kind)
         pod.engine = Engine(pace, kind.settings)
         pod.page = Page(
             EngineFacts(
@@ -260,7 +260,12 @@ class StandIn:
 
 
 @lru_cache(maxsize=256)
-def _pace(kind: EngineKind) -> Pace:
+def pace_of(kind: EngineKind) -> Pace:
+    """Return the step times of an engine.
+
+    Raises:
+        InvalidInput: The model does not fit.
+    """
     tokens = kv_tokens(kind.geometry, kind.accelerator, kind.parallelism, kind.settings)
     if isinstance(tokens, Infeasible):
         raise InvalidInput("model", tokens.message, "Use more or larger devices")

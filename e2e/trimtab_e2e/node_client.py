@@ -1,0 +1,116 @@
+"""A client of a real Service: it asks at an even rate, and writes down what became of each request.
+
+    python -m trimtab_e2e.node_client --url http://10.96.0.9:8000 --model chat --rate 30 --log FILE
+
+Every second request opens a connection of its own, as a client that is new does; the others go over
+connections that are kept, as a gateway does. Both end with SIGTERM, when all are answered.
+"""
+
+import asyncio
+import json
+import signal
+import time
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, TextIO
+
+import aiohttp
+import typer
+
+_TIMEOUT_S = 60.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What became of one request."""
+
+    sent_at: float
+    """Unix seconds."""
+    took_s: float
+    kept: bool
+    """Whether it went over a kept connection."""
+    problem: str | None
+    """None when it was answered in full."""
+
+
+def outcomes(log: Path, since: float, until: float) -> list[Outcome]:
+    """Read the requests that were sent in [since, until) and have ended."""
+    lines = log.read_text().splitlines() if log.exists() else []
+    documents = (json.loads(line) for line in lines if line.endswith("}"))
+    return [Outcome(**each) for each in documents if since <= each["sent_at"] < until]
+
+
+def problems(found: Iterable[Outcome]) -> list[Outcome]:
+    """Give the requests that failed."""
+    return [outcome for outcome in found if outcome.problem is not None]
+
+
+class Client:
+    """Sends requests to one URL and logs each as it ends."""
+
+    def __init__(self, url: str, model: str, tokens: tuple[int, int], log: TextIO) -> None:
+        self._url = f"{url}/v1/completions"
+        self._body = {"model": model, "prompt": [1] * tokens[0], "max_tokens": tokens[1]}
+        self._log = log
+
+    async def run(self, rate: float, stop: asyncio.Event) -> None:
+        """Send `rate` requests a second until told to stop; return when all have ended."""
+        timeout = aiohttp.ClientTimeout(total=_TIMEOUT_S)
+        async with (
+            aiohttp.ClientSession(timeout=timeout) as kept,
+            aiohttp.ClientSession(
+                timeout=timeout, connector=aiohttp.TCPConnector(force_close=True, limit=0)
+            ) as single,
+            asyncio.TaskGroup() as group,
+        ):
+            started, number = time.monotonic(), 0
+            while not stop.is_set():
+                session = kept if number % 2 else single
+                group.create_task(self._ask(session, kept=session is kept))
+                number += 1
+                await asyncio.sleep(max(0.0, started + number / rate - time.monotonic()))
+
+    async def _ask(self, session: aiohttp.ClientSession, *, kept: bool) -> None:
+        sent_at, started, problem = time.time(), time.monotonic(), None
+        try:
+            async with session.post(self._url, json=self._body) as answer:
+                document = await answer.json()
+                if answer.status != 200:
+                    problem = f"HTTP {answer.status}: {document}"
+                elif document["usage"]["completion_tokens"] != self._body["max_tokens"]:
+                    problem = f"cut short: {document['usage']}"
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError, KeyError) as error:
+            problem = f"{type(error).__name__}: {error}"
+        outcome = Outcome(
+            sent_at=sent_at, took_s=time.monotonic() - started, kept=kept, problem=problem
+        )
+        self._log.write(json.dumps(asdict(outcome)) + "\n")
+        self._log.flush()
+
+
+def main(
+    url: Annotated[str, typer.Option(help="Of the Service, without a path.")],
+    model: Annotated[str, typer.Option(help="The served name.")],
+    log: Annotated[Path, typer.Option(help="Where the outcomes go, one JSON line each.")],
+    rate: Annotated[float, typer.Option(help="Requests a second.")] = 30.0,
+    input_tokens: Annotated[int, typer.Option(help="Of each request.")] = 256,
+    output_tokens: Annotated[int, typer.Option(help="Of each request.")] = 24,
+) -> None:
+    """Send requests until SIGTERM."""
+    asyncio.run(_until_told_to_stop(url, model, (input_tokens, output_tokens), (rate, log)))
+
+
+async def _until_told_to_stop(
+    url: str, model: str, tokens: tuple[int, int], how: tuple[float, Path]
+) -> None:
+    stop = asyncio.Event()
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(signum, stop.set)
+    rate, path = how
+    with path.open("a") as log:
+        await Client(url, model, tokens, log).run(rate, stop)
+
+
+if __name__ == "__main__":
+    typer.run(main)
