@@ -4,8 +4,10 @@ import contextlib
 import json
 import math
 import queue
+import re
 import socket
 import threading
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from io import BytesIO
@@ -27,8 +29,15 @@ CONNECT_TIMEOUT_S = 3.0
 
 _CHUNK = 64 * 1024
 _ANYBODY = Access()
+RETRY_AFTER_S = 0.25
+"""Pause before a query is asked a second and last time, which its deadline covers too."""
+
 _REFUSALS = frozenset({400, 422})
 """Prometheus itself answers so when it will not or cannot evaluate one query."""
+_PASSING = frozenset({502, 503, 504})
+"""What a gateway says while the server behind it is exchanged."""
+_PARTIAL = re.compile(rb'"isPartial"\s*:\s*true')
+"""VictoriaMetrics' words for an answer from some of its stores; a label's value is a string."""
 
 _Answer = TypeVar("_Answer")
 
@@ -48,6 +57,10 @@ class Refused(Unavailable):
     """This one query was not answered, or not wholly; the source is alive and others may work."""
 
 
+class _Passing(Unavailable):
+    """Nothing answered, which may be over in a moment."""
+
+
 class MetricsSource(Protocol):
     """Where signals come from."""
 
@@ -65,9 +78,10 @@ class PrometheusSource:
 
     A query takes `timeout_s` at most, from name resolution to the last byte: it runs in a thread
     of its own whose sockets are shut when the time is over, because a timeout on a socket alone
-    bounds each read and not their sum. Redirects are not followed, nothing is retried (the next
-    pass is soon enough, whatever Retry-After asks), bodies over `MAX_BODY_BYTES` are not read, and
-    proxies or credentials of the environment are not used.
+    bounds each read and not their sum. A connection that fails, and a gateway that has lost its
+    server, are tried once more within that time; nothing else is (the next pass is soon enough,
+    whatever Retry-After asks). Redirects are not followed, bodies over `MAX_BODY_BYTES` are not
+    read, and proxies or credentials of the environment are not used.
     """
 
     def __init__(self, url: str, timeout_s: float, access: Access = _ANYBODY) -> None:
@@ -90,7 +104,15 @@ class PrometheusSource:
 
     def query(self, expr: str) -> tuple[Sample, ...]:
         """Return the series of an instant query; see `MetricsSource`."""
-        return _within(self._timeout_s, self._where, lambda: self._ask(expr))
+        return _within(self._timeout_s, self._where, lambda: self._ask_twice(expr))
+
+    def _ask_twice(self, expr: str) -> tuple[Sample, ...]:
+        try:
+            return self._ask(expr)
+        except _Passing:
+            if _OF_THREAD.guard.over.wait(RETRY_AFTER_S):
+                raise
+            return self._ask(expr)
 
     def _ask(self, expr: str) -> tuple[Sample, ...]:
         adapter = _Adapter()
@@ -101,22 +123,27 @@ class PrometheusSource:
             session.mount(self._url, adapter)  # the client has put its own there
             try:
                 result = client.custom_query(expr, timeout=(CONNECT_TIMEOUT_S, self._timeout_s))
-                self._check_warnings(adapter.body)
+                self._check_whole(adapter.body)
                 return tuple(_samples(result))
             except PrometheusApiClientException as error:
                 kind = Refused if adapter.status in _REFUSALS else Unavailable
+                kind = _Passing if adapter.status in _PASSING else kind
                 message = f"{self._where} answers HTTP {adapter.status}: {_reason(adapter.body)}"
                 raise kind(message) from error
+            except _Unreadable as error:
+                raise Unavailable(f"{self._where}: {error}") from error
             except (requests.RequestException, HTTPError, OSError) as error:
-                raise Unavailable(f"{self._where} does not answer: {_cause(error)}") from error
+                raise _Passing(f"{self._where} does not answer: {_cause(error)}") from error
             except (KeyError, TypeError, ValueError, RecursionError) as error:
                 raise Unavailable(f"{self._where} answers no query result") from error
 
-    def _check_warnings(self, body: bytes) -> None:
+    def _check_whole(self, body: bytes) -> None:
         """Refuse an answer that says of itself that it may be incomplete.
 
         Thanos and others answer from the stores that they reach, and warn of the rest.
         """
+        if _PARTIAL.search(body):
+            raise Refused(f"{self._where} says that its answer is partial")
         if b'"warnings"' not in body:
             return
         warnings = json.loads(body).get("warnings")
@@ -158,7 +185,7 @@ class _Guard:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._over = False
+        self.over = threading.Event()
         self._sockets: list[socket.socket] = []
 
     def watch(self, connection: socket.socket) -> None:
@@ -166,13 +193,13 @@ class _Guard:
         duplicate = connection.dup()
         with self._lock:
             self._sockets.append(duplicate)
-            if not self._over:
+            if not self.over.is_set():
                 return
         self.end()
 
     def end(self) -> None:
         with self._lock:
-            self._over = True
+            self.over.set()
             sockets, self._sockets = self._sockets, []
         for each in sockets:
             with contextlib.suppress(OSError):  # it may be closed already
@@ -280,12 +307,27 @@ class _Adapter(HTTPAdapter):
         return self.build_response(request, whole)
 
 
+class _Unreadable(Exception):
+    """What came is no answer that is read, however often it comes."""
+
+
 def _read(raw: HTTPResponse) -> bytes:
-    if raw.headers.get("Content-Encoding", "identity") != "identity":
-        raise OSError("the answer is compressed, which was not asked for")
+    """Return the whole body, unpacked where a proxy has packed it although nobody asked for that.
+
+    Neither form is ever longer in memory than `MAX_BODY_BYTES`, and a chunk.
+    """
+    encoding = raw.headers.get("Content-Encoding", "identity")
+    if encoding not in ("identity", "gzip"):
+        raise _Unreadable(f"the answer is packed as {encoding!r}, which was not asked for")
+    unpack = zlib.decompressobj(zlib.MAX_WBITS | 16) if encoding == "gzip" else None
     body = bytearray()
     while chunk := raw.read(_CHUNK, decode_content=False):
-        body += chunk
-        if len(body) > MAX_BODY_BYTES:
-            raise OSError(f"the answer is longer than {MAX_BODY_BYTES} bytes")
+        try:
+            body += chunk if unpack is None else unpack.decompress(chunk, MAX_BODY_BYTES)
+        except zlib.error as error:
+            raise _Unreadable(f"the answer is no {encoding}: {error}") from error
+        if len(body) > MAX_BODY_BYTES or (unpack is not None and unpack.unconsumed_tail):
+            raise _Unreadable(f"the answer is longer than {MAX_BODY_BYTES} bytes")
+    if unpack is not None and not unpack.eof:
+        raise _Unreadable("the answer is cut short")
     return bytes(body)

@@ -1,6 +1,7 @@
 """The source against servers that drip, lie, redirect, flood and stall: every deadline holds."""
 
 import contextlib
+import gzip
 import json
 import math
 import os
@@ -164,11 +165,51 @@ def test_a_handshake_that_never_ends(serve: Serve) -> None:
     fails_in_time(asked)
 
 
-@pytest.mark.parametrize("status", ["429 Too Many Requests", "503 Service Unavailable"])
-def test_retry_after_is_not_obeyed(serve: Serve, status: str) -> None:
+@pytest.mark.parametrize(
+    ("status", "asked"), [("429 Too Many Requests", 1), ("503 Service Unavailable", 2)]
+)
+def test_retry_after_is_not_obeyed(serve: Serve, status: str, asked: int) -> None:
     server = serve(answering({"status": "error"}, status, "Retry-After: 86400"))
     fails_in_time(source(server))
+    assert len(server.requests) == asked
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        pytest.param(lambda connection: connection.close(), id="closed"),
+        pytest.param(lambda connection: connection.sendall(b"HTTP/1.1 200 O"), id="cut"),
+        pytest.param(answering(b"", "502 Bad Gateway"), id="502"),
+        pytest.param(answering(b"", "503 Service Unavailable"), id="503"),
+        pytest.param(answering(b"", "504 Gateway Timeout"), id="504"),
+    ],
+)
+def test_what_may_be_over_in_a_moment_is_tried_once_more(
+    serve: Serve, first: Callable[[socket.socket], None]
+) -> None:
+    def behave(connection: socket.socket) -> None:
+        (first if len(server.requests) == 1 else answering(vector("1")))(connection)
+
+    server = serve(behave)
+    assert source(server).query("up")[0].value == 1.0
+    assert len(server.requests) == 2
+
+
+@pytest.mark.parametrize("status", ["500 Oops", "429 Too Many", "404 Not Found", "400 Bad"])
+def test_what_a_second_question_would_not_change_is_asked_once(serve: Serve, status: str) -> None:
+    server = serve(answering({"error": "x"}, status))
+    fails_in_time(source(server))
     assert len(server.requests) == 1
+
+
+def test_a_second_try_has_no_deadline_of_its_own(serve: Serve) -> None:
+    def behave(connection: socket.socket) -> None:
+        if len(server.requests) > 1:
+            time.sleep(60)
+
+    server = serve(behave)
+    fails_in_time(source(server))
+    assert len(server.requests) == 2
 
 
 @pytest.mark.parametrize("status", ["301 Moved", "302 Found", "307 Temporary", "308 Permanent"])
@@ -196,10 +237,29 @@ def test_a_body_without_end_is_cut(serve: Serve) -> None:
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50 * 1024
 
 
-def test_a_compressed_body_is_not_unpacked(serve: Serve) -> None:
-    server = serve(answering(b"\x1f\x8b" + b"0" * 100, "200 OK", "Content-Encoding: gzip"))
-    fails_in_time(source(server))
+def test_a_body_that_a_proxy_has_packed_is_unpacked(serve: Serve) -> None:
+    body = gzip.compress(json.dumps(vector("1.5")).encode())
+    server = serve(answering(body, "200 OK", "Content-Encoding: gzip"))
+    assert source(server).query("up")[0].value == 1.5
     assert b"Accept-Encoding: identity" in server.requests[0]
+
+
+@pytest.mark.parametrize(
+    ("body", "encoding", "why"),
+    [
+        (gzip.compress(b" " * 200 * 2**20, 9), "gzip", f"longer than {MAX_BODY_BYTES} bytes"),
+        (b"\x1f\x8b" + b"0" * 100, "gzip", "no gzip"),
+        (gzip.compress(json.dumps(vector("1")).encode())[:-12], "gzip", "cut short"),
+        (b"x", "br", "packed as 'br'"),
+    ],
+    ids=["bomb", "nonsense", "short", "other"],
+)
+def test_a_packed_body_that_is_not_read(serve: Serve, body: bytes, encoding: str, why: str) -> None:
+    server = serve(answering(body, "200 OK", f"Content-Encoding: {encoding}"))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert why in str(fails_in_time(source(server)))
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50 * 1024
+    assert len(server.requests) == 1
 
 
 @pytest.mark.parametrize(
