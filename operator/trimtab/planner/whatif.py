@@ -29,8 +29,8 @@ DEAREST = 1000.0
 """Dearest price that the API admits, $/h for a device."""
 GROWTH = 1.25
 """Factor between the rates that are tried on the way to another fleet."""
-MOST_GROWTH = 32.0
-"""Rates up to so many times the demand of now are tried."""
+MOST_GROWTH = 256.0
+"""Rates up to so many times the demand of now, and so many times less, are tried."""
 EDGE = 0.01
 """Relative width to which an edge between two answers is narrowed."""
 MANY = 10_000
