@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from smallfleet import KEY, make_scenario, make_traffic
 from trimtab.models.snapshot import Key
-from trimtab.simulate.asked import variants_of
+from trimtab.simulate.kinds import variants_of
 from trimtab.simulate.optimum import Clairvoyant
 from trimtab.simulate.policy import Choice, FixedPolicy, FleetView, Policy, Variant
 from trimtab.simulate.result import RunResult
@@ -37,7 +37,7 @@ class Swings:
 
 def policies(scenario: Scenario, traffic: dict[Key, Traffic], seed: int) -> list[Policy]:
     world = world_of(scenario, traffic)
-    variants = variants_of(world, world.states[0])
+    variants = variants_of(world.snapshot, world.states[0])
     single = [variant for variant in variants if variant.parallelism.devices == 1]
     return [
         FixedPolicy(replicas={single[seed % len(single)]: 1 + seed % 4}),
@@ -89,7 +89,7 @@ def busy_result(replicas: int) -> tuple[Clairvoyant, RunResult]:
     scenario = make_scenario({"timeToFirstToken": "2s", "interTokenLatency": "50ms"}, "15s", "60s")
     traffic = {KEY: make_traffic(1, 20.0, 1.0, 1000, 250)}
     world = world_of(scenario, traffic)
-    (variant,) = (v for v in variants_of(world, world.states[0]) if v.label == "h100/tp1")
+    (variant,) = (v for v in variants_of(world.snapshot, world.states[0]) if v.label == "h100/tp1")
     result = run(scenario, traffic, FixedPolicy(replicas={variant: replicas}), 1)
     return Clairvoyant(scenario, traffic, 1, run), result
 

@@ -5,18 +5,14 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from trimtab.config import PlannerConfig
 from trimtab.errors import Bug
 from trimtab.models.load import LatencyTargets
 from trimtab.models.performance import Infeasible
-from trimtab.models.plan import Verdict
 from trimtab.models.policy import EffectivePolicy
 from trimtab.models.snapshot import DeploymentState
 from trimtab.performance.capacity import replica_of
-from trimtab.planner.candidates import choices_of
-from trimtab.planner.query import Market, Speeds, query_of
-from trimtab.planner.shortage import survey
 from trimtab.simulate.demands import Horizon, Offer, Service
+from trimtab.simulate.kinds import variants_of
 from trimtab.simulate.leastwork import Kind, alone_seconds, least_seconds, needs_of
 from trimtab.simulate.policy import Variant
 from trimtab.simulate.scenario import Clients
@@ -25,35 +21,6 @@ from trimtab.simulate.world import Chances, World
 
 MOST_STARTS = 500
 """Of one pool in one run; a policy that starts more may be luckier than the bound allows for."""
-_IMPOSSIBLE = frozenset(
-    {
-        Verdict.NOT_ALLOWED,
-        Verdict.DOES_NOT_FIT,
-        Verdict.UNKNOWN_ACCELERATOR,
-        Verdict.UNKNOWN_MODEL,
-    }
-)
-
-
-def variants_of(world: World, state: DeploymentState) -> tuple[Variant, ...]:
-    """Return every variant that the manifests allow a deployment and that fits on its devices.
-
-    What misses a target by the planner's estimate is among them: the estimate is not the score.
-    """
-    if state.policy is None:
-        return ()
-    config = PlannerConfig()
-    market = Market(
-        pools=survey(world.snapshot, config)[0],
-        speeds=Speeds(world.snapshot.profiles),
-        config=config,
-    )
-    choices = choices_of(query_of(state, state.policy, state.policy.shape, market))
-    return tuple(
-        Variant(deployment=state.key, pool=choice.state.pool.name, parallelism=choice.parallelism)
-        for choice in choices
-        if choice.refusal not in _IMPOSSIBLE
-    )
 
 
 def services_of(world: World, seed: int, start_s: float | None = None) -> tuple[Service, ...]:
@@ -84,7 +51,7 @@ def _service(
 ) -> Service:
     whole = world.traffic[state.key]
     traffic = whole.slice(start_s, world.scenario.duration_s).shifted(start_s)
-    variants = variants_of(world, state)
+    variants = variants_of(world.snapshot, state)
     targets = policy.targets
     kinds = [_kind(world, variant) for variant in variants]
     longest = kinds[0].engine.max_model_len if kinds else 1

@@ -12,6 +12,7 @@ from enum import StrEnum
 from trimtab.models.load import TokenShape
 from trimtab.models.performance import ReplicaCapacity
 from trimtab.models.snapshot import Key
+from trimtab.simulate.adapter import Scaler
 from trimtab.simulate.offers import Offer, Scene, offers_of, scenes_of
 from trimtab.simulate.policy import Policy
 from trimtab.simulate.rival_policy import AnyRival, RivalPolicy, Seat
@@ -231,9 +232,9 @@ ENTRANTS: Mapping[str, Entrant] = {
 }
 """All rivals. The clairvoyant optimum is no rule and has a module of its own."""
 
-OURS: Mapping[str, type[TrimtabPolicy]] = {
-    "trimtab": TrimtabPolicy,
-    "trimtab-reduced": ReducedPolicy,
+OURS: Mapping[str, Callable[[World], Policy]] = {
+    "trimtab": lambda world: TrimtabPolicy(base=world.snapshot),
+    "trimtab-reduced": lambda world: ReducedPolicy(scaler=Scaler(world.scenario.manifests)),
 }
 NAMES: tuple[str, ...] = (*OURS, *ENTRANTS)
 """Every policy that `policy_on` knows."""
@@ -269,7 +270,7 @@ def policy_on(name: str, world: World, hardware: Hardware) -> Policy:
         KeyError: No policy is called so.
     """
     if name in OURS:
-        return OURS[name](base=world.snapshot)
+        return OURS[name](world)
     entrant = ENTRANTS[name]
     seats = {
         key: Seat(scene=scene, rival=entrant.make(scene), begins=entrant.begins(scene))

@@ -14,9 +14,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from trimtab.models.snapshot import Key
-from trimtab.simulate.asked import horizon_of, services_of, variants_of
+from trimtab.simulate.asked import horizon_of, services_of
 from trimtab.simulate.compare import FixedFleet
 from trimtab.simulate.demands import Horizon, Service
+from trimtab.simulate.kinds import variants_of
 from trimtab.simulate.policy import FixedPolicy, Policy, Variant
 from trimtab.simulate.result import RunResult
 from trimtab.simulate.scenario import Scenario
@@ -72,7 +73,7 @@ class FixedFleets:
         self._scenario, self._traffic, self._seed, self._run = scenario, traffic, seed, run
         world = world_of(scenario, traffic)
         self._services = {service.key: service for service in services_of(world, seed)}
-        self._variants = {state.key: variants_of(world, state) for state in world.states}
+        self._variants = {state.key: variants_of(world.snapshot, state) for state in world.states}
         self._horizon = horizon_of(world, seed)
         self._tried: dict[tuple[Key, tuple[tuple[str, int], ...]], _Tried] = {}
         self._kinds: dict[Key, list[int]] = {}

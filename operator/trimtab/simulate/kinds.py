@@ -7,20 +7,33 @@ from functools import lru_cache
 import numpy as np
 
 from trimtab.catalog import geometries
+from trimtab.config import PlannerConfig
 from trimtab.errors import InvalidInput
 from trimtab.models.capacity import Pool
 from trimtab.models.hardware import EngineSettings
 from trimtab.models.load import TokenShape
 from trimtab.models.performance import Infeasible, ReplicaCapacity
-from trimtab.models.snapshot import DeploymentState, Key, Profile
+from trimtab.models.plan import Verdict
+from trimtab.models.snapshot import DeploymentState, Key, Profile, Snapshot
 from trimtab.performance.capacity import CapacityRequest, replica_capacity, replica_of
 from trimtab.performance.fit import kv_tokens
 from trimtab.performance.profiles import ProfileKey, points_for
 from trimtab.performance.weights import stored_weights
-from trimtab.planner.query import engine_settings
+from trimtab.planner.candidates import choices_of
+from trimtab.planner.query import Market, Speeds, engine_settings, query_of
+from trimtab.planner.shortage import survey
 from trimtab.simulate.pace import Pace
 from trimtab.simulate.policy import Variant
 from trimtab.simulate.traffic import Traffic
+
+_IMPOSSIBLE = frozenset(
+    {
+        Verdict.NOT_ALLOWED,
+        Verdict.DOES_NOT_FIT,
+        Verdict.UNKNOWN_ACCELERATOR,
+        Verdict.UNKNOWN_MODEL,
+    }
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,4 +158,25 @@ def shape_of(traffic: Traffic, prior: TokenShape, longest: int) -> TokenShape:
         prefix_hit=prior.prefix_hit,
         input_cv=float(np.std(inputs) / inputs.mean()),
         output_cv=float(np.std(outputs) / outputs.mean()),
+    )
+
+
+def variants_of(snapshot: Snapshot, state: DeploymentState) -> tuple[Variant, ...]:
+    """Return every variant that the manifests allow a deployment and that fits on its devices.
+
+    What misses a target by the planner's estimate is among them: the estimate is not the score.
+    """
+    if state.policy is None:
+        return ()
+    config = PlannerConfig()
+    market = Market(
+        pools=survey(snapshot, config)[0],
+        speeds=Speeds(snapshot.profiles),
+        config=config,
+    )
+    choices = choices_of(query_of(state, state.policy, state.policy.shape, market))
+    return tuple(
+        Variant(deployment=state.key, pool=choice.state.pool.name, parallelism=choice.parallelism)
+        for choice in choices
+        if choice.refusal not in _IMPOSSIBLE
     )

@@ -14,10 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trimtab.models.snapshot import Key
-from trimtab.simulate.asked import horizon_of, services_of, variants_of
+from trimtab.simulate.asked import horizon_of, services_of
 from trimtab.simulate.bound import Bound, lower_bound
 from trimtab.simulate.demands import Horizon
 from trimtab.simulate.fixed import FixedFleets
+from trimtab.simulate.kinds import variants_of
 from trimtab.simulate.policy import FixedPolicy, Policy, Variant
 from trimtab.simulate.result import RunResult
 from trimtab.simulate.scenario import Scenario
@@ -170,7 +171,7 @@ class Clairvoyant:
         """Return the tasks, the most important first, each with the variants of `counts`."""
         states = {state.key: state for state in self._world.states}
         tasks = [
-            task_of(service, variants_of(self._world, states[service.key]), counts, edges)
+            task_of(service, variants_of(self._world.snapshot, states[service.key]), counts, edges)
             for service in services_of(self._world, self._seed, start_s=0.0)
         ]
 
@@ -189,7 +190,7 @@ class Clairvoyant:
         kinds = [
             self._world.kinds.of(variant)
             for state in self._world.states
-            for variant in variants_of(self._world, state)
+            for variant in variants_of(self._world.snapshot, state)
             if variant.pool == pool
         ]
         if not kinds:

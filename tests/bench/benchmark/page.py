@@ -10,8 +10,8 @@ from trimtab.simulate.report.scatter import HINDSIGHT, OURS
 
 COLUMNS = (
     "usd", "usd_per_million_tokens", "attainment", "attainment_ttft", "attainment_itl",
-    "gaps_within", "goodput_rps", "errors", "direction_changes_per_hour", "replica_hours", "over_target_s",
-    "short_s", "watts",
+    "gaps_within", "goodput_rps", "errors", "direction_changes_per_hour", "replica_hours",
+    "over_target_s", "short_s", "watts",
     "usd_to_optimum", "usd_to_bound", "replica_hours_to_fixed", "usd_to_fixed",
 )  # fmt: skip
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import trimtab
 from bench.control.cases import MOST
 from trimtab.models.snapshot import Key
-from trimtab.simulate.asked import variants_of
+from trimtab.simulate.kinds import variants_of
 from trimtab.simulate.policy import FixedPolicy
 from trimtab.simulate.run import run
 from trimtab.simulate.scenario import Scenario
@@ -36,7 +36,7 @@ class FixedCurve:
         self._scenario, self._traffic, self._seed = scenario, traffic, seed
         world = world_of(scenario, traffic)
         (self._key,) = scenario.deployments
-        (self._variant,) = variants_of(world, world.states[0])
+        (self._variant,) = variants_of(world.snapshot, world.states[0])
         described = scenario.model_dump_json(exclude={"manifests", "folder"})
         manifests = repr(scenario.manifests)
         digest = sha256(f"{described}{manifests}{seed}{_sources()}".encode()).hexdigest()[:16]

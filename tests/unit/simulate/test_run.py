@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from trimtab.models.load import VariantReading
 from trimtab.models.signals import Fresh, Missing
+from trimtab.simulate.adapter import Scaler
 from trimtab.simulate.engine import Engine
 from trimtab.simulate.events import Request
 from trimtab.simulate.policy import FixedPolicy, Policy, Variant
@@ -410,7 +411,7 @@ def test_the_reduced_policy_decides_without_any_metric() -> None:
     requests = traffic(dark)
     base = world_of(dark, requests).snapshot
     blind = run(dark, requests, TrimtabPolicy(base=base), 0)
-    reduced = run(dark, requests, ReducedPolicy(base=base), 0)
+    reduced = run(dark, requests, ReducedPolicy(scaler=Scaler(dark.manifests)), 0)
 
     # The prior says 8 requests/s; only who counts finds out that there are 60.
     assert reduced.cost_usd > 1.5 * blind.cost_usd
