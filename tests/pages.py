@@ -41,6 +41,23 @@ def under_load(seconds: float) -> str:
     return "".join(f"{series}{value + slope * seconds!r}\n" for series, value, slope in _lines())
 
 
+def gained(metric: str) -> float:
+    """What a counter of the replica gains in a second of the load between load1 and load2."""
+    before, after = samples(page("load1")), samples(page("load2"))
+    series = f'{metric}{{engine="0",model_name="tiny"}}'
+    return (after[series] - before[series]) / LOAD_GAP_S
+
+
+def gained_buckets(metric: str) -> dict[float, float]:
+    """What each bucket of a histogram gains in a second, by its upper bound."""
+    before, after = samples(page("load1")), samples(page("load2"))
+    return {
+        float(name.split('le="')[1].split('"')[0]): (after[name] - before[name]) / LOAD_GAP_S
+        for name in after
+        if name.startswith(f"{metric}_bucket")
+    }
+
+
 @cache
 def _lines() -> tuple[tuple[str, float, float], ...]:
     """Every sample with its value at the start and what it gains in a second."""

@@ -1,6 +1,7 @@
 """One frozen settings object, read once by the command line and passed down as an argument."""
 
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +25,14 @@ class PlannerConfig:
     """A replica counts as a replacement only after being Ready for this long."""
 
 
+class MetricsFrom(StrEnum):
+    """Where demand is measured."""
+
+    PROMETHEUS = "prometheus"
+    SCRAPE = "scrape"
+    """The pods' own pages, which the operator reads itself."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OperatorConfig:
     """Settings of `trimtab run`. All times are seconds."""
@@ -34,8 +43,9 @@ class OperatorConfig:
     """Name of this process in the lease."""
     watch_namespaces: tuple[str, ...] = ()
     """Namespaces to serve; empty means all."""
+    metrics_source: MetricsFrom = MetricsFrom.PROMETHEUS
     prometheus_url: str | None = None
-    """Base URL of Prometheus; None means that demand is never measured and only priors count."""
+    """Base URL of Prometheus; where it is the source and None, only priors count."""
     prometheus_timeout_s: float = 5.0
     prometheus_auth_dir: str | None = None
     """Folder with the keys of a mounted Secret: token, or username and password; and ca.crt."""

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from trimtab.config import OperatorConfig, PlannerConfig
+from trimtab.config import MetricsFrom, OperatorConfig, PlannerConfig
 from trimtab.errors import InvalidInput
 from trimtab.observe.access import parse_header
 from trimtab.telemetry.logs import LogFormat, configure
@@ -66,6 +66,10 @@ def run(
         str | None,
         _option("--kubeconfig", "Cluster to serve. Default: the pod's own, else KUBECONFIG."),
     ] = None,
+    metrics_source: Annotated[
+        MetricsFrom,
+        _option("--metrics-source", "Ask Prometheus, or read the pods' own pages."),
+    ] = _OPERATOR.metrics_source,
     prometheus_url: Annotated[
         str | None,
         _option("--prometheus-url", "Where demand is measured. Default: only priors count."),
@@ -209,6 +213,7 @@ def run(
         namespace=namespace,
         identity=identity or default_identity(),
         watch_namespaces=tuple(watch_namespaces or ()),
+        metrics_source=metrics_source,
         prometheus_url=prometheus_url,
         prometheus_timeout_s=prometheus_timeout_s,
         prometheus_auth_dir=prometheus_auth_dir,

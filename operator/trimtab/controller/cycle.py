@@ -27,7 +27,7 @@ from trimtab.observe.collect import collect
 from trimtab.observe.discovery import drafts
 from trimtab.observe.kinds import Kind
 from trimtab.observe.pools import PoolFacts, pool_facts
-from trimtab.observe.prometheus import MetricsSource
+from trimtab.observe.signals import Source
 from trimtab.observe.world import WorldView
 from trimtab.planner.plan import plan as make_plan
 from trimtab.telemetry.names import DeploymentSample, PoolSample
@@ -63,7 +63,7 @@ class Cycle:
     """Runs cycles, one after the other, and carries the planner's memory between them."""
 
     context: Context
-    source: MetricsSource | None
+    source: Source | None
     hands: Hands
     clocks: Clocks
     memory: PlannerMemory = field(default_factory=PlannerMemory)

@@ -24,7 +24,7 @@ from trimtab.actuate.objects import ObjectWriter
 from trimtab.actuate.pools import PoolWriter
 from trimtab.actuate.publisher import Publisher
 from trimtab.actuate.writer import KubernetesWriter, Pace
-from trimtab.config import OperatorConfig
+from trimtab.config import MetricsFrom, OperatorConfig
 from trimtab.controller.beats import ELECTING, LEADING, PLANNING
 from trimtab.controller.context import Context
 from trimtab.controller.cycle import Clocks, Cycle, Hands
@@ -41,6 +41,8 @@ from trimtab.errors import LostLeadership, TrimtabError
 from trimtab.observe.access import Access
 from trimtab.observe.kinds import Kind
 from trimtab.observe.prometheus import PrometheusSource
+from trimtab.observe.scrape import Scraper
+from trimtab.observe.signals import Source
 from trimtab.version import VERSION
 
 STOP_S = 8.0
@@ -231,7 +233,9 @@ class _Process:
         self.ends.put(Exit.STUCK)
 
 
-def _source(config: OperatorConfig) -> PrometheusSource | None:
+def _source(config: OperatorConfig) -> Source | None:
+    if config.metrics_source is MetricsFrom.SCRAPE:
+        return Scraper(config, time.time)
     if not config.prometheus_url:
         return None
     folder = config.prometheus_auth_dir

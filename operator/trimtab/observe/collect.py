@@ -25,15 +25,14 @@ from trimtab.models.snapshot import (
 from trimtab.observe.kinds import Kind
 from trimtab.observe.parse import unix_seconds
 from trimtab.observe.pools import pool_facts
-from trimtab.observe.prometheus import MetricsSource
 from trimtab.observe.reader import Subject
-from trimtab.observe.signals import read
+from trimtab.observe.signals import Source, read
 from trimtab.observe.world import ChildFacts, ObjectKey, PodFacts, ReplicaShape, WorldView
 
 
 def collect(
     view: WorldView,
-    metrics: MetricsSource | None,
+    metrics: Source | None,
     *,
     now: float,
     memory: PlannerMemory,

@@ -28,6 +28,18 @@ class Clock:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Sightings:
+    """When each replica was last seen by the source."""
+
+    at: Mapping[Place, float]
+    """Unix seconds of the newest sample."""
+    metric: str
+    """Whose sample that is, for the reason."""
+    failures: Mapping[Place, str] | None = None
+    """Why a page could not be read, where we read the pages ourselves; None behind Prometheus."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Coverage:
     """Which replicas report. One page of a replica has all metrics, so this is said once.
 
@@ -49,25 +61,23 @@ class Coverage:
     """Why there may be no rate yet, where no replica is old enough for one."""
 
     @classmethod
-    def of(
-        cls, pods: Sequence[PodFacts], seen: Mapping[Place, float], clock: Clock, metric: str
-    ) -> "Coverage":
-        """Return who of `pods` reports, given the timestamps of everyone's newest sample.
+    def of(cls, pods: Sequence[PodFacts], seen: Sightings, clock: Clock) -> "Coverage":
+        """Return who of `pods` reports.
 
         Args:
             pods: The replicas that are neither terminating nor finished.
-            seen: Unix seconds by pod.
+            seen: Everyone's newest sample.
             clock: The time.
-            metric: Whose timestamps these are, for the reason.
         """
-        ages = {at: clock.now - seen[at] for pod in pods if (at := _place(pod)) in seen}
+        ages = {at: clock.now - seen.at[at] for pod in pods if (at := _place(pod)) in seen.at}
         limit = STALE_AFTER_SCRAPES * clock.scrape_s
         reporting = tuple(at for at, age in ages.items() if -AHEAD_S <= age <= limit)
         since = [pod.ready_since for pod in pods if pod.ready_since is not None]
         scrapes = (clock.now - min(since, default=clock.now)) / clock.scrape_s
         silence = None
         if not reporting:
-            silence = _silence(list(ages.values()), len(since), scrapes, metric)
+            due = [_place(pod) for pod in pods if pod.ready_since is not None]
+            silence = _silence(list(ages.values()), due, scrapes, seen)
         return cls(
             due=frozenset(_place(pod) for pod in pods if pod.ready_since is not None),
             reporting=reporting,
@@ -91,22 +101,26 @@ class Coverage:
         return self.qualified(value, (at for at in self.reporting if pod_stem(at[1]) in have))
 
 
-def _silence(ages: list[float], due: int, scrapes: float, metric: str) -> Signal:
+def _silence(ages: list[float], due: Sequence[Place], scrapes: float, seen: Sightings) -> Signal:
     unusable = [age for age in ages if not math.isfinite(age) or age < -AHEAD_S]
     if unusable:
         return Invalid(
-            why=f"samples of {metric} are {-unusable[0]:.0f} s ahead of this clock: "
+            why=f"samples of {seen.metric} are {-unusable[0]:.0f} s ahead of this clock: "
             "set the clocks of Prometheus and of this node"
         )
     if ages:
-        return Missing(why=f"the newest sample of {metric} is {min(ages):.0f} s old")
+        return Missing(why=f"the newest sample of {seen.metric} is {min(ages):.0f} s old")
     if not due:
         return Missing(why=NO_REPLICA)
     if scrapes < REPORTS_AFTER_SCRAPES:
         return Missing(why=_young(REPORTS_AFTER_SCRAPES))
+    if seen.failures is not None:
+        failed = [seen.failures[at] for at in due if at in seen.failures]
+        first = failed[0] if failed else f"there is no {seen.metric} on it"
+        return Missing(why=f"the page of none of {len(due)} ready replicas can be read: {first}")
     return Missing(
-        why=f"Prometheus has no {metric} with the namespace and pod labels of "
-        f"{due} ready replicas: is there a PodMonitor?"
+        why=f"Prometheus has no {seen.metric} with the namespace and pod labels of "
+        f"{len(due)} ready replicas: is there a PodMonitor?"
     )
 
 

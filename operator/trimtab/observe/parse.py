@@ -20,6 +20,8 @@ from trimtab.api.naming import (
     PIPELINE_LABEL,
     POOL_LABEL,
     REPLICAS_ANNOTATION,
+    SERVING_PORT,
+    SERVING_PORT_NAME,
     TENSOR_LABEL,
     VARIANT_LABEL,
 )
@@ -212,8 +214,19 @@ def _pod(body: Body) -> Parsed:
         ready_since=_condition_since(body, "Ready", "True"),
         unschedulable_since=_condition_since(body, "PodScheduled", "False", "Unschedulable"),
         devices=_requests(body),
+        address=text(mapping(body, "status").get("podIP")) or None,
+        port=_serving_port(body),
     )
     return Parsed(facts=facts, matters=(facts, metadata.get("uid")))
+
+
+def _serving_port(body: Body) -> int:
+    for container in items(body, "spec", "containers"):
+        for each in items(container, "ports"):
+            number = each.get("containerPort")
+            if each.get("name") == SERVING_PORT_NAME and isinstance(number, int):
+                return number
+    return SERVING_PORT
 
 
 def _variant(body: Body, labels: Mapping[str, str]) -> str | None:

@@ -10,7 +10,7 @@ from trimtab.models.load import LatencyTargets, ObservedLoad, VariantReading
 from trimtab.models.signals import Fresh, Invalid, Missing, Partial, Signal, Stale
 from trimtab.models.snapshot import Key
 from trimtab.observe import engines, histogram
-from trimtab.observe.coverage import Clock, Coverage
+from trimtab.observe.coverage import Clock, Coverage, Sightings
 from trimtab.observe.readings import Place, Readings
 from trimtab.observe.world import PodFacts, ReplicaShape, pod_stem
 
@@ -64,9 +64,12 @@ class Reader:
         self._half_scrape_s = config.scrape_interval_s / 2
         self._coverage = Coverage.of(
             [pod for pod in subject.pods if not pod.terminating and not pod.finished],
-            readings.values.get("seen", {}),
+            Sightings(
+                at=readings.values.get("seen", {}),
+                metric=engine.running.newest,
+                failures=readings.failures,
+            ),
             Clock(now=now, scrape_s=config.scrape_interval_s),
-            engine.running.newest,
         )
 
     def load(self) -> ObservedLoad:

@@ -31,6 +31,8 @@ class Readings:
     sums: Mapping[str, Mapping[Place, float]]
     """By query of a histogram, then by stem: what its values add up to, per second."""
     refused: Mapping[str, str] = field(default_factory=dict)
+    failures: Mapping[Place, str] | None = None
+    """By pod: why its page could not be read; None where Prometheus reads the pages."""
 
 
 def take(metrics: MetricsSource, queries: Mapping[str, str], budget_s: float) -> Readings:

@@ -24,13 +24,17 @@ from trimtab.observe.coverage import NO_REPLICA
 from trimtab.observe.prometheus import MetricsSource
 from trimtab.observe.reader import Reader, Subject, Template
 from trimtab.observe.readings import take
+from trimtab.observe.scrape import Scraper, Target
 from trimtab.observe.world import PodFacts, pod_stem
+
+Source = MetricsSource | Scraper
+"""A server that has scraped the replicas, or what scrapes them itself."""
 
 NO_SOURCE = "no metrics source is configured"
 
 
 def read(
-    metrics: MetricsSource | None,
+    metrics: Source | None,
     subjects: Sequence[Subject],
     *,
     now: float,
@@ -49,10 +53,13 @@ def read(
     namespaces = {each.key.namespace for each in subjects if each.pods}
     if not namespaces:
         return {each.key: _nothing(NO_REPLICA) for each in subjects}
-    used = sorted({each.engine for each in subjects if each.pods})
-    wanted = queries.build([engines.get(each) for each in used], config, sorted(namespaces))
     try:
-        readings = take(metrics, wanted, 2 * config.prometheus_timeout_s)
+        if isinstance(metrics, Scraper):
+            readings = metrics.readings(_targets(subjects), now)
+        else:
+            used = sorted({each.engine for each in subjects if each.pods})
+            wanted = queries.build([engines.get(each) for each in used], config, sorted(namespaces))
+            readings = take(metrics, wanted, 2 * config.prometheus_timeout_s)
     except Unavailable as error:
         return {each.key: _nothing(str(error), error=str(error)) for each in subjects}
 
@@ -66,6 +73,20 @@ def read(
         )
         for each in subjects
     }
+
+
+def _targets(subjects: Sequence[Subject]) -> list[Target]:
+    return [
+        Target(
+            place=(pod.namespace, pod.name),
+            address=pod.address,
+            port=pod.port,
+            engine=engines.get(each.engine),
+        )
+        for each in subjects
+        for pod in each.pods
+        if pod.address is not None and not pod.finished
+    ]
 
 
 def _templates(subject: Subject) -> list[Template]:

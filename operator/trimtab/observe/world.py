@@ -8,6 +8,7 @@ from typing import Any
 from trimtab.api.acceleratorpool import AcceleratorPool
 from trimtab.api.fleetbudget import FleetBudget
 from trimtab.api.llmdeployment import LLMDeployment
+from trimtab.api.naming import SERVING_PORT
 from trimtab.api.performanceprofile import PerformanceProfile
 from trimtab.api.policy import ServingPolicy
 from trimtab.catalog.nodes import NodeKind, Taint
@@ -93,6 +94,10 @@ class PodFacts:
     """Since when the scheduler has found no place; None otherwise."""
     devices: tuple[tuple[str, int], ...]
     """Extended resources that it requests."""
+    address: str | None = None
+    """Its IP address, once it has one."""
+    port: int = SERVING_PORT
+    """Where the engine serves, and has its metrics page."""
 
     def requests(self, resource_name: str) -> int:
         """Return how many devices of `resource_name` the pod requests."""

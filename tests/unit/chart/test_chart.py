@@ -128,6 +128,7 @@ def test_a_typo_in_a_value_is_an_error_at_every_level() -> None:
 def test_the_defaults_are_those_of_the_command_line() -> None:
     values, config = load("values.yaml"), OperatorConfig()
     planner, prometheus = values["planner"], values["prometheus"]
+    assert values["metricsSource"] == config.metrics_source
     assert {
         "period": config.period_s,
         "scaleDownWindow": config.planner.scale_down_window_s,

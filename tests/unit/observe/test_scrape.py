@@ -1,0 +1,307 @@
+"""Pages of pods read over real HTTP, with every way in which a server may misbehave."""
+
+import http.server
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+
+import pytest
+
+import bodies
+import pages
+from trimtab.config import OperatorConfig
+from trimtab.models.load import LatencyTargets, ObservedLoad
+from trimtab.models.signals import Fresh, Invalid, Missing, Partial, Stale
+from trimtab.models.snapshot import Key
+from trimtab.observe.kinds import Kind
+from trimtab.observe.parse import parse
+from trimtab.observe.reader import Subject
+from trimtab.observe.scrape import MAX_AT_ONCE, MAX_PAGE_BYTES, Scraper
+from trimtab.observe.signals import read
+from trimtab.observe.world import PodFacts
+
+CONFIG = OperatorConfig(scrape_interval_s=15.0, rate_window_s=60.0, prometheus_timeout_s=1.0)
+KEY = Key(namespace="assistants", name="chat")
+Answer = Callable[["Handler"], None]
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    """Answers with what its server says."""
+
+    server: "Pods"
+
+    def do_GET(self) -> None:
+        """Count and answer."""
+        with self.server.lock:
+            self.server.asked.append(self.path)
+            self.server.at_once += 1
+            self.server.most_at_once = max(self.server.most_at_once, self.server.at_once)
+        try:
+            self.server.answer(self)
+        except OSError:  # the other end gave up, as it should
+            pass
+        finally:
+            with self.server.lock:
+                self.server.at_once -= 1
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+    def page(self, text: str, *, status: int = 200, **headers: str) -> None:
+        """Answer a whole page."""
+        body = text.encode()
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        for name, value in headers.items():
+            self.send_header(name.replace("_", "-"), value)
+        self.end_headers()
+        self.wfile.write(body)
+
+
+class Pods(http.server.ThreadingHTTPServer):
+    """All pods of a test: one address, one port."""
+
+    daemon_threads = True
+    request_queue_size = 128
+
+    def __init__(self) -> None:
+        """Listen on a free port."""
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.lock = threading.Lock()
+        self.asked: list[str] = []
+        self.at_once = self.most_at_once = 0
+        self.answer: Answer = lambda handler: handler.page(pages.page("load2"))
+
+
+@dataclass
+class World:
+    """Some replicas, and what the operator makes of their pages as time goes by."""
+
+    server: Pods
+    now: float = bodies.NOW
+    ends: tuple[str, ...] = ("aaaaa",)
+    ports: dict[str, int] = field(default_factory=dict)
+    """Where a replica listens that is not the server."""
+
+    def __post_init__(self) -> None:
+        """Begin with no page."""
+        self.restart(CONFIG)
+
+    def restart(self, config: OperatorConfig) -> None:
+        """Forget everything, as a restarted operator has."""
+        self.config = config
+        self.scraper = Scraper(config, lambda: self.now)
+
+    def load(self) -> ObservedLoad:
+        """One pass."""
+        subject = Subject(
+            key=KEY,
+            targets=LatencyTargets(percentile=0.9, ttft_s=5.0),
+            pods=tuple(self._pod(end) for end in self.ends),
+        )
+        return read(self.scraper, [subject], now=self.now, config=self.config)[KEY]
+
+    def passes(self, count: int, step: float = 15.0) -> ObservedLoad:
+        """Several passes, one scrape apart."""
+        for _ in range(count - 1):
+            self.load()
+            self.now += step
+        return self.load()
+
+    def _pod(self, end: str) -> PodFacts:
+        facts = parse(Kind.POD, bodies.pod(end)).facts
+        assert isinstance(facts, PodFacts)
+        port = self.ports.get(end, self.server.server_address[1])
+        return replace(facts, address="127.0.0.1", port=port)
+
+
+@pytest.fixture
+def world() -> Iterator[World]:
+    with Pods() as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
+        thread.start()
+        yield World(server=server)
+        server.shutdown()
+
+
+def growing(world: World) -> Answer:
+    began = world.now
+    return lambda handler: handler.page(pages.under_load(world.now - began))
+
+
+def test_a_load_is_measured_as_behind_prometheus(world: World) -> None:
+    world.server.answer = growing(world)
+    world.ends = ("aaaaa", "bbbbb", "ccccc")
+    found = world.passes(5)
+    truth = 3 * pages.gained("vllm:time_to_first_token_seconds_count")
+    assert isinstance(found.arrival_rps, Fresh)
+    assert found.arrival_rps.value == pytest.approx(truth, rel=0.01)
+    assert found.running == Fresh(value=24.0)
+    assert found.waiting == Fresh(value=90.0)
+    for signal in (found.ttft_s, found.itl_s, found.e2e_s, found.slo_attainment):
+        assert isinstance(signal, Fresh)
+    per_replica = found.variants[0].first_tokens_per_s
+    assert isinstance(per_replica, Fresh)
+    assert per_replica.value == pytest.approx(truth / 3, rel=0.01)
+    assert set(world.server.asked) == {"/metrics"}
+    assert len(world.server.asked) == 3 * 5
+
+
+@pytest.mark.parametrize("state", ["idle", "load1", "load2"])
+def test_a_real_page_leaves_nothing_out(world: World, state: str) -> None:
+    """Without traffic between two pages there is no latency: missing by type, and for that alone.
+
+    Gauges and arrivals are there from the second page on.
+    """
+    world.server.answer = lambda handler: handler.page(pages.page(state))
+    found = world.passes(4)
+    for signal in (found.arrival_rps, found.waiting, found.running, found.kv_utilization):
+        assert isinstance(signal, Fresh)
+    for signal in (found.ttft_s, found.itl_s, found.e2e_s, found.input_tokens, found.prefix_hit):
+        assert signal == Missing(why="no request in the window")
+
+
+def test_pages_are_read_once_in_an_interval_whatever_the_passes(world: World) -> None:
+    world.passes(16, step=1.0)
+    assert len(world.server.asked) == 2
+
+
+def test_a_pod_that_fails_makes_the_rest_partial_and_then_everything_stale(world: World) -> None:
+    world.server.answer = growing(world)
+    world.ends = ("aaaaa", "bbbbb")
+    world.passes(4)
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        world.ports["bbbbb"] = closed.getsockname()[1]
+    world.now += 15.0
+    found = world.passes(4)
+    assert found.running == Partial(value=8.0, reporting=1, expected=2)
+    assert isinstance(found.arrival_rps, Partial)
+    world.ports["aaaaa"] = world.ports["bbbbb"]
+    world.now += 15.0
+    found = world.passes(4)
+    assert isinstance(found.running, Stale)
+    assert found.running.value == 16.0
+    assert not isinstance(found.arrival_rps, Fresh | Partial)
+
+
+def test_a_restarted_operator_knows_no_rate_yet(world: World) -> None:
+    world.server.answer = growing(world)
+    world.passes(4)
+    world.restart(CONFIG)
+    found = world.load()
+    assert isinstance(found.running, Fresh)
+    assert isinstance(found.arrival_rps, Missing)
+
+
+def drip(handler: Handler) -> None:
+    handler.send_response(200)
+    handler.end_headers()
+    for _ in range(100):
+        handler.wfile.write(b"#")
+        handler.wfile.flush()
+        time.sleep(0.1)
+
+
+def huge(handler: Handler) -> None:
+    handler.send_response(200)
+    handler.end_headers()
+    for _ in range(MAX_PAGE_BYTES // 2**16 + 8):
+        handler.wfile.write(b"# " + b"x" * (2**16 - 3) + b"\n")
+
+
+def redirect(handler: Handler) -> None:
+    if handler.path == "/metrics":
+        handler.page("", status=302, Location="/elsewhere")
+    else:
+        handler.page(pages.page("load2"))
+
+
+@pytest.mark.parametrize(
+    ("answer", "says"),
+    [
+        (redirect, "answers HTTP 302"),
+        (lambda handler: handler.page("", status=503, Retry_After="86400"), "answers HTTP 503"),
+        (lambda handler: handler.page("x", Content_Encoding="gzip"), "is compressed"),
+        (lambda handler: handler.page('vllm:num_requests_running{a="b" 1\n'), "no metrics page"),
+        (lambda handler: handler.page("<html></html>"), "there is no vllm:num_requests_running"),
+        (lambda handler: handler.connection.close(), "does not answer"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_with_a_page_is_said(world: World, answer: Answer, says: str) -> None:
+    world.server.answer = answer
+    found = world.load()
+    assert isinstance(found.running, Missing)
+    assert says in found.running.why
+    assert isinstance(found.arrival_rps, Missing)
+    assert found.source_error is None
+    assert set(world.server.asked) == {"/metrics"}
+
+
+def test_a_page_that_never_ends_is_given_up_in_time(world: World) -> None:
+    world.server.answer = drip
+    began = time.monotonic()
+    found = world.load()
+    assert time.monotonic() - began < 2 * CONFIG.prometheus_timeout_s
+    assert isinstance(found.running, Missing)
+    assert "did not answer within 1 s" in found.running.why
+
+
+def test_a_page_that_is_too_long_is_not_read(world: World) -> None:
+    world.restart(replace(CONFIG, prometheus_timeout_s=30.0))
+    world.server.answer = huge
+    found = world.load()
+    assert isinstance(found.running, Missing)
+    assert f"is longer than {MAX_PAGE_BYTES} bytes" in found.running.why
+
+
+def test_not_a_number_is_invalid(world: World) -> None:
+    page = pages.page("load2").replace(
+        'vllm:num_requests_waiting{engine="0",model_name="tiny"} 30.0',
+        'vllm:num_requests_waiting{engine="0",model_name="tiny"} NaN',
+    )
+    world.server.answer = lambda handler: handler.page(page)
+    assert isinstance(world.load().waiting, Invalid)
+
+
+def test_many_pods_are_read_a_bounded_number_at_a_time(world: World) -> None:
+    def slowly(handler: Handler) -> None:
+        time.sleep(0.05)
+        handler.page("vllm:num_requests_running 1\n")
+
+    world.server.answer = slowly
+    world.ends = tuple(f"p{i:04}" for i in range(3 * MAX_AT_ONCE))
+    found = world.load()
+    assert found.running == Fresh(value=float(len(world.ends)))
+    assert 1 < world.server.most_at_once <= MAX_AT_ONCE
+
+
+def test_a_pass_ends_in_time_and_goes_on_where_it_ended(world: World) -> None:
+    def silent(handler: Handler) -> None:
+        time.sleep(CONFIG.prometheus_timeout_s + 0.5)
+
+    world.server.answer = silent
+    world.ends = tuple(f"p{i:04}" for i in range(3 * MAX_AT_ONCE))
+    began = time.monotonic()
+    assert isinstance(world.load().running, Missing)
+    assert time.monotonic() - began < 2 * CONFIG.prometheus_timeout_s + 1.0
+    world.server.answer = lambda handler: handler.page("vllm:num_requests_running 1\n")
+    running = world.load().running
+    assert isinstance(running, Partial)
+    assert running.reporting >= MAX_AT_ONCE - 1  # those whose turn had not come
+    world.now += 15.0
+    assert isinstance(world.load().running, Fresh)
+
+
+def test_memory_is_bounded_by_the_window(world: World) -> None:
+    for _ in range(30):
+        world.load()
+        world.now += 15.0
+    kept = world.scraper._known["assistants", f"chat-h100-tp1-{bodies.HASH}-aaaaa"].pages
+    assert len(kept) <= 5
+    world.ends = ("bbbbb",)
+    world.now += CONFIG.rate_window_s + 15.0
+    world.load()
+    assert {pod[-5:] for _, pod in world.scraper._known} == {"bbbbb"}
