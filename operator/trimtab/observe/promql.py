@@ -15,13 +15,12 @@ def string(value: str) -> str:
     Escapes as Go does (go.dev/ref/spec, string literals), which PromQL follows. What UTF-8 cannot
     hold becomes a question mark: no label has it.
     """
-    text = value.encode("utf-8", "replace").decode("utf-8")
-    return '"' + _ESCAPED.sub(lambda match: _escape(match.group()), text) + '"'
+    return '"' + _ESCAPED.sub(lambda match: _escape(match.group()), _utf8(value)) + '"'
 
 
 def one_of(values: Iterable[str]) -> str:
     """Return a string literal with the RE2 pattern that matches each of `values` and no other."""
-    return string("|".join(_SPECIAL.sub(r"\\\g<0>", value) for value in values))
+    return string("|".join(_SPECIAL.sub(r"\\\g<0>", _utf8(value)) for value in values))
 
 
 def series(
@@ -56,6 +55,11 @@ def _named(name: str, pattern: re.Pattern[str]) -> str:
     if not pattern.fullmatch(name):
         raise ValueError(f"{name!r} is no metric name or label")
     return name
+
+
+def _utf8(value: str) -> str:
+    # Before a pattern is escaped, for the question mark is one of its signs.
+    return value.encode("utf-8", "replace").decode("utf-8")
 
 
 def _escape(char: str) -> str:
