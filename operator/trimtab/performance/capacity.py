@@ -23,11 +23,12 @@ from trimtab.performance.belief import prior, spread, stretched
 from trimtab.performance.firsttoken import first_token
 from trimtab.performance.fit import kv_budget_bytes, kv_bytes_per_sequence, kv_tokens
 from trimtab.performance.gaps import request_gap, wake_of
-from trimtab.performance.latency import Latencies, end_to_end, latencies
+from trimtab.performance.latency import end_to_end, latencies
 from trimtab.performance.lengths import LengthSample, lengths_of
 from trimtab.performance.meanfield import Equilibrium, Limit, Replica, equilibrium, limit_of
 from trimtab.performance.outlook import LIGHTEST, open_loop, saturation_rate
 from trimtab.performance.profiles import MeasuredPoint, interpolated_rate
+from trimtab.performance.reach import Nearest, nearest_targets, refusal
 from trimtab.performance.steptime import Array, step_model
 
 SAFE_LOAD = 0.85
@@ -97,6 +98,18 @@ def replica_capacity(request: CapacityRequest) -> ReplicaCapacity | Infeasible:
         uncertainty=_uncertainty(request, replica, at_max, measured),
         kv_tokens=tokens,
     )
+
+
+def nearest(request: CapacityRequest) -> Nearest | Infeasible:
+    """Return the nearest targets that one replica can meet at all, and what the others miss.
+
+    Infeasible(DoesNotFit) where there is no replica. Of several candidates, the nearest target is
+    the least over them.
+    """
+    replica = replica_of(request)
+    if isinstance(replica, Infeasible):
+        return replica
+    return nearest_targets(replica, request.targets, limit_of(replica))
 
 
 @lru_cache(maxsize=16384)
@@ -187,10 +200,9 @@ def _largest_rate(
     worst = _worst(replica, state, careful, limit)
     if worst[0] > 1.0:
         # The lightest load is judged without reserve: there it is what can be met at all.
-        alone = equilibrium(replica, loads[:1])
-        idle = _ratios(latencies(replica, alone, targets.percentile, limit), targets)
-        if max(idle.values()) > 1.0:
-            return _miss(idle, targets)
+        reach = nearest_targets(replica, targets, limit)
+        if reach.missed:
+            return refusal(reach)
     bad = _first_bad(worst)
     loads = np.linspace(loads[bad - 1], loads[bad], _FINE)
     worst = _worst(replica, equilibrium(replica, loads), careful, limit)
@@ -235,30 +247,6 @@ def _worst(replica: Replica, state: Equilibrium, targets: LatencyTargets, limit:
         e2e = end_to_end(replica, state, (first, wake), targets.percentile)[1]
         worst = np.maximum(worst, e2e / targets.e2e_s)
     return worst
-
-
-def _ratios(waits: Latencies, targets: LatencyTargets) -> dict[str, float]:
-    """Each latency that has a target, over it, at the first load."""
-    pairs = {
-        "TTFT": (waits.ttft_s, targets.ttft_s),
-        "ITL": (waits.itl_s, targets.itl_s),
-        "E2E": (waits.e2e_s, targets.e2e_s),
-    }
-    return {name: float(s[0]) / target for name, (s, target) in pairs.items() if target is not None}
-
-
-def _miss(idle: dict[str, float], targets: LatencyTargets) -> Infeasible:
-    """Say which target an idle replica misses, worst first."""
-    limits = {"TTFT": targets.ttft_s, "ITL": targets.itl_s, "E2E": targets.e2e_s}
-    ratio, name = max((ratio, name) for name, ratio in idle.items())
-    target_s = limits[name] or 0.0
-    return Infeasible(
-        reason=f"Misses{name}",
-        message=(
-            f"p{targets.percentile * 100:.0f} {name} is {ratio * target_s * 1e3:.0f} ms without "
-            f"load, the target is {target_s * 1e3:.0f} ms"
-        ),
-    )
 
 
 def _as_measured(replica: Replica, rps: float, request: CapacityRequest) -> LatencyPrediction:
