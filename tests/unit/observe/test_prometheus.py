@@ -274,6 +274,10 @@ def test_a_packed_body_that_is_not_read(serve: Serve, body: bytes, encoding: str
         pytest.param({"status": "success", "data": {"result": [{"metric": {}}]}}, id="no value"),
         pytest.param({"status": "success", "data": {"result": 7}}, id="no list"),
         pytest.param(
+            {"status": "success", "data": {"result": [{"metric": {"a": []}, "value": [1, "2"]}]}},
+            id="no label",
+        ),
+        pytest.param(
             {"status": "success", "data": {"resultType": "scalar", "result": [1, "2"]}}, id="scalar"
         ),
     ],
