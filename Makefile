@@ -84,6 +84,10 @@ verify: $(STAMP) ## Fail when something generated is not what the code would wri
 	@echo "== generated files"
 	@$(BIN)/trimtab crds check
 
+.PHONY: docs
+docs: $(STAMP) ## Build the pages into site/
+	@$(BIN)/mkdocs build --strict --quiet
+
 .PHONY: accuracy
 accuracy: $(STAMP) ## Score the performance model against measurements (about 6 minutes)
 	@cd tests && $(abspath $(BIN))/python -m bench.accuracy
@@ -96,6 +100,7 @@ benchmark: $(STAMP) ## Run every policy on every scenario and write docs/benchma
 requirements: ## Pin the dependencies anew (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header pyproject.toml -o requirements/runtime.txt
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --extra dev pyproject.toml -o requirements/dev.txt
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --extra docs pyproject.toml -c requirements/dev.txt -o requirements/docs.txt
 
 .PHONY: clean
 clean: ## Remove .venv and caches in this folder; the cluster's binaries stay

@@ -1,4 +1,4 @@
-"""`trimtab crds`: writes what is generated from the API models, and checks that it is current."""
+"""`trimtab crds`: writes what is generated from the code, and checks that it is current."""
 
 from pathlib import Path
 from typing import Annotated
@@ -8,9 +8,10 @@ import typer
 from trimtab.api.base import GROUP
 from trimtab.api.crd import KINDS, chart_template, file_name, render
 from trimtab.api.reference import reference
+from trimtab.cli import metricspage
 
 app = typer.Typer(
-    help="The CustomResourceDefinitions and the API reference, generated from the API models.",
+    help="The CustomResourceDefinitions and the references, generated from the code.",
     no_args_is_help=True,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
@@ -24,7 +25,10 @@ Directory = Annotated[
 Chart = Annotated[
     Path, typer.Option("--chart", help="Directory of the chart's templates for them.")
 ]
-Page = Annotated[Path, typer.Option("--docs", help="Page of the API reference.")]
+Page = Annotated[
+    Path,
+    typer.Option("--docs", help="Page of the API reference; that of the metrics lies beside it."),
+]
 
 
 @app.command(
@@ -33,7 +37,7 @@ Page = Annotated[Path, typer.Option("--docs", help="Page of the API reference.")
 def write(
     directory: Directory = Path("crds"), chart: Chart = _CHART, page: Page = Path("docs/api.md")
 ) -> None:
-    """Write the definitions and the API reference; remove definitions of kinds that are gone."""
+    """Write the definitions and the references; remove definitions of kinds that are gone."""
     for path, text in _generated(directory, chart, page).items():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
@@ -49,7 +53,7 @@ def check(
 ) -> None:
     """Exit with 1 where a file is not, byte for byte, what `write` would write."""
     problems = [
-        f"{path}: {'differs from the API models' if path.exists() else 'is missing'}"
+        f"{path}: {'differs from the code' if path.exists() else 'is missing'}"
         for path, text in _generated(directory, chart, page).items()
         if not path.exists() or path.read_bytes() != text.encode()
     ]
@@ -67,6 +71,7 @@ def _generated(directory: Path, chart: Path, page: Path) -> dict[Path, str]:
         **{directory / file_name(kind): render(kind) for kind in KINDS},
         **{chart / file_name(kind): chart_template(kind) for kind in KINDS},
         page: reference(),
+        page.with_name("metrics.md"): metricspage.page(),
     }
 
 

@@ -30,7 +30,7 @@ def test_an_edited_file_is_named_with_the_remedy(where: list[str], tmp_path: Pat
     result = run("check", where)
     assert result.exit_code == 1
     assert result.stderr == (
-        f"{edited}: differs from the API models. Run `trimtab crds write` and commit the result\n"
+        f"{edited}: differs from the code. Run `trimtab crds write` and commit the result\n"
     )
 
 
