@@ -16,6 +16,7 @@ from trimtab.api.engine import (
     SecretKey,
 )
 from trimtab.api.enginemetrics import EngineMetrics
+from trimtab.api.gateway import GatewaySpec, GatewayType
 from trimtab.api.lists import Keyed
 from trimtab.api.llmdeploymentstatus import (
     CostStatus,
@@ -42,6 +43,8 @@ __all__ = [
     "EngineSpec",
     "EngineType",
     "EnvVar",
+    "GatewaySpec",
+    "GatewayType",
     "HistoryEntry",
     "KVCacheDtype",
     "LLMDeployment",
@@ -171,6 +174,11 @@ class LLMDeploymentSpec(ApiModel):
     """The model to serve."""
     engine: EngineSpec | None = None
     """The engine that serves it. Default: vLLM with its defaults."""
+    gateway: GatewaySpec | None = None
+    """The gateway that counts its requests, also while no replica runs.
+
+    Default: none, so that the engines alone tell the demand.
+    """
     policy_ref: ObjectName | None = None
     """ServingPolicy in this namespace; what stands here wins over what stands there.
 

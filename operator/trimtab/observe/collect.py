@@ -22,6 +22,7 @@ from trimtab.models.snapshot import (
     Snapshot,
     VariantState,
 )
+from trimtab.observe import gateways
 from trimtab.observe.kinds import Kind
 from trimtab.observe.parse import unix_seconds
 from trimtab.observe.pools import pool_facts
@@ -60,6 +61,8 @@ def collect(
             pods=replicas.pods(each.key),
             stems=replicas.departed(each.key),
             engine=_engine(each.resource),
+            gateway=gateways.asked(each.key, each.resource.spec),
+            metrics=each.resource.spec.engine.metrics if each.resource.spec.engine else None,
         )
         for each in found
     ]

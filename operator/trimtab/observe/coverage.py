@@ -130,3 +130,15 @@ def _young(scrapes: int) -> str:
 
 def _place(pod: PodFacts) -> Place:
     return (pod.namespace, pod.name)
+
+
+def unusable(values: Iterable[float], most: float) -> str | None:
+    """Return how the first unusable value reads, or None when all are usable."""
+    for value in values:
+        if not math.isfinite(value):
+            return "not finite"
+        if value < 0:
+            return f"negative ({value:g})"
+        if value > most * (1 + 1e-6):
+            return f"{value:g}, which is more than {most:g}"
+    return None

@@ -141,7 +141,8 @@ def get(engine: EngineType) -> Engine:
     )
 
 
-def _series(entry: str | Mapping[str, Any]) -> Series:
+def parse_series(entry: str | Mapping[str, Any]) -> Series:
+    """Return what a data file names: a metric, or those of its series with some labels."""
     if isinstance(entry, str):
         return Series(name=entry)
     return Series(name=entry["name"], where=tuple(sorted(entry.get("where", {}).items())))
@@ -149,17 +150,17 @@ def _series(entry: str | Mapping[str, Any]) -> Series:
 
 def _gauge(data: Mapping[str, Any], name: str, what: str) -> Gauge:
     entry = data["gauges"][name]
-    series = tuple(_series(each) for each in entry["names"])
+    series = tuple(parse_series(each) for each in entry["names"])
     return Gauge(what=what, series=series, over_ranks=entry["over_ranks"])
 
 
 def _histogram(data: Mapping[str, Any], name: str, what: str) -> Metric:
-    return Metric(what=what, series=tuple(map(_series, data["histograms"][name]["names"])))
+    return Metric(what=what, series=tuple(map(parse_series, data["histograms"][name]["names"])))
 
 
 def _counters(entries: list[Any]) -> tuple[Series, ...]:
     """Return counters as client libraries of either kind spell them: OpenMetrics adds `_total`."""
-    return tuple(each for entry in entries for each in _spellings(_series(entry)))
+    return tuple(each for entry in entries for each in _spellings(parse_series(entry)))
 
 
 def _spellings(series: Series) -> tuple[Series, ...]:
@@ -173,6 +174,8 @@ def _ratios(entries: list[dict[str, Any]]) -> tuple[Ratio, ...]:
         Ratio(above=above, below=below)
         for entry in entries
         for above, below in zip(
-            _spellings(_series(entry["above"])), _spellings(_series(entry["below"])), strict=True
+            _spellings(parse_series(entry["above"])),
+            _spellings(parse_series(entry["below"])),
+            strict=True,
         )
     )

@@ -1,34 +1,24 @@
 """Asks Prometheus, within a deadline that holds whatever the other end does."""
 
-import contextlib
 import json
 import math
-import queue
 import re
-import socket
-import threading
-import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from io import BytesIO
+from datetime import UTC, datetime
 from typing import Any, Protocol, TypeVar
 from urllib.parse import urlsplit
 
 import requests
 from prometheus_api_client import PrometheusApiClientException, PrometheusConnect
-from requests.adapters import HTTPAdapter
-from urllib3 import HTTPConnectionPool, HTTPResponse, HTTPSConnectionPool
-from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import HTTPError
 
 from trimtab.errors import InvalidInput, Unavailable
 from trimtab.observe.access import Access
+from trimtab.observe.transport import Adapter, Session, Unreadable, is_over, within
 
-MAX_BODY_BYTES = 24 * 2**20
-"""The buckets of a variant are 3.4 KiB of an answer (tests/bench/observe): those of 7,000 fit."""
 CONNECT_TIMEOUT_S = 3.0
 
-_CHUNK = 64 * 1024
 _ANYBODY = Access()
 RETRY_AFTER_S = 0.25
 """Pause before a query is asked a second and last time, which its deadline covers too."""
@@ -39,8 +29,6 @@ _PASSING = frozenset({502, 503, 504})
 """What a gateway says while the server behind it is exchanged."""
 _PARTIAL = re.compile(rb'"isPartial"\s*:\s*true')
 """VictoriaMetrics' words for an answer from some of its stores; a label's value is a string."""
-
-_Answer = TypeVar("_Answer")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,11 +50,44 @@ class _Passing(Unavailable):
     """Nothing answered, which may be over in a moment."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Track:
+    """One series of a range query."""
+
+    labels: Mapping[str, str]
+    points: tuple[tuple[float, float], ...]
+    """Unix seconds and values, as they came, one for each step that has one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Span:
+    """The times that a range query is evaluated at. All are seconds, and start and end whole."""
+
+    start: float
+    end: float
+    step_s: float
+
+
+_Series = TypeVar("_Series", tuple[Sample, ...], tuple[Track, ...])
+
+
 class MetricsSource(Protocol):
     """Where signals come from."""
 
     def query(self, expr: str) -> tuple[Sample, ...]:
         """Return the series of an instant query.
+
+        Raises:
+            Refused: The source answers, but not this query, or only in part.
+            Unavailable: The source does not answer, or answers nonsense.
+        """
+
+
+class RangeSource(Protocol):
+    """Where what was before comes from."""
+
+    def query_range(self, expr: str, span: Span) -> tuple[Track, ...]:
+        """Return the series of a range query.
 
         Raises:
             Refused: The source answers, but not this query, or only in part.
@@ -105,38 +126,66 @@ class PrometheusSource:
 
     def query(self, expr: str) -> tuple[Sample, ...]:
         """Return the series of an instant query; see `MetricsSource`."""
-        return _within(self._timeout_s, self._where, lambda: self._ask_twice(expr))
 
-    def _ask_twice(self, expr: str) -> tuple[Sample, ...]:
+        def ask(client: PrometheusConnect) -> Any:
+            return client.custom_query(expr, timeout=(CONNECT_TIMEOUT_S, self._timeout_s))
+
+        return self._within(lambda: tuple(_samples(self._answer(ask))))
+
+    def query_range(self, expr: str, span: Span) -> tuple[Track, ...]:
+        """Return the series of a range query; see `RangeSource`."""
+
+        def ask(client: PrometheusConnect) -> Any:
+            return client.custom_query_range(
+                expr,
+                datetime.fromtimestamp(span.start, UTC),
+                datetime.fromtimestamp(span.end, UTC),
+                f"{span.step_s:g}",
+                timeout=(CONNECT_TIMEOUT_S, self._timeout_s),
+            )
+
+        return self._within(lambda: tuple(_tracks(self._answer(ask))))
+
+    def _within(self, ask: Callable[[], _Series]) -> _Series:
+        def understood() -> _Series:
+            try:
+                return ask()
+            except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+                raise Unavailable(f"{self._where} answers no query result") from error
+
+        return within(self._timeout_s, self._where, understood)
+
+    def _answer(self, ask: Callable[[PrometheusConnect], Any]) -> Any:
         try:
-            return self._ask(expr)
+            return self._answer_once(ask)
         except _Passing:
-            if _OF_THREAD.guard.over.wait(RETRY_AFTER_S):
+            if is_over(RETRY_AFTER_S):
                 raise
-            return self._ask(expr)
+            return self._answer_once(ask)
 
-    def _ask(self, expr: str) -> tuple[Sample, ...]:
-        adapter = _Adapter()
-        with _Session(adapter) as session:
+    def _answer_once(self, ask: Callable[[PrometheusConnect], Any]) -> Any:
+        """Return the `result` of the answer, as it was parsed."""
+        adapter = Adapter()
+        with Session(adapter) as session:
             session.headers.update(self._access.headers())
             session.verify = self._access.verify()
             client = PrometheusConnect(self._url, session=session)
             session.mount(self._url, adapter)  # the client has put its own there
             try:
-                result = client.custom_query(expr, timeout=(CONNECT_TIMEOUT_S, self._timeout_s))
+                result = ask(client)
                 self._check_whole(adapter.body)
-                return tuple(_samples(result))
+                return result
             except PrometheusApiClientException as error:
                 kind = Refused if adapter.status in _REFUSALS else Unavailable
                 kind = _Passing if adapter.status in _PASSING else kind
                 message = f"{self._where} answers HTTP {adapter.status}: {_reason(adapter.body)}"
                 raise kind(message) from error
-            except _Unreadable as error:
+            except Unreadable as error:
                 raise Unavailable(f"{self._where}: {error}") from error
+            except (json.JSONDecodeError, UnicodeDecodeError):
+                raise  # of `requests` too, where it would look like a lost connection
             except (requests.RequestException, HTTPError, OSError) as error:
                 raise _Passing(f"{self._where} does not answer: {_cause(error)}") from error
-            except (KeyError, TypeError, ValueError, RecursionError) as error:
-                raise Unavailable(f"{self._where} answers no query result") from error
 
     def _check_whole(self, body: bytes) -> None:
         """Refuse an answer that says of itself that it may be incomplete.
@@ -155,10 +204,20 @@ class PrometheusSource:
 def _samples(result: Any) -> Iterator[Sample]:
     for series in result:
         timestamp, value = series["value"]
-        labels = series["metric"]
-        if not all(type(text) is str for text in labels.values()):
-            raise TypeError("a label is no string")
-        yield Sample(labels=labels, value=_float(value), timestamp=float(timestamp))
+        yield Sample(labels=_labels(series), value=_float(value), timestamp=float(timestamp))
+
+
+def _tracks(result: Any) -> Iterator[Track]:
+    for series in result:
+        points = tuple((float(at), _float(value)) for at, value in series["values"])
+        yield Track(labels=_labels(series), points=points)
+
+
+def _labels(series: Any) -> Mapping[str, str]:
+    labels: Mapping[str, str] = series["metric"]
+    if not all(type(text) is str for text in labels.values()):
+        raise TypeError("a label is no string")
+    return labels
 
 
 def _float(value: Any) -> float:
@@ -181,156 +240,3 @@ def _cause(error: BaseException) -> str:
         error = error.__context__
     text = (isinstance(error, OSError) and error.strerror) or str(error) or type(error).__name__
     return text[:200]
-
-
-class _Guard:
-    """The sockets of one query, which are shut when its time is over."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self.over = threading.Event()
-        self._sockets: list[socket.socket] = []
-
-    def watch(self, connection: socket.socket) -> None:
-        # A duplicate, because TLS takes the original apart. Shutting one shuts the connection.
-        duplicate = connection.dup()
-        with self._lock:
-            self._sockets.append(duplicate)
-            if not self.over.is_set():
-                return
-        self.end()
-
-    def end(self) -> None:
-        with self._lock:
-            self.over.set()
-            sockets, self._sockets = self._sockets, []
-        for each in sockets:
-            with contextlib.suppress(OSError):  # it may be closed already
-                each.shutdown(socket.SHUT_RDWR)
-            each.close()
-
-
-_OF_THREAD = threading.local()
-
-
-def _within(seconds: float, what: str, ask: Callable[[], _Answer]) -> _Answer:
-    """Return what `ask` returns or raises, and wait no longer than `seconds` for it."""
-    outcome: queue.SimpleQueue[Callable[[], _Answer]] = queue.SimpleQueue()
-    guard = _Guard()
-
-    def run() -> None:
-        _OF_THREAD.guard = guard
-        try:
-            answer = ask()
-        except Exception as error:
-            outcome.put(_raising(error))
-        else:
-            outcome.put(lambda: answer)
-
-    threading.Thread(target=run, name="prometheus-query", daemon=True).start()
-    try:
-        return outcome.get(timeout=seconds)()
-    except queue.Empty:
-        raise Unavailable(f"{what} did not answer within {seconds:g} s") from None
-    finally:
-        guard.end()
-
-
-def _raising(error: Exception) -> Callable[[], Any]:
-    def again() -> Any:
-        raise error
-
-    return again
-
-
-class _PlainConnection(HTTPConnection):
-    def _new_conn(self) -> socket.socket:
-        connection = super()._new_conn()
-        _OF_THREAD.guard.watch(connection)
-        return connection
-
-
-class _TlsConnection(HTTPSConnection):
-    def _new_conn(self) -> socket.socket:
-        connection = super()._new_conn()
-        _OF_THREAD.guard.watch(connection)
-        return connection
-
-
-class _PlainPool(HTTPConnectionPool):
-    ConnectionCls = _PlainConnection
-
-
-class _TlsPool(HTTPSConnectionPool):
-    ConnectionCls = _TlsConnection
-
-
-class _Session(requests.Session):
-    """Sends what it is told through one adapter, and adds nothing of the environment."""
-
-    def __init__(self, adapter: HTTPAdapter) -> None:
-        super().__init__()
-        self.trust_env = False
-        self.headers.update({"Accept-Encoding": "identity", "Connection": "close"})
-        for scheme in ("http://", "https://"):
-            self.mount(scheme, adapter)
-
-
-class _Adapter(HTTPAdapter):
-    """Reads at most `MAX_BODY_BYTES` of an answer, and keeps it and its status.
-
-    The headers are left behind: what the caller gets has no Location to follow.
-    """
-
-    def __init__(self) -> None:
-        super().__init__(max_retries=0)
-        self.status = 0
-        self.body = b""
-
-    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        super().init_poolmanager(*args, **kwargs)
-        self.poolmanager.pool_classes_by_scheme = {"http": _PlainPool, "https": _TlsPool}
-
-    def send(  # the signature is that of requests
-        self,
-        request: requests.PreparedRequest,
-        stream: bool = False,
-        timeout: Any = None,
-        verify: Any = True,
-        cert: Any = None,
-        proxies: Any = None,
-    ) -> requests.Response:
-        answer = super().send(request, True, timeout, verify, cert, proxies)
-        self.status = answer.status_code
-        with answer.raw as raw:
-            self.body = _read(raw)
-        whole = HTTPResponse(
-            body=BytesIO(self.body), status=answer.status_code, preload_content=False
-        )
-        return self.build_response(request, whole)
-
-
-class _Unreadable(Exception):
-    """What came is no answer that is read, however often it comes."""
-
-
-def _read(raw: HTTPResponse) -> bytes:
-    """Return the whole body, unpacked where a proxy has packed it although nobody asked for that.
-
-    Neither form is ever longer in memory than `MAX_BODY_BYTES`, and a chunk.
-    """
-    encoding = raw.headers.get("Content-Encoding", "identity")
-    if encoding not in ("identity", "gzip"):
-        raise _Unreadable(f"the answer is packed as {encoding!r}, which was not asked for")
-    unpack = zlib.decompressobj(zlib.MAX_WBITS | 16) if encoding == "gzip" else None
-    body = bytearray()
-    while chunk := raw.read(_CHUNK, decode_content=False):
-        try:
-            body += chunk if unpack is None else unpack.decompress(chunk, MAX_BODY_BYTES)
-        except zlib.error as error:
-            raise _Unreadable(f"the answer is no {encoding}: {error}") from error
-        if len(body) > MAX_BODY_BYTES or (unpack is not None and unpack.unconsumed_tail):
-            raise _Unreadable(f"the answer is longer than {MAX_BODY_BYTES} bytes")
-    if unpack is not None and not unpack.eof:
-        raise _Unreadable("the answer is cut short")
-    return bytes(body)

@@ -24,7 +24,10 @@ def one_of(values: Iterable[str]) -> str:
 
 
 def series(
-    metric: str, namespaces: Iterable[str] = (), where: Iterable[tuple[str, str]] = ()
+    metric: str,
+    namespaces: Iterable[str] = (),
+    where: Iterable[tuple[str, str]] = (),
+    matching: Mapping[str, str] | None = None,
 ) -> str:
     """Return the selector of a metric's series, of some namespaces or of all.
 
@@ -32,6 +35,7 @@ def series(
         metric: Its name.
         namespaces: Those that are wanted; all where there is none.
         where: Labels that the series have, and their values.
+        matching: Labels and what they match, as `one_of` gives it.
 
     Raises:
         ValueError: A name is none, which is a mistake in a data file.
@@ -40,6 +44,8 @@ def series(
     matchers = [f"{_named(label, _LABEL)}={string(value)}" for label, value in where]
     if names:
         matchers.append(f"namespace=~{one_of(names)}")
+    for label, pattern in (matching or {}).items():
+        matchers.append(f"{_named(label, _LABEL)}=~{pattern}")
     return _named(metric, _METRIC) + (f"{{{','.join(matchers)}}}" if matchers else "")
 
 

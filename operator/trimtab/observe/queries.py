@@ -49,7 +49,7 @@ def build(
     every = _Builder(engines, config, ()).queries()
     few = _Builder(engines, config, tuple(namespaces)).queries()
     return {
-        name: expr if len(quote(expr)) <= MAX_URL_CHARS else every[name]
+        name: expr if quoted_length(expr) <= MAX_URL_CHARS else every[name]
         for name, expr in few.items()
     }
 
@@ -86,13 +86,13 @@ class _Builder:
     def _stamped(self) -> str:
         """Return when each newest sample was scraped: of an expression, `timestamp` is now."""
         every = (one for engine in self._engines for one in engine.running.series)
-        return _or(f"timestamp({self._any([one])})" for one in every)
+        return either(f"timestamp({self._any([one])})" for one in every)
 
     def _each(self, expr: Callable[[Engine], str]) -> str:
-        return _or(expr(engine) for engine in self._engines)
+        return either(expr(engine) for engine in self._engines)
 
     def _any(self, wanted: Iterable[Series]) -> str:
-        return _or(series(one.name, self._namespaces, one.where) for one in wanted)
+        return either(series(one.name, self._namespaces, one.where) for one in wanted)
 
     def _over(self, function: str, wanted: Series, suffix: str = "") -> str:
         selector = series(wanted.name + suffix, self._namespaces, wanted.where)
@@ -100,14 +100,14 @@ class _Builder:
 
     def _total(self, function: str, wanted: Iterable[Series], *more: str) -> str:
         """Return the first of `wanted` that a target has, as one value for each target."""
-        return _or(_target(self._over(function, one), *more) for one in wanted)
+        return either(_target(self._over(function, one), *more) for one in wanted)
 
     def _gauge(self, choose: Callable[[Engine], Gauge]) -> str:
         def of(engine: Engine) -> str:
             gauge = choose(engine)
             if gauge.over_ranks == "max":
                 return self._any(gauge.series)
-            return _or(_target(self._any([one])) for one in gauge.series)
+            return either(_target(self._any([one])) for one in gauge.series)
 
         return self._by_pod(self._each(of))
 
@@ -127,9 +127,11 @@ class _Builder:
 
         def of(engine: Engine) -> str:
             wanted = choose(engine).series
-            buckets = _or(_target(self._over("rate", one, "_bucket"), "le") for one in wanted)
-            sums = _or(_target(self._over("rate", one, "_sum")) for one in wanted)
-            return _or([buckets, labelled(sums, {"le": SUM})] if with_sum and sums else [buckets])
+            buckets = either(_target(self._over("rate", one, "_bucket"), "le") for one in wanted)
+            sums = either(_target(self._over("rate", one, "_sum")) for one in wanted)
+            return either(
+                [buckets, labelled(sums, {"le": SUM})] if with_sum and sums else [buckets]
+            )
 
         return self._by_stem(self._each(of), "le")
 
@@ -144,7 +146,7 @@ class _Builder:
                 exprs.append(
                     f"({_target(self._over('rate', both[0]))} and on (namespace, pod) {other})"
                 )
-            return _or(exprs)
+            return either(exprs)
 
         return _parts(
             above=self._by_stem(self._each(lambda engine: of(engine, True))),
@@ -190,12 +192,18 @@ def _target(expr: str, *more: str) -> str:
     return f"sum by ({', '.join((_TARGET, *more))}) ({expr})"
 
 
-def _or(exprs: Iterable[str]) -> str:
+def quoted_length(expr: str) -> int:
+    """Return how long `expr` is in a URL."""
+    return len(quote(expr))
+
+
+def either(exprs: Iterable[str]) -> str:
+    """Return the union of those that are not empty; of two equal series the first counts."""
     return " or ".join(each for each in exprs if each)
 
 
 def _parts(**parts: str) -> str:
-    return _or(labelled(expr, {PART_LABEL: name}) for name, expr in parts.items() if expr)
+    return either(labelled(expr, {PART_LABEL: name}) for name, expr in parts.items() if expr)
 
 
 def _ms(seconds: float) -> str:

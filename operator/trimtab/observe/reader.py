@@ -2,15 +2,18 @@
 
 import math
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any
 
 from trimtab.api.engine import EngineType
+from trimtab.api.enginemetrics import EngineMetrics
 from trimtab.config import OperatorConfig
 from trimtab.models.load import LatencyTargets, ObservedLoad, VariantReading
 from trimtab.models.signals import Fresh, Invalid, Missing, Partial, Signal, Stale
 from trimtab.models.snapshot import Key
 from trimtab.observe import engines, histogram
-from trimtab.observe.coverage import Clock, Coverage, Sightings
+from trimtab.observe.coverage import Clock, Coverage, Sightings, unusable
+from trimtab.observe.gateways import Asked
 from trimtab.observe.readings import Place, Readings
 from trimtab.observe.world import PodFacts, ReplicaShape, pod_stem
 
@@ -34,6 +37,10 @@ class Subject:
     """Stems of pods that are gone."""
     engine: EngineType = EngineType.VLLM
     """What its pods run."""
+    gateway: Asked | None = None
+    """What its gateway calls it."""
+    metrics: EngineMetrics | None = None
+    """PromQL of a custom engine."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +51,14 @@ class Template:
     stem: str
     subject: Subject
     """The deployment with these pods only."""
+
+
+def same(signal: Signal) -> ObservedLoad:
+    """Return a load of which every signal is `signal`."""
+    signals: dict[str, Any] = {
+        each.name: signal for each in fields(ObservedLoad) if each.type == Signal
+    }
+    return ObservedLoad(**signals)
 
 
 class Reader:
@@ -143,15 +158,15 @@ class Reader:
         values = self._readings.values.get(query, {})
         if coverage.silence is not None:
             old = [values[place] for place in coverage.stale if place in values]
-            if not old or _unusable(old, most):
+            if not old or unusable(old, most):
                 return coverage.silence
             return Stale(value=float(combine(old)), age_s=min(coverage.stale.values()))
         found = {place: values[place] for place in coverage.reporting if place in values}
         if not found:
             return Missing(why=f"no replica exports {gauge.title}")
-        unusable = _unusable(found.values(), most)
-        if unusable:
-            return Invalid(why=f"{gauge.newest} is {unusable}")
+        problem = unusable(found.values(), most)
+        if problem:
+            return Invalid(why=f"{gauge.newest} is {problem}")
         return coverage.qualified(float(combine(found.values())), found)
 
     def _stems(self) -> frozenset[str]:
@@ -221,9 +236,9 @@ class Reader:
         most: float,
     ) -> Signal:
         over, under = sum(above[stem] for stem in stems), sum(below[stem] for stem in stems)
-        unusable = _unusable((over, under), math.inf)
-        if unusable:
-            return Invalid(why=f"a rate is {unusable}")
+        problem = unusable((over, under), math.inf)
+        if problem:
+            return Invalid(why=f"a rate is {problem}")
         if under == 0:
             return Missing(why=NO_REQUEST)
         if over / under > most * (1 + 1e-6):
@@ -290,15 +305,3 @@ class Reader:
 
 def _value(signal: Signal) -> float:
     return signal.value if isinstance(signal, Fresh | Partial) else math.inf
-
-
-def _unusable(values: Iterable[float], most: float) -> str | None:
-    """Return how the first unusable value reads, or None when all are usable."""
-    for value in values:
-        if not math.isfinite(value):
-            return "not finite"
-        if value < 0:
-            return f"negative ({value:g})"
-        if value > most * (1 + 1e-6):
-            return f"{value:g}, which is more than {most:g}"
-    return None

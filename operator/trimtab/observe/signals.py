@@ -11,18 +11,18 @@
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import fields, replace
-from typing import Any
+from dataclasses import replace
 
+from trimtab.api.engine import EngineType
 from trimtab.config import OperatorConfig
 from trimtab.errors import Unavailable
 from trimtab.models.load import ObservedLoad
 from trimtab.models.signals import Missing
 from trimtab.models.snapshot import Key
-from trimtab.observe import engines, queries
+from trimtab.observe import custom, engines, gateways, queries
 from trimtab.observe.coverage import NO_REPLICA
 from trimtab.observe.prometheus import MetricsSource
-from trimtab.observe.reader import Reader, Subject, Template
+from trimtab.observe.reader import Reader, Subject, Template, same
 from trimtab.observe.readings import take
 from trimtab.observe.scrape import Scraper, Target
 from trimtab.observe.world import PodFacts, pod_stem
@@ -31,6 +31,7 @@ Source = MetricsSource | Scraper
 """A server that has scraped the replicas, or what scrapes them itself."""
 
 NO_SOURCE = "no metrics source is configured"
+NEEDS_PROMETHEUS = "spec.engine.metrics is PromQL, which takes a Prometheus"
 
 
 def read(
@@ -50,6 +51,22 @@ def read(
     """
     if metrics is None:
         return {each.key: _nothing(NO_SOURCE, configured=False) for each in subjects}
+    found = _engines(metrics, subjects, now, config)
+    wanted = {each.key: each.gateway for each in subjects if each.gateway is not None}
+    if isinstance(metrics, Scraper) or any(load.source_error for load in found.values()):
+        return found
+    demands = gateways.ask(metrics, wanted, now, config)
+    pods = {each.key for each in subjects if each.pods}
+    return found | {
+        key: gateways.merged(found[key], demand, pods=key in pods)
+        for key, demand in demands.items()
+    }
+
+
+def _engines(
+    metrics: Source, subjects: Sequence[Subject], now: float, config: OperatorConfig
+) -> dict[Key, ObservedLoad]:
+    """Return what the replicas themselves say."""
     namespaces = {each.key.namespace for each in subjects if each.pods}
     if not namespaces:
         return {each.key: _nothing(NO_REPLICA) for each in subjects}
@@ -57,7 +74,7 @@ def read(
         if isinstance(metrics, Scraper):
             readings = metrics.readings(_targets(subjects), now)
         else:
-            used = sorted({each.engine for each in subjects if each.pods})
+            used = sorted({each.engine for each in subjects if each.pods} - {EngineType.CUSTOM})
             wanted = queries.build([engines.get(each) for each in used], config, sorted(namespaces))
             readings = take(metrics, wanted, 2 * config.prometheus_timeout_s)
     except Unavailable as error:
@@ -66,13 +83,19 @@ def read(
     def reader(subject: Subject) -> Reader:
         return Reader(subject, readings, engines.get(subject.engine), now, config)
 
-    return {
+    unknown = [each for each in subjects if each.engine is EngineType.CUSTOM]
+    found = {
         each.key: replace(
             reader(each).load(),
             variants=tuple(reader(one.subject).variant(one) for one in _templates(each)),
         )
         for each in subjects
+        if each.engine is not EngineType.CUSTOM
     }
+    if isinstance(metrics, Scraper):
+        return found | {each.key: _nothing(NEEDS_PROMETHEUS) for each in unknown}
+    parts = custom.ask(metrics, [each for each in unknown if each.pods])
+    return found | {each.key: custom.load(each, parts, now, config) for each in unknown}
 
 
 def _targets(subjects: Sequence[Subject]) -> list[Target]:
@@ -105,10 +128,4 @@ def _templates(subject: Subject) -> list[Template]:
 
 
 def _nothing(why: str, *, configured: bool = True, error: str | None = None) -> ObservedLoad:
-    missing = Missing(why=why)
-    signals: dict[str, Any] = {
-        each.name: missing
-        for each in fields(ObservedLoad)
-        if each.name not in ("window_s", "source_error", "configured", "variants")
-    }
-    return ObservedLoad(**signals, source_error=error, configured=configured)
+    return replace(same(Missing(why=why)), source_error=error, configured=configured)

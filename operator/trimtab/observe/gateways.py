@@ -1,0 +1,259 @@
+"""Demand as the gateways count it: what their metrics are called, and what they say."""
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from functools import cache
+from importlib import resources
+from typing import Any
+
+import yaml
+
+from trimtab.api.gateway import GatewayType
+from trimtab.api.llmdeployment import LLMDeploymentSpec
+from trimtab.config import OperatorConfig
+from trimtab.errors import Unavailable
+from trimtab.models.load import ObservedLoad
+from trimtab.models.signals import Fresh, Invalid, Missing, Signal, Stale, at_least
+from trimtab.models.snapshot import Key
+from trimtab.observe.coverage import AHEAD_S, STALE_AFTER_SCRAPES
+from trimtab.observe.engines import Series, parse_series
+from trimtab.observe.prometheus import MetricsSource, Sample
+from trimtab.observe.promql import labelled, one_of, series
+from trimtab.observe.queries import MAX_URL_CHARS, PART_LABEL, TARGET_LABELS, either, quoted_length
+
+NAME_LABEL = "trimtab_name"
+NAMESPACE_LABEL = "trimtab_namespace"
+GATEWAY_LABEL = "trimtab_gateway"
+MAX_RPS = 1e7
+"""More requests than this in a second is no measurement."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gateway:
+    """Metric names of one kind of gateway."""
+
+    type: GatewayType
+    title: str
+    label: str
+    """Label with the name of a deployment."""
+    namespace_label: str | None
+    """Label with its namespace, where there is one."""
+    named_after: str
+    """What the name is, if the user gives none: model, service, or nothing."""
+    requests: tuple[Series, ...]
+    """Counters of requests, newest first."""
+    refused: tuple[Series, ...]
+    """Counters of requests that are not among those, for want of a replica."""
+    queue: tuple[Series, ...]
+    """Gauges of requests that it holds back."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What a gateway calls one deployment."""
+
+    type: GatewayType
+    name: str
+    namespace: str
+    """Empty where the gateway knows none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Demand:
+    """What a gateway says of one deployment."""
+
+    arrival_rps: Signal
+    queued: Signal
+
+
+@cache
+def get(kind: GatewayType) -> Gateway:
+    """Return the metric names of `kind`."""
+    file = resources.files(__package__).joinpath("gateways", f"{kind.value}.yaml")
+    data: dict[str, Any] = yaml.safe_load(file.read_text("utf-8"))
+    return Gateway(
+        type=kind,
+        title=data["title"],
+        label=data["label"],
+        namespace_label=data.get("namespace_label"),
+        named_after=data["named_after"],
+        requests=tuple(map(parse_series, data["requests"])),
+        refused=tuple(map(parse_series, data["refused"])),
+        queue=tuple(map(parse_series, data["queue"])),
+    )
+
+
+def asked(key: Key, spec: LLMDeploymentSpec) -> Asked | None:
+    """Return what the gateway of a deployment calls it; None where it has no gateway."""
+    if spec.gateway is None:
+        return None
+    gateway = get(spec.gateway.type)
+    own = (
+        key.name if gateway.named_after == "service" else spec.model.served_name or spec.model.name
+    )
+    namespace = key.namespace if gateway.namespace_label else ""
+    return Asked(type=gateway.type, name=spec.gateway.name or own, namespace=namespace)
+
+
+def queries(wanted: Iterable[Asked], config: OperatorConfig) -> tuple[str, ...]:
+    """Return the queries for the demand of all of them: one, or two where all kinds are in use."""
+    found = set(wanted)
+    packed: list[str] = []
+    for kind in sorted({each.type for each in found}):
+        names = sorted({each.name for each in found if each.type is kind})
+        expr = _expression(kind, names, config)
+        if quoted_length(expr) > MAX_URL_CHARS // 2:
+            expr = _expression(kind, [], config)
+        if packed and quoted_length(f"{packed[-1]} or {expr}") <= MAX_URL_CHARS:
+            expr = f"{packed.pop()} or {expr}"
+        packed.append(expr)
+    return tuple(packed)
+
+
+def _expression(kind: GatewayType, names: list[str], config: OperatorConfig) -> str:
+    question = _Question(get(kind), names, f"[{round(config.rate_window_s * 1000)}ms]")
+    return labelled(question.expression(config.rate_window_s), {GATEWAY_LABEL: kind.value})
+
+
+class _Question:
+    """What is asked of one kind of gateway. Its pods add up; a page that is scraped twice not."""
+
+    def __init__(self, gateway: Gateway, names: list[str], window: str) -> None:
+        self._gateway = gateway
+        self._names = names
+        self._window = window
+        own = [gateway.label, *([gateway.namespace_label] if gateway.namespace_label else [])]
+        self._own = ", ".join(own)
+        self._target = ", ".join((*TARGET_LABELS, *own))
+
+    def expression(self, window_s: float) -> str:
+        gateway = self._gateway
+        found = self._rate("rate", gateway.requests, window_s)
+        found += self._rate("refused", gateway.refused, window_s)
+        if gateway.queue:
+            queue = [self._selector(one) for one in gateway.queue]
+            deltas = self._page(f"delta({each}{self._window})" for each in queue)
+            found.append(_part("queue", self._page(queue)))
+            found.append(_part("growth", f"{deltas} / {window_s:g}"))
+        by_pod = f"max by (namespace, pod, {self._own}, {PART_LABEL}) ({either(found)})"
+        stamps = either(f"timestamp({self._selector(one)})" for one in gateway.requests)
+        seen = _part("seen", f"max by ({self._own}) ({stamps})")
+        return self._named(f"sum by ({self._own}, {PART_LABEL}) ({by_pod}) or {seen}")
+
+    def _rate(self, name: str, counters: tuple[Series, ...], window_s: float) -> list[str]:
+        """Return the requests per second, and one in the window for a series that begins.
+
+        A series begins with a request, and of what came before its first sample rate() knows
+        nothing: without this, one request would not wake a deployment that has no replica.
+        """
+        if not counters:
+            return []
+        selectors = [self._selector(one) for one in counters]
+        rate = self._page(f"rate({each}{self._window})" for each in selectors)
+        before = self._page(f"{each} offset {self._window[1:-1]}" for each in selectors)
+        first = f"clamp_max({self._page(selectors)}, 1) / {window_s:g} unless {before}"
+        return [_part(name, rate), _part(f"{name}_new", first)]
+
+    def _selector(self, one: Series) -> str:
+        labels = {self._gateway.label: one_of(self._names)} if self._names else {}
+        return series(one.name, where=one.where, matching=labels)
+
+    def _page(self, exprs: Iterable[str]) -> str:
+        return f"sum by ({self._target}) ({either(exprs)})"
+
+    def _named(self, expr: str) -> str:
+        expr = f'label_replace({expr}, "{NAME_LABEL}", "$1", "{self._gateway.label}", "(.*)")'
+        if self._gateway.namespace_label:
+            label = self._gateway.namespace_label
+            expr = f'label_replace({expr}, "{NAMESPACE_LABEL}", "$1", "{label}", "(.*)")'
+        return expr
+
+
+def _part(name: str, expr: str) -> str:
+    return labelled(expr, {PART_LABEL: name})
+
+
+def ask(
+    metrics: MetricsSource, wanted: Mapping[Key, Asked], now: float, config: OperatorConfig
+) -> Mapping[Key, Demand]:
+    """Return what the gateways say of each deployment; no failure raises."""
+    if not wanted:
+        return {}
+    try:
+        samples = [
+            sample for expr in queries(wanted.values(), config) for sample in metrics.query(expr)
+        ]
+    except Unavailable as error:
+        invalid = Invalid(why=str(error))
+        return {key: Demand(arrival_rps=invalid, queued=invalid) for key in wanted}
+    found = {_place(each): each.value for each in samples}
+    return {key: _demand(each, found, now, config) for key, each in wanted.items()}
+
+
+_Place = tuple[str, str, str, str]
+
+
+def _place(sample: Sample) -> _Place:
+    labels = (GATEWAY_LABEL, NAME_LABEL, NAMESPACE_LABEL, PART_LABEL)
+    kind, name, namespace, part = (sample.labels.get(label, "") for label in labels)
+    return kind, name, namespace, part
+
+
+def _demand(
+    each: Asked, found: Mapping[_Place, float], now: float, config: OperatorConfig
+) -> Demand:
+    gateway = get(each.type)
+
+    def part(name: str) -> float | None:
+        return found.get((each.type.value, each.name, each.namespace, name))
+
+    metric = gateway.requests[0].name
+    counted = [part(name) for name in ("rate", "rate_new")]
+    seen = part("seen")
+    if seen is None or not any(each is not None for each in counted):
+        label = f'{gateway.label}="{each.name}"'
+        missing = Missing(why=f"Prometheus has no {metric} with {label}: see spec.gateway.name")
+        return Demand(arrival_rps=missing, queued=missing)
+    counted += [part(name) for name in ("refused", "refused_new", "growth")]
+    arrivals = sum(each for each in counted if each is not None)
+    age = now - seen
+    return Demand(
+        arrival_rps=_judged(arrivals, age, metric, config),
+        queued=_judged(part("queue") or 0.0, age, metric, config),
+    )
+
+
+def _judged(value: float, age: float, metric: str, config: OperatorConfig) -> Signal:
+    if not math.isfinite(age) or age < -AHEAD_S:
+        return Invalid(why=f"samples of {metric} are {-age:.0f} s ahead of this clock")
+    if not math.isfinite(value) or abs(value) > MAX_RPS:
+        return Invalid(why=f"{metric} gives {value:g}")
+    value = max(0.0, value)  # a queue may shrink a little faster than it is seen to be served
+    if age > STALE_AFTER_SCRAPES * config.scrape_interval_s:
+        return Stale(value=value, age_s=age)
+    return Fresh(value=value, age_s=max(0.0, age))
+
+
+def merged(load: ObservedLoad, demand: Demand, *, pods: bool) -> ObservedLoad:
+    """Return `load` with what the gateway knows.
+
+    Both count requests that came, so the truth is not below the larger one. A gateway that is not
+    fresh leaves the engines' word alone. Without any pod no request waits in one, and the queue is
+    the gateway's.
+    """
+    arrivals, queued = demand.arrival_rps, demand.queued
+    if not isinstance(arrivals, Fresh) or not isinstance(queued, Fresh):
+        return load if pods else replace(load, arrival_rps=arrivals, waiting=queued)
+    counted = at_least(load.arrival_rps)
+    if counted is None or counted <= arrivals.value:
+        load = replace(load, arrival_rps=arrivals)
+    if not pods:
+        return replace(load, waiting=queued)
+    if isinstance(load.waiting, Fresh) and queued.value > 0:
+        total = Fresh(
+            value=load.waiting.value + queued.value,
+            age_s=max(load.waiting.age_s, queued.age_s),
+        )
+        return replace(load, waiting=total)
+    return load
