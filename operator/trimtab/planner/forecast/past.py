@@ -5,67 +5,49 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from trimtab.models.forecast import ForecastState
+from trimtab.planner.forecast.book import Book, minute_of, short
+from trimtab.planner.forecast.constants import MAX_RPS
 
-MINUTE_S = 60.0
-"""Length of a bin: rates are measured over the last minute."""
-MINUTES = 240
-"""Minutes that are remembered one by one."""
-MAX_RPS = 1e12
-"""Rates above it are no measurement of anything."""
+_REPLAYED_S = 6 * 3600.0
+"""How far back history is replayed minute by minute; what is older has faded from the levels."""
 
 
 def observe(state: ForecastState, *, now: float, rps: float) -> ForecastState:
     """Return `state` with the rate that was measured over the minute before `now`.
 
-    Of several rates within one minute the last one stands. A clock that went back, a rate that
-    is no number or below 0: nothing is learnt.
+    To be called for each measurement, at any times; of several within a minute the last stands.
+    What was not measured must not be observed, least of all as 0. A rate that is no number or
+    below 0 teaches nothing. Where the clock went back by a minute or less the measurement is
+    skipped; where it went back further, what is remembered is taken to have ended now.
 
     Args:
         state: What was remembered.
         now: Unix seconds.
         rps: Requests/s, over the last minute.
     """
-    if not (math.isfinite(now) and 0.0 <= rps <= MAX_RPS):
+    if not _measured(now, rps):
         return state
-    rate = _short(rps)
-    if state.at is None:
-        # The first rate stands in the middle of its minute, so that ticks that come a little
-        # early or late fall into minutes of their own.
-        return ForecastState(
-            at=now, rps=rate, phase=(now + MINUTE_S / 2) % MINUTE_S, minutes=(rate,)
-        )
-    if now < state.at:
-        return state
-    past = _minute(now, state.phase) - _minute(state.at, state.phase)
-    if past == 0:
-        minutes = (*state.minutes[:-1], rate)
-    elif past > MINUTES:
-        minutes = (rate,)
-    else:
-        minutes = (*state.minutes, *(None,) * (past - 1), rate)[-MINUTES:]
-    return replace(state, at=now, rps=rate, minutes=minutes)
+    at, phase = state.at, state.phase
+    if at is not None and now > at and minute_of(now, phase) == minute_of(at, phase):
+        return replace(state, at=now, rps=short(rps))  # the common case, without opening the book
+    book = Book(state)
+    book.observe(now, rps)
+    return book.written()
 
 
 def warmed(points: Sequence[tuple[float, float]]) -> ForecastState:
     """Return what would be remembered had `points` been observed.
 
     Args:
-        points: Unix seconds and requests/s, a minute or five apart; in any order.
+        points: Unix seconds and requests/s, a minute or five apart, in any order.
     """
-    state = ForecastState()
-    points = sorted(points)
-    if not points:
-        return state
-    for now, rps in points:
-        if now > points[-1][0] - MINUTES * MINUTE_S:
-            state = observe(state, now=now, rps=rps)
-    return state
+    ordered = sorted(point for point in points if _measured(*point))
+    book = Book(ForecastState())
+    for now, rps in ordered:
+        if now > ordered[-1][0] - _REPLAYED_S:
+            book.observe(now, rps)
+    return book.written()
 
 
-def _minute(at: float, phase: float) -> int:
-    return math.floor((at - phase) / MINUTE_S)
-
-
-def _short(rps: float) -> float:
-    """Return `rps` to four digits: what is kept from plan to plan shall be small."""
-    return float(f"{rps:.4g}")
+def _measured(now: float, rps: float) -> bool:
+    return math.isfinite(now) and 0.0 <= rps <= MAX_RPS

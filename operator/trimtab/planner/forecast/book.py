@@ -1,0 +1,253 @@
+"""The learner: minute by minute it scores what it would have said, and takes the rate in.
+
+Levels of seven half-lives, a short trend and the recent maximum say, as experts, where the largest
+rate of each horizon will lie. Their blend, weighted by how wrong each has been, is the location;
+recent surprises give the scale; and how far off, in scales, the blend was is counted in classes.
+"""
+
+import math
+
+import numpy as np
+
+from trimtab.models.forecast import ForecastState, Row
+from trimtab.planner.forecast.arrays import Floats
+from trimtab.planner.forecast.constants import (
+    ANCHORS,
+    BRIDGE_MINUTES,
+    COUNT_HALF_LIFE,
+    EDGES,
+    ERROR_HALF_LIFE,
+    HALF_LIVES,
+    LEAST_RPS,
+    MIDDLE,
+    MINUTE_S,
+    MOVE_HALF_LIVES,
+    MOVE_SHARES,
+    PRIOR,
+    PRIOR_MINUTES,
+    SHARPNESS,
+    SHIFT_MOVES,
+    SHORT,
+    SPREAD_POWER,
+    UNLEARNT_MINUTES,
+    WIDTH_HALF_LIFE,
+)
+
+LONGEST = int(ANCHORS[-1])
+EXPERTS = len(HALF_LIVES) + 2
+_GAIN = 1.0 - 0.5 ** (1.0 / HALF_LIVES)
+_MOVE_GAIN = 1.0 - 0.5 ** (1.0 / MOVE_HALF_LIVES)
+_WIDTH_GAIN = 1.0 - 0.5 ** (1.0 / WIDTH_HALF_LIFE)
+_ERROR_GAIN = 1.0 - 0.5 ** (1.0 / ERROR_HALF_LIFE)
+_FADE = 0.5 ** (1.0 / COUNT_HALF_LIFE)
+_ROWS = np.arange(len(ANCHORS))
+_TAKEN = 20.0
+"""Largest error, in scales, that is taken at its word: one outlier shall not decide."""
+_FIRST = np.exp(-((np.arange(EXPERTS) - float(SHORT)) ** 2) / 4.0)
+_FIRST = _FIRST / _FIRST.sum()
+"""Weights of experts before any was scored: the short level and its neighbours."""
+
+
+class Book:
+    """All that was learnt of one rate, as arrays that change: state in, minutes, state out."""
+
+    def __init__(self, state: ForecastState) -> None:
+        """Open what `state` remembers; it is what `written` returned, or empty."""
+        self.at, self.rps, self.phase = state.at, state.rps, state.phase
+        self.closed, self.closed_at = state.closed, state.closed_at
+        self.rates = list(state.rates)
+        self.past = list(state.past)
+        self.levels: Floats = np.array(state.levels)
+        self.moves: Floats = np.array(state.moves)
+        self.means: Floats = np.array(state.means)
+        if state.counts:
+            self.biases: Floats = np.array(state.biases)
+            self.errors: Floats = np.array(state.errors)
+            self.widths: Floats = np.array(state.widths)
+            self.counts: Floats = np.array(state.counts)
+        else:
+            shape = (len(ANCHORS), EXPERTS)
+            self.biases, self.errors = np.zeros(shape), np.ones(shape)
+            self.widths = np.ones(len(ANCHORS))
+            self.counts = np.zeros((len(ANCHORS), len(EDGES) + 1))
+
+    def observe(self, now: float, rate: float) -> None:
+        """Take in a rate that is a number, measured over the minute before `now`."""
+        if self.at is None:
+            self._begin(now)
+        elif now < self.at - MINUTE_S:
+            # The clock went back: what is known is taken to have ended now.
+            if self.closed_at is not None:
+                self.closed_at += now - self.at
+            self._begin(now)
+        elif now <= self.at:
+            return
+        else:
+            if minute_of(now, self.phase) > minute_of(self.at, self.phase):
+                self._end(self.at)
+            self.at = now
+        self.rps = short(rate)
+
+    def _begin(self, now: float) -> None:
+        # In the middle of its minute, so that ticks a little early or late stay in theirs.
+        self.at, self.phase = now, (now + MINUTE_S / 2.0) % MINUTE_S
+
+    def _end(self, at: float) -> None:
+        """Close the minute of `at`, which lies after that of `closed_at`."""
+        missing = 0
+        if self.closed_at is not None:
+            passed = minute_of(at, self.phase) - minute_of(self.closed_at, self.phase)
+            missing = max(0, passed - 1)
+        self._close_after(missing, self.rps)
+        self.closed_at = at
+
+    def _close_after(self, missing: int, rate: float) -> None:
+        """Take in the rate of a minute, after `missing` minutes of which nothing is known."""
+        if missing and missing <= BRIDGE_MINUTES and self.rates:
+            for step in np.linspace(self.rates[-1], rate, missing + 2)[1:-1]:
+                self._close(float(step))
+        elif missing:
+            self._skip(rate, missing)
+        self._close(rate)
+
+    def _skip(self, rate: float, missing: int) -> None:
+        """Let `missing` minutes pass as if the rate had been that after them."""
+        if len(self.levels):
+            self.levels = self.levels + (1.0 - (1.0 - _GAIN) ** missing) * (rate - self.levels)
+            self.counts = self.counts * _FADE**missing
+        self.rates, self.past = [], []
+
+    def _close(self, rate: float) -> None:
+        self.rates = [*self.rates, rate][-2 * LONGEST :]
+        self._score()
+        if not self.closed:
+            self.levels = np.full(len(HALF_LIVES), rate)
+            self.means = np.full(len(MOVE_HALF_LIVES), rate)
+            self.moves = np.full(
+                len(MOVE_HALF_LIVES), math.sqrt(max(rate, 1.0 / MINUTE_S) / MINUTE_S)
+            )
+        else:
+            self.moves = self.moves + np.maximum(_MOVE_GAIN, 1.0 / (self.closed + 2)) * (
+                abs(rate - self.levels[SHORT]) - self.moves
+            )
+            self.means = self.means + np.maximum(_MOVE_GAIN, 1.0 / (self.closed + 2)) * (
+                rate - self.means
+            )
+            self.levels = self._moved(rate, 1.0)
+        self.closed += 1
+        row = (*_row(self.levels), short(self.scale(self.levels)))
+        self.past = [*self.past, row][-LONGEST:]
+
+    def _moved(self, rate: float, share: float) -> Floats:
+        """Return the levels after `share` of a minute of `rate`."""
+        gain = np.maximum(_GAIN, 1.0 / (self.closed + 2))
+        levels = self.levels + (1.0 - (1.0 - gain) ** share) * (rate - self.levels)
+        far = np.abs(levels - levels[SHORT]) > SHIFT_MOVES * self.moves[-1]
+        far[: SHORT + 1] = False
+        return np.where(far, levels[SHORT], levels)
+
+    def scale(self, levels: Floats) -> float:
+        """Return the mean surprise of a minute to expect at `levels`, requests/s; above 0."""
+        least = 0.02 * self.means[-1] + LEAST_RPS
+        level = max(float(levels[MIDDLE]), least)
+        logs = np.log(self.moves + 1e-9) + SPREAD_POWER * (
+            np.log(level) - np.log(self.means + least)
+        )
+        expected = float(np.exp(MOVE_SHARES @ logs))
+        # Arrivals that are not counted from a clock vary by chance at least.
+        return max(expected, 0.3 * math.sqrt(level / MINUTE_S), 0.5 / MINUTE_S)
+
+    def weights(self) -> Floats:
+        """Return how much each expert counts for each horizon, (6, experts); rows sum to 1."""
+        least = self.errors.min(axis=1, keepdims=True)
+        weights = (self.errors / np.maximum(least, 1e-3) + 1e-3) ** -SHARPNESS
+        weights = weights / weights.sum(axis=1, keepdims=True)
+        seen = max(0, self.closed - UNLEARNT_MINUTES)
+        trust = seen / (seen + 20.0)
+        return np.asarray(trust * weights + (1.0 - trust) * _FIRST)
+
+    def _score(self) -> None:
+        """Score what was said one horizon ago for each horizon that the last minute ends."""
+        ripe = _ROWS[np.minimum(self.closed - UNLEARNT_MINUTES, len(self.past)) >= ANCHORS]
+        if not len(ripe):
+            return
+        spans = ANCHORS[ripe]
+        rates = np.array(self.rates)
+        found = np.maximum.accumulate(rates[::-1])[spans - 1]
+        then = np.array(self.past)[-spans]
+        recent = np.array([rates[-2 * span : -span].max() for span in spans.tolist()])
+        said, scales = experts(then[:, :-1], recent), then[:, -1]
+        seen = self.closed - UNLEARNT_MINUTES - spans + 1
+        gain = np.maximum(_ERROR_GAIN, 1.0 / (seen + 1.0))[:, None]
+        error = (found[:, None] - said) / scales[:, None]
+        self.biases[ripe] += gain * (np.clip(error, -_TAKEN, _TAKEN) - self.biases[ripe])
+        beside = np.minimum(np.abs(error - self.biases[ripe]), _TAKEN)
+        self.errors[ripe] += gain * (beside - self.errors[ripe])
+        blended = (self.weights()[ripe] * error).sum(axis=1)
+        classes = np.searchsorted(EDGES, blended / np.sqrt(np.maximum(self.widths[ripe], 0.05)))
+        width_gain = np.maximum(_WIDTH_GAIN, 1.0 / (seen + 10.0))
+        self.widths[ripe] += width_gain * (np.minimum(np.abs(blended), _TAKEN) - self.widths[ripe])
+        self.counts[ripe] *= _FADE
+        self.counts[ripe, classes] += 1.0
+
+    def outlook(self, q: float) -> Floats:
+        """Return quantile `q` of the largest rate over each horizon, (6,), requests/s."""
+        rate, share = self.rps, 1.0
+        if self.at is not None and self.closed_at is not None:
+            # Of the last measurement, only what is not in a closed minute is new.
+            share = min(1.0, (self.at - self.closed_at) / MINUTE_S)
+        levels = self._moved(rate, share)
+        levels[0] = rate
+        rates = np.array([*self.rates, rate])
+        recent = np.array([rates[-span:].max() for span in ANCHORS.tolist()])
+        said = experts(np.broadcast_to(levels, (len(ANCHORS), len(levels))), recent)
+        location = (self.weights() * said).sum(axis=1)
+        scale = self.scale(levels) * np.sqrt(np.maximum(self.widths, 0.05))
+        below = self.counts.cumsum(axis=1)[:, :-1] + PRIOR_MINUTES * PRIOR
+        below = below / (self.counts.sum(axis=1, keepdims=True) + PRIOR_MINUTES)
+        off = np.array([np.interp(q, row, EDGES) for row in below])
+        return np.asarray(np.maximum(0.0, location + scale * off))
+
+    def written(self) -> ForecastState:
+        """Return what is to be remembered."""
+        return ForecastState(
+            at=self.at,
+            rps=self.rps,
+            phase=self.phase,
+            closed_at=self.closed_at,
+            closed=self.closed,
+            rates=tuple(self.rates),
+            levels=_row(self.levels),
+            moves=_row(self.moves),
+            means=_row(self.means),
+            past=tuple(self.past),
+            biases=tuple(_row(row) for row in self.biases),
+            errors=tuple(_row(row) for row in self.errors),
+            widths=_row(self.widths),
+            counts=tuple(_row(row) for row in self.counts),
+        )
+
+
+def experts(levels: Floats, recent: Floats) -> Floats:
+    """Return what each expert says for each horizon, (n, experts), requests/s.
+
+    Args:
+        levels: (n, levels).
+        recent: Largest rate of as many minutes back as the horizon goes ahead, (n,).
+    """
+    trend = levels[:, SHORT] + 0.5 * (levels[:, SHORT] - levels[:, SHORT + 2])
+    return np.column_stack((levels, np.maximum(trend, 0.0), recent))
+
+
+def minute_of(at: float, phase: float) -> int:
+    """Return the number of the minute that Unix second `at` lies in."""
+    return math.floor((at - phase) / MINUTE_S)
+
+
+def _row(values: Floats) -> Row:
+    return tuple(map(short, values.tolist()))
+
+
+def short(value: float) -> float:
+    """Return `value` to four digits: what is kept from plan to plan shall be small."""
+    return float(f"{value:.4g}") if value else 0.0
