@@ -17,7 +17,8 @@ import pytest
 
 from trimtab.errors import InvalidInput, Unavailable
 from trimtab.observe.access import Access
-from trimtab.observe.prometheus import MAX_BODY_BYTES, PrometheusSource, Refused, Sample
+from trimtab.observe.prometheus import PrometheusSource, Refused, Sample, Span
+from trimtab.observe.transport import MAX_BODY_BYTES
 
 TIMEOUT_S = 1.0
 SLACK_S = 1.0
@@ -178,7 +179,7 @@ def test_retry_after_is_not_obeyed(serve: Serve, status: str, asked: int) -> Non
     "first",
     [
         pytest.param(lambda connection: connection.close(), id="closed"),
-        pytest.param(lambda connection: connection.sendall(b"HTTP/1.1 200 O"), id="cut"),
+        pytest.param(lambda connection: connection.sendall(http(b" " * 99)[:-9]), id="cut"),
         pytest.param(answering(b"", "502 Bad Gateway"), id="502"),
         pytest.param(answering(b"", "503 Service Unavailable"), id="503"),
         pytest.param(answering(b"", "504 Gateway Timeout"), id="504"),
@@ -358,3 +359,48 @@ def test_credentials_in_the_url_stay_out_of_messages() -> None:
 def test_what_is_no_http_url(url: str) -> None:
     with pytest.raises(InvalidInput, match="is no HTTP URL"):
         PrometheusSource(url, TIMEOUT_S)
+
+
+SPAN = Span(start=1700000000.0, end=1700000120.0, step_s=60.0)
+
+
+def matrix(*values: object) -> dict[str, object]:
+    points = [[1700000000 + 60 * step, value] for step, value in enumerate(values)]
+    result = [{"metric": {"pod": "a"}, "values": points}]
+    return {"status": "success", "data": {"resultType": "matrix", "result": result}}
+
+
+def test_a_range(serve: Serve) -> None:
+    server = serve(answering(matrix("1", "NaN", "3.5")))
+    (found,) = source(server).query_range("up", SPAN)
+    assert found.labels == {"pod": "a"}
+    assert [at for at, _ in found.points] == [1700000000.0, 1700000060.0, 1700000120.0]
+    assert math.isnan(found.points[1][1])
+    assert found.points[2][1] == 3.5
+    asked = b"GET /api/v1/query_range?query=up&start=1700000000&end=1700000120&step=60 HTTP"
+    assert server.requests[0].startswith(asked)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param(vector("1"), id="a vector"),
+        pytest.param({"status": "success", "data": {"result": [{"metric": {}}]}}, id="no values"),
+        pytest.param(
+            {"status": "success", "data": {"result": [{"metric": {}, "values": [1]}]}}, id="no pair"
+        ),
+        pytest.param({"status": "success", "data": {"result": [None]}}, id="null"),
+    ],
+)
+def test_what_is_no_range(serve: Serve, body: object) -> None:
+    server = serve(answering(body))
+    with pytest.raises(Unavailable, match="no query result"):
+        source(server).query_range("up", SPAN)
+
+
+def test_a_range_has_the_same_deadline(serve: Serve) -> None:
+    asked = source(serve(lambda _: time.sleep(60)))
+    started = time.monotonic()
+    with pytest.raises(Unavailable, match="within 1 s"):
+        asked.query_range("up", SPAN)
+    assert time.monotonic() - started < TIMEOUT_S + SLACK_S
