@@ -9,13 +9,13 @@ batch stays the same, and the engine skips from one change to the next (see `str
 """
 
 from collections import deque
-from heapq import heappop, heappush
 from math import inf
 
-from trimtab.errors import Bug, InvalidInput
+from trimtab.errors import Bug
 from trimtab.models.hardware import EngineSettings
-from trimtab.performance.fit import BLOCK_TOKENS
 from trimtab.simulate.blocks import Blocks, blocks_of
+from trimtab.simulate.chunks import Chunks
+from trimtab.simulate.decoding import Decoding
 from trimtab.simulate.events import (
     Event,
     Finished,
@@ -26,6 +26,7 @@ from trimtab.simulate.events import (
     Steps,
 )
 from trimtab.simulate.job import Job
+from trimtab.simulate.limits import check, longest_answer
 from trimtab.simulate.pace import Pace
 from trimtab.simulate.prefix import PrefixCache
 from trimtab.simulate.stretch import Stretch
@@ -46,19 +47,7 @@ class Engine:
         self._settings = settings
         self._blocks = Blocks(pace.kv_tokens)
         self._cache = PrefixCache(self._blocks) if prefix_caching else None
-        if self._blocks.total * BLOCK_TOKENS < settings.max_model_len:
-            raise InvalidInput(
-                "max_model_len",
-                f"{settings.max_model_len} tokens do not fit into a KV cache of {pace.kv_tokens}",
-                "Lower it, or give the replica more memory",
-            )
-        if settings.max_num_batched_tokens < settings.max_num_seqs:
-            raise InvalidInput(
-                "max_num_batched_tokens",
-                f"{settings.max_num_batched_tokens} is less than max_num_seqs, which is "
-                f"{settings.max_num_seqs}",
-                "Raise it, or lower max_num_seqs",
-            )
+        check(settings, pace.kv_tokens)
         self.outstanding = 0
         """Requests that were submitted and have not finished."""
         self._now = 0.0
@@ -75,13 +64,9 @@ class Engine:
         """The running request whose prompt is partly computed: always the last admitted."""
         self._leaving: list[Job] = []
         """Running requests whose clients gave up; they leave before the next step."""
-        self._decoding = 0
-        self._context = 0
-        """Tokens that the decoding requests had in the cache before the current stretch."""
-        self._ends: list[tuple[int, int, int, Job]] = []
-        """Heap of (last step, request id, step at which decoding began, job)."""
+        self._decoding = Decoding()
         self._stretch: Stretch | None = None
-        self._chunks: list[tuple[Job, int]] = []
+        self._chunks = Chunks()
         """Parts of prompts in the current stretch, which has one step when there are any."""
         self._events: list[Event] = []
 
@@ -134,13 +119,13 @@ class Engine:
             False when the engine refuses it, as vLLM does (HTTP 400) with an empty prompt, with
             one that leaves no room for an answer, and with an answer of no tokens.
         """
-        room = self._settings.max_model_len - request.input_tokens
-        if min(room, request.input_tokens, request.output_tokens) < 1:
+        answer = longest_answer(request, self._settings)
+        if answer < 1:
             return False
         stretch = self._stretch
         if stretch is not None and not self._waiting and not self._arriving:
             stretch.cut_at(now)
-        self._arriving.append(Job(request, min(request.output_tokens, room), now))
+        self._arriving.append(Job(request, answer, now))
         self.outstanding += 1
         return True
 
@@ -210,12 +195,14 @@ class Engine:
         preempted = self._make_room(now)
         if not preempted:
             self._admit(now)
-        if self._chunks:
-            first_s, growth_s, steps = self._mixed_s(), 0.0, 1
-        elif self._decoding:
-            steps = 1 if preempted else self._ends_in()
+        if self._chunks.tokens:
+            first_s, growth_s, steps = self._chunks.seconds(self._pace, self._decoding), 0.0, 1
+        elif self._decoding.count:
+            steps = 1 if preempted else self._decoding.ends_in(self._step)
             steps = 1 + self._blocks.affordable(self._step + 1, steps - 1)
-            first_s, growth_s, steps = self._pace.decode_run(self._decoding, self._context, steps)
+            first_s, growth_s, steps = self._pace.decode_run(
+                self._decoding.count, self._decoding.context, steps
+            )
         else:
             raise Bug("an engine with waiting requests has nothing to compute")
         self._stretch = Stretch(now, first_s, growth_s, steps)
@@ -264,16 +251,14 @@ class Engine:
         return True
 
     def _budget(self) -> int:
-        budget = self._settings.max_num_batched_tokens - self._decoding
-        for _, tokens in self._chunks:
-            budget -= tokens
-        return budget
+        most = self._settings.max_num_batched_tokens
+        return most - self._decoding.count - self._chunks.tokens
 
     def _take(self, job: Job, tokens: int, blocks: int) -> None:
         self._partial = job
         if tokens:
             self._blocks.take(blocks)
-            self._chunks.append((job, tokens))
+            self._chunks.add(job, tokens)
             if self._cache is not None and job.request.prefix:
                 self._cache.computing(job, job.cached + tokens)
 
@@ -287,7 +272,6 @@ class Engine:
         job.generated = generated
         job.prompt = job.request.input_tokens + generated
         job.cached = 0
-        job.joined_step = None
         job.preemptions += 1
         self._waiting.appendleft(job)
         self._events.append(Preempted(at=now, request=job.request))
@@ -300,49 +284,24 @@ class Engine:
         if job.joined_step is None:
             tokens = job.cached
         else:
-            tokens = job.prompt + self._step - job.joined_step
+            tokens = self._decoding.leave(job, self._step)
             self._blocks.leave(tokens, self._step)
-            self._decoding -= 1
-            self._context -= tokens
         if self._cache is not None and (preempted or job.segments):
             self._cache.release(job, tokens, preempted=preempted)
         else:
             self._blocks.give(blocks_of(tokens))
 
-    def _ends_in(self) -> int:
-        """Return the number of steps until the next decoding request has its last token."""
-        while True:
-            last, request_id, joined, job = self._ends[0]
-            if self._running.get(request_id) is job and job.joined_step == joined:
-                return last - self._step
-            heappop(self._ends)
-
-    def _mixed_s(self) -> float:
-        """Return the seconds of a step with the chosen chunks.
-
-        A token of a chunk of x tokens on p cached ones attends to p + x / 2 on average.
-        """
-        tokens, attended = 0, 0.0
-        for job, x in self._chunks:
-            tokens += x
-            attended += x * (job.cached + x / 2)
-        return self._pace.mixed_s(tokens, attended / tokens, self._decoding, self._context)
-
     def _report(self, stretch: Stretch, done: int) -> None:
         if done > stretch.done:
-            tokens = prompts = 0
-            for job, chunk in self._chunks:
-                tokens += chunk
-                prompts += job.cached + chunk == job.prompt
             self._events.append(
                 Steps(
                     at=stretch.end(done),
                     count=done - stretch.done,
                     first_s=stretch.first_s + stretch.growth_s * stretch.done,
                     growth_s=stretch.growth_s,
-                    decoding=self._decoding,
-                    prefill_tokens=tokens,
-                    prompts_done=prompts,
+                    decoding=self._decoding.count,
+                    prefill_tokens=self._chunks.tokens,
+                    prompts_done=self._chunks.prompts_done,
                 )
             )
             stretch.done = done
@@ -354,25 +313,19 @@ class Engine:
         if steps > 1:
             self._blocks.take(self._blocks.needed_over(self._step + 1, steps - 1))
         self._step += steps
-        self._context += self._decoding * steps
+        self._decoding.advance(steps)
         self._stretch = None
-        chunks, self._chunks = self._chunks, []
-        for job, tokens in chunks:
-            job.cached += tokens
-            if job.cached == job.prompt:
-                self._begin_decoding(job, now)
-        while self._ends and self._ends[0][0] <= self._step:
-            _, request_id, joined, job = heappop(self._ends)
-            if self._running.get(request_id) is job and job.joined_step == joined:
-                self._finish(job, now)
+        chunks, self._chunks = self._chunks, Chunks()
+        for job in chunks.computed():
+            self._begin_decoding(job, now)
+        while (ended := self._decoding.ended(self._step)) is not None:
+            self._finish(ended, now)
 
     def _begin_decoding(self, job: Job, now: float) -> None:
         if job is self._partial:
             self._partial = None
-        job.joined_step = self._step
         job.generated += 1
-        self._decoding += 1
-        self._context += job.prompt
+        self._decoding.join(job, self._step)
         self._blocks.join(job.prompt, self._step)
         if job.first_token_at is None:
             job.first_token_at = now
@@ -380,8 +333,6 @@ class Engine:
         else:
             gap = now - job.last_token_at
             self._events.append(Resumed(at=now, request=job.request, gap_s=gap))
-        last = self._step + job.output - job.generated
-        heappush(self._ends, (last, job.request.id, self._step, job))
 
     def _finish(self, job: Job, now: float) -> None:
         self._remove(job)

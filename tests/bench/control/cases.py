@@ -180,8 +180,8 @@ SHAPES: Mapping[str, Case] = {
         _shape("ramp", 45, _rise("ramp", 600.0)),
         _shape("spike", 60, _rise("spike", 900.0)),
         *(
-            _shape(f"square-{part:g}", 60, {"shape": "square", "period": f"{part * 120:.0f}s"})
-            for part in (0.5, 1.0, 2.0, 4.0)
+            _shape(f"square-{name}", 60, {"shape": "square", "period": f"{part * 120:.0f}s"})
+            for name, part in (("half", 0.5), ("1", 1.0), ("2", 2.0), ("4", 4.0))
         ),
         _shape("sawtooth", 60, {"shape": "sawtooth", "period": "900s"}),
         _shape("noise", 60, {"shape": "noise", "rate": 12.0, "period": "60s", "noise": 0.3}),

@@ -1,0 +1,38 @@
+"""What the real engine refuses: settings to start with, and requests."""
+
+from trimtab.errors import InvalidInput
+from trimtab.models.hardware import EngineSettings
+from trimtab.performance.fit import BLOCK_TOKENS
+from trimtab.simulate.events import Request
+
+
+def check(settings: EngineSettings, kv_tokens: int) -> None:
+    """Refuse settings with which the engine would not start on a cache of so many tokens.
+
+    Raises:
+        InvalidInput: Says which.
+    """
+    if kv_tokens // BLOCK_TOKENS * BLOCK_TOKENS < settings.max_model_len:
+        raise InvalidInput(
+            "max_model_len",
+            f"{settings.max_model_len} tokens do not fit into a KV cache of {kv_tokens}",
+            "Lower it, or give the replica more memory",
+        )
+    if settings.max_num_batched_tokens < settings.max_num_seqs:
+        raise InvalidInput(
+            "max_num_batched_tokens",
+            f"{settings.max_num_batched_tokens} is less than max_num_seqs, which is "
+            f"{settings.max_num_seqs}",
+            "Raise it, or lower max_num_seqs",
+        )
+
+
+def longest_answer(request: Request, settings: EngineSettings) -> int:
+    """Return the tokens that an answer may have; below 1 where the engine refuses the request.
+
+    As vLLM does (HTTP 400) with an empty prompt, with one that leaves no room for an answer, and
+    with an answer of no tokens.
+    """
+    if request.input_tokens < 1:
+        return 0
+    return min(request.output_tokens, settings.max_model_len - request.input_tokens)
