@@ -4,6 +4,7 @@ Alone is exact as long as nothing runs out. What would run out couples its users
 programme, until nothing does: the answer is then the one that a single large programme gives.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -13,8 +14,12 @@ from trimtab.planner.problem import COVERED, Counts, Problem, Resource, Room, us
 
 CLASS_WEIGHT = 4.0
 """How much more the shortage of a priority weighs than that of the next lower one."""
-SHARES = (1.0, 0.75, 0.5, 0.25, 0.0)
-"""Shares of a demand for which there is an answer to choose where not all can be covered."""
+SHARES = (0.75, 0.5, 0.25, 0.0)
+"""Parts of a demand for which there is an answer to choose where not all can be covered."""
+NEAR = 0.6
+"""Share of a limit from which its users take part where others clash, as those will come here."""
+PROVEN = 0.01
+"""Gap up to which an answer counts as the best."""
 MOST_CLASSES = 5
 """Priorities beyond so many weigh alike while columns are sought; the choice tells them apart."""
 
@@ -25,8 +30,22 @@ class Fleet:
 
     problem: Problem
     counts: Counts
-    proven: bool = True
-    """False when the solver stopped early: the answer is the better of it and the greedy one."""
+    bound: float | None = None
+    """What no answer of those that contend weighs less than, this one's share, $/h; None: proven.
+
+    Summed over all fleets it is a bound of the whole."""
+
+    @property
+    def gap(self) -> float:
+        """How much it may weigh more than the best, as a share of that; infinite: not known."""
+        if self.bound is None:
+            return 0.0
+        return self.weight / self.bound - 1.0 if self.bound > 0 else math.inf
+
+    @property
+    def proven(self) -> bool:
+        """Whether the answer is as good as the best: within PROVEN."""
+        return self.gap <= PROVEN
 
     @property
     def short_rps(self) -> float:
@@ -52,25 +71,27 @@ class Fleet:
 def allocate(problems: Sequence[Problem], room: Room) -> dict[Key, Fleet]:
     """Return the fleet of every problem. Additions together stay within `room`."""
     groups: dict[Key, tuple[Problem, ...]] = {problem.key: (problem,) for problem in problems}
-    fleets: dict[Key, Fleet] = {}
-    for problem in problems:
-        fleets |= _alone(problem, room)
-    known: dict[Key, tuple[Counts, ...]] = {}
-    while clashes := _clashes(problems, fleets, room):
+    fleets = {problem.key: _alone(problem, room) for problem in problems}
+    alone = dict(fleets)
+    while _clashes(problems, fleets, room):
+        clashes = _clashes(problems, fleets, room, NEAR)
+        if sum(len(clash) for clash in clashes) > len(problems):
+            # Where most contend, all do.
+            clashes = [[problem.key for problem in problems]]
         for clash in clashes:
             merged = {member.key: member for key in clash for member in groups[key]}
             groups |= dict.fromkeys(merged, tuple(merged[key] for key in sorted(merged)))
         touched = {groups[key] for clash in clashes for key in clash}
         for group in sorted(touched, key=lambda members: members[0].key):
-            fleets |= _together(group, room, known)
+            fleets |= _together(group, room, alone)
     return fleets
 
 
-def _alone(problem: Problem, room: Room) -> dict[Key, Fleet]:
-    counts = problem.kept
-    if not _irreducible(problem):
-        counts = cover.cheapest(problem, room.bounds(problem))
-    return {problem.key: Fleet(problem=problem, counts=counts)}
+def _alone(problem: Problem, room: Room) -> Fleet:
+    if _irreducible(problem):
+        return Fleet(problem=problem, counts=problem.kept)
+    answer = cover.solved(problem, room.bounds(problem))
+    return Fleet(problem=problem, counts=answer.counts, bound=answer.bound)
 
 
 def _irreducible(problem: Problem) -> bool:
@@ -90,29 +111,30 @@ def _irreducible(problem: Problem) -> bool:
 
 
 def _clashes(
-    problems: Sequence[Problem], fleets: Mapping[Key, Fleet], room: Room
+    problems: Sequence[Problem], fleets: Mapping[Key, Fleet], room: Room, share: float = 1.0
 ) -> list[list[Key]]:
-    """Return the users of each resource that is promised beyond its limit."""
+    """Return the users of each resource that is promised beyond `share` of its limit."""
     total: dict[Resource, float] = {}
     users: dict[Resource, list[Key]] = {}
     for problem in problems:
-        taken = usage(problem, fleets[problem.key].counts, room.budgets)
+        taken = usage(problem, fleets[problem.key].counts, room)
         for resource, amount in taken.items():
             total[resource] = total.get(resource, 0.0) + amount
             users.setdefault(resource, []).append(problem.key)
     return [
         users[resource]
         for resource in sorted(total)
-        if total[resource] > max(0.0, room.limit(resource)) * (1 + 1e-9) + 1e-9
+        if total[resource] > share * max(0.0, room.limit(resource)) * (1 + 1e-9) + 1e-9
     ]
 
 
 def _together(
-    problems: Sequence[Problem], room: Room, known: dict[Key, tuple[Counts, ...]]
+    problems: Sequence[Problem], room: Room, alone: Mapping[Key, Fleet]
 ) -> dict[Key, Fleet]:
-    """Return the better of the programme's answer and the greedy one.
+    """Return the best of the programme's answer, the greedy one and that of one priority at a time.
 
-    `known` holds the columns of earlier programmes, and receives those of this one.
+    Weights alone do not keep priorities apart, so what the important ones would get without the
+    others is among what is chosen from.
     """
     ranks = {priority: rank for rank, priority in enumerate(sorted({p.priority for p in problems}))}
     problems = tuple(
@@ -120,63 +142,110 @@ def _together(
         for problem in problems
     )
     order = sorted(problems, key=lambda item: (-item.priority, item.key))
-    greedy = _greedy(order, room, {})
-    reverse = _greedy(sorted(order[::-1], key=lambda item: -item.priority), room, {})
-    scarce = any(fleet.is_short for fleet in greedy.values())
-    important = tuple(problem for problem in order if problem.priority > order[-1].priority)
-    if scarce and important:
-        # What they would get without the others must be among what is chosen from.
-        _together(important, room, known)
+    greedy = _greedy(order, room, alone)
+    answer = _programme(order, room, (greedy, alone))
+    found = [greedy] if answer is None else [answer[0], greedy]
+    bound = 0.0 if answer is None else answer[1]
+    if len(ranks) > 1 and any(fleet.is_short for fleet in found[0].values()):
+        found.append(_by_priority(order, room, alone))
+    best = min(found, key=_worth)
+    weight = math.fsum(fleet.weight for fleet in best.values())
+    share = max(0.0, min(1.0, bound / weight)) if weight > 0 else 1.0
+    return {key: replace(fleet, bound=share * fleet.weight) for key, fleet in best.items()}
+
+
+def _by_priority(
+    order: Sequence[Problem], room: Room, alone: Mapping[Key, Fleet]
+) -> dict[Key, Fleet]:
+    """Answer one priority after the other, the most important first, from what is left."""
+    fleets: dict[Key, Fleet] = {}
+    whole = room
+    for priority in sorted({problem.priority for problem in order}, reverse=True):
+        mine = [problem for problem in order if problem.priority == priority]
+        greedy = _greedy(mine, room, alone)
+        answer = _programme(mine, room, (greedy, alone))
+        best = min([greedy] if answer is None else [answer[0], greedy], key=_worth)
+        fleets |= best
+        for fleet in best.values():
+            room = room.minus(fleet.problem, fleet.counts)
+    return _bettered(fleets, whole, alone)
+
+
+def _programme(
+    order: Sequence[Problem],
+    room: Room,
+    known: tuple[Mapping[Key, Fleet], Mapping[Key, Fleet]],
+) -> tuple[dict[Key, Fleet], float] | None:
+    """Return the programme's answer, bettered where it left room, and its bound.
+
+    `known` are the greedy answers, which fit together, and what each would get alone.
+    """
+    greedy, alone = known
+    shares = SHARES if any(fleet.is_short for fleet in greedy.values()) else ()
     seeds = [
         (
             greedy[problem.key].counts,
-            reverse[problem.key].counts,
             *(
                 cover.cheapest(replace(problem, rps=share * problem.rps), room.bounds(problem))
-                for share in (SHARES if scarce else (1.0,))
+                for share in shares
             ),
-            *known.get(problem.key, ()),
         )
-        for problem in problems
+        for problem in order
     ]
-    answer = programme.solve(problems, room, seeds)
+    answer = programme.solve(order, room, seeds)
     if answer is None:
-        return {key: replace(fleet, proven=False) for key, fleet in greedy.items()}
-    exact = {
-        problem.key: Fleet(problem=problem, counts=counts, proven=answer.proven)
-        for problem, counts in zip(problems, answer.counts, strict=True)
+        return None
+    fleets = {
+        problem.key: Fleet(problem=problem, counts=counts)
+        for problem, counts in zip(order, answer.counts, strict=True)
     }
-    exact = _greedy(order, room, exact)
-    known |= {
-        problem.key: (*answer.columns[i], exact[problem.key].counts)
-        for i, problem in enumerate(problems)
-    }
-    if not _clashes(problems, exact, room) and _worth(exact) <= _worth(greedy):
-        return exact
-    return {key: replace(fleet, proven=answer.proven) for key, fleet in greedy.items()}
+    fleets = _bettered(fleets, room, alone)
+    return None if _clashes(order, fleets, room) else (fleets, answer.bound)
 
 
 def _greedy(
-    problems: Sequence[Problem], room: Room, fleets: Mapping[Key, Fleet]
+    problems: Sequence[Problem], room: Room, alone: Mapping[Key, Fleet]
 ) -> dict[Key, Fleet]:
     """Answer one deployment after the other from what the others leave.
 
-    What `fleets` already answers is only ever improved.
+    What a deployment would get alone is the best where it fits.
     """
+    result: dict[Key, Fleet] = {}
+    for problem in problems:
+        best = alone[problem.key]
+        if best.is_short or not _fits(problem, best.counts, room):
+            best = Fleet(problem=problem, counts=cover.cheapest(problem, room.bounds(problem)))
+        result[problem.key] = Fleet(problem=problem, counts=best.counts)
+        room = room.minus(problem, best.counts)
+    return result
+
+
+def _fits(problem: Problem, counts: Counts, room: Room) -> bool:
+    return all(
+        amount <= room.limit(resource) + 1e-9
+        for resource, amount in usage(problem, counts, room).items()
+    )
+
+
+def _bettered(
+    fleets: Mapping[Key, Fleet], room: Room, alone: Mapping[Key, Fleet]
+) -> dict[Key, Fleet]:
+    """Answer one deployment after the other anew from what all others leave, where that helps."""
     result = dict(fleets)
-    for problem in problems:
-        if problem.key in result:
-            room = room.minus(problem, result[problem.key].counts)
-    for problem in problems:
-        before = result.get(problem.key)
-        if before is not None:
-            room = room.plus(problem, before.counts)
-        counts = cover.cheapest(problem, room.bounds(problem))
-        fleet = Fleet(problem=problem, counts=counts, proven=before is None or before.proven)
-        if before is not None and not fleet.weight < before.weight:
-            fleet = before
-        result[problem.key] = fleet
-        room = room.minus(problem, fleet.counts)
+    for fleet in fleets.values():
+        room = room.minus(fleet.problem, fleet.counts)
+    for key, before in fleets.items():
+        problem = before.problem
+        best = alone[key]
+        if not best.is_short and before.weight <= best.weight * (1.0 + 1e-6):
+            continue
+        room = room.plus(problem, before.counts)
+        fleet = Fleet(problem=problem, counts=cover.cheapest(problem, room.bounds(problem)))
+        # Weights alone would let it get shorter of what the others leave.
+        shortage = problem.shortage(fleet.counts) <= problem.shortage(before.counts)
+        if shortage and fleet.weight < before.weight:
+            result[key] = fleet
+        room = room.minus(problem, result[key].counts)
     return result
 
 
@@ -186,5 +255,8 @@ def _worth(fleets: Mapping[Key, Fleet]) -> tuple[float, ...]:
     for fleet in fleets.values():
         priority = fleet.problem.priority
         shortages[priority] = shortages.get(priority, 0.0) + fleet.problem.shortage(fleet.counts)
-    cost = sum(fleet.problem.cost(fleet.counts) for fleet in fleets.values())
+    cost = math.fsum(
+        fleet.problem.cost(fleet.counts) + fleet.problem.exposure(fleet.counts)
+        for fleet in fleets.values()
+    )
     return (*(round(shortages[key], 6) for key in sorted(shortages, reverse=True)), cost)

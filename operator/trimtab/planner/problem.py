@@ -5,9 +5,8 @@ Only what is added takes from the room, so that nothing is promised twice while 
 """
 
 import math
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
-from functools import lru_cache
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 from trimtab.models.snapshot import Key
@@ -15,12 +14,17 @@ from trimtab.models.snapshot import Key
 Counts: TypeAlias = tuple[int, ...]
 """Replicas for each option of a problem."""
 Resource: TypeAlias = tuple[str, str]
-"""("pool", name), in devices; ("money", budget), in $/h; ("devices", budget)."""
+"""("pool", name), in devices; ("pool/4", name), in blocks of 4 devices that lie on one node;
+("money", budget), in $/h; ("devices", budget)."""
 
 PENALTY = 3.0
 """Penalty of a shortage over the cost of the dearest way to cover it (research/models.md 5.2)."""
+EXPOSED = 2.0
+"""The same for demand that the loss of one failure domain would uncover: below PENALTY, as what is
+asked now comes first, and above 1, so that every way to keep it is taken."""
 COVERED = 1.0 - 1e-6
 """Share of the demand from which it counts as covered: what the solver's tolerance may miss."""
+_BLOCKS = "pool/"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +48,9 @@ class Option:
     """Fewest replicas of the answer; at most `current`."""
     upper: int
     """Most replicas of the answer; at least `lower`."""
+    domain: str = ""
+    """What it may be lost with, at once and unasked, such as the spot nodes of a zone; empty where
+    nothing takes it back."""
 
     @property
     def ratio(self) -> float:
@@ -72,6 +79,12 @@ class Problem:
     options: tuple[Option, ...]
     weight: float = 1.0
     """Factor on the penalties, for deployments that come before others."""
+    survive: float = 0.0
+    """Demand that must stay covered when any one domain of the options is lost, requests/s."""
+
+    def __hash__(self) -> int:
+        # All fields take longer to hash than the search that a cache saves.
+        return hash((self.key, self.rps, len(self.options)))
 
     def added(self, counts: Counts) -> Counts:
         """Return the replicas that `counts` adds, for each option."""
@@ -79,18 +92,29 @@ class Problem:
 
     def cost(self, counts: Counts) -> float:
         """Return what the solver weighs `counts` at, $/h."""
-        plain = math.fsum(o.cost * n for o, n in zip(self.options, counts, strict=True))
-        new = zip(self.options, self.added(counts), strict=True)
-        return plain + self.switch * math.fsum(o.cost * n for o, n in new)
+        pairs = [(o, n) for o, n in zip(self.options, counts, strict=True) if n]
+        plain = math.fsum(o.cost * n for o, n in pairs)
+        return plain + self.switch * math.fsum(o.cost * max(0, n - o.current) for o, n in pairs)
 
     def covered(self, counts: Counts) -> float:
         """Return the rate that `counts` may be given, requests/s."""
-        return math.fsum(o.rps * n for o, n in zip(self.options, counts, strict=True))
+        return math.fsum(o.rps * n for o, n in zip(self.options, counts, strict=True) if n)
 
     def short_rps(self, counts: Counts) -> float:
         """Return the demand that `counts` leaves uncovered, requests/s."""
         covered = self.covered(counts)
         return 0.0 if covered >= self.rps * COVERED else self.rps - covered
+
+    def exposed_rps(self, counts: Counts) -> float:
+        """Return what the loss of the worst domain leaves uncovered of `survive`, requests/s."""
+        if self.survive <= 0:
+            return 0.0
+        lost: dict[str, float] = {}
+        for option, count in zip(self.options, counts, strict=True):
+            if option.domain and count:
+                lost[option.domain] = lost.get(option.domain, 0.0) + option.rps * count
+        left = self.covered(counts) - max(lost.values(), default=0.0)
+        return 0.0 if left >= self.survive * COVERED else self.survive - left
 
     def missing(self, counts: Counts) -> int:
         """Return how many replicas `counts` is below the minimum."""
@@ -100,8 +124,16 @@ class Problem:
         """Return what the solver weighs the shortage of `counts` at, $/h."""
         missing = self.missing(counts)
         short = self.short_rps(counts)
+        if missing == 0 and short <= 0:
+            return self.exposure(counts)
         floor = self.missing_cost if short > 0 else 0.0
-        return floor + short * self.short_cost + missing * self.missing_cost
+        short_cost = short * self.short_cost if short > 0 else 0.0
+        return floor + short_cost + missing * self.missing_cost + self.exposure(counts)
+
+    def exposure(self, counts: Counts) -> float:
+        """Return what the solver weighs the demand at that the loss of a domain uncovers, $/h."""
+        exposed = self.exposed_rps(counts)
+        return exposed * self.exposed_cost if exposed > 0 else 0.0
 
     def shortage(self, counts: Counts) -> float:
         """Return the worth of what `counts` falls short of, in $/h at the cheapest option.
@@ -122,6 +154,11 @@ class Problem:
         """Penalty of one uncovered request/s: beyond what any option costs, so that all pays."""
         dearest = max((option.ratio for option in self.options), default=0.0)
         return self.weight * PENALTY * (1.0 + self.switch) * dearest
+
+    @property
+    def exposed_cost(self) -> float:
+        """Penalty of one request/s that the loss of a domain would uncover."""
+        return self.short_cost * EXPOSED / PENALTY
 
     @property
     def missing_cost(self) -> float:
@@ -145,6 +182,8 @@ class Bounds:
     """$/h, its own cap included."""
     devices: int
     """Devices that the budgets leave to it."""
+    blocks: tuple[tuple[str, int, int], ...] = ()
+    """(pool, size, free): blocks of `size` devices on one node, where they are scarce."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,6 +204,10 @@ class Room:
 
     free: Mapping[str, int]
     budgets: tuple[BudgetRoom, ...] = ()
+    blocks: Mapping[tuple[str, int], int] = field(default_factory=dict)
+    """Free blocks of so many devices on one node, by pool and size, where that is less than the
+    devices allow. Sizes divide each other: then replicas fit on nodes exactly where, for every
+    size, those of that size and above take no more blocks than there are."""
 
     def bounds(self, problem: Problem) -> Bounds:
         """Return what `problem` may use alone."""
@@ -175,6 +218,13 @@ class Room:
             free=tuple((pool, min(most, self.free.get(pool, 0))) for pool in pools),
             money=max(0.0, min([problem.money, *(budget.money for budget in mine)])),
             devices=max(0, int(min([most, *(budget.devices for budget in mine)]))),
+            blocks=tuple(
+                (pool, size, free)
+                for (pool, size), free in sorted(self.blocks.items())
+                if pool in pools
+            )
+            if self.blocks
+            else (),
         )
 
     def minus(self, problem: Problem, counts: Counts) -> "Room":
@@ -186,13 +236,16 @@ class Room:
         return self._changed(problem, counts, 1)
 
     def _changed(self, problem: Problem, counts: Counts, sign: int) -> "Room":
-        taken = usage(problem, counts, self.budgets)
+        taken = usage(problem, counts, self)
         if not taken:
             return self
-        free = dict(self.free)
+        free, blocks = dict(self.free), dict(self.blocks)
         for (kind, name), amount in taken.items():
             if kind == "pool":
                 free[name] = free.get(name, 0) + sign * int(amount)
+            elif kind.startswith(_BLOCKS):
+                size = int(kind.removeprefix(_BLOCKS))
+                blocks[name, size] = blocks.get((name, size), 0) + sign * int(amount)
         budgets = tuple(
             replace(
                 budget,
@@ -201,41 +254,52 @@ class Room:
             )
             for budget in self.budgets
         )
-        return Room(free=free, budgets=budgets)
+        return Room(free=free, budgets=budgets, blocks=blocks)
 
     def limit(self, resource: Resource) -> float:
         """Return how much of a resource there is."""
         kind, name = resource
         if kind == "pool":
             return self.free.get(name, 0)
+        if kind.startswith(_BLOCKS):
+            return self.blocks[name, int(kind.removeprefix(_BLOCKS))]
         budget = next(budget for budget in self.budgets if budget.name == name)
         return budget.money if kind == "money" else budget.devices
 
 
-def usage(problem: Problem, counts: Counts, budgets: Iterable[BudgetRoom]) -> dict[Resource, float]:
+def usage(problem: Problem, counts: Counts, room: Room) -> dict[Resource, float]:
     """Return what the additions of `counts` take of each shared resource."""
     total: dict[Resource, float] = {}
-    added = problem.added(counts)
-    if not any(added):
-        return total
-    for new, taken in zip(added, unit_usage(problem, tuple(budgets)), strict=True):
-        if new:
-            for resource, amount in taken.items():
+    mine: list[str] | None = None
+    for option, count in zip(problem.options, counts, strict=True):
+        new = count - option.current
+        if new > 0:
+            if mine is None:
+                mine = _budgets_of(problem, room)
+            for resource, amount in _unit(option, mine, room):
                 total[resource] = total.get(resource, 0.0) + new * amount
     return total
 
 
-@lru_cache(maxsize=16384)
-def unit_usage(
-    problem: Problem, budgets: tuple[BudgetRoom, ...]
-) -> tuple[Mapping[Resource, float], ...]:
+def unit_usage(problem: Problem, room: Room) -> list[tuple[tuple[Resource, float], ...]]:
     """Return what one added replica of each option takes of each shared resource."""
-    mine = [budget.name for budget in budgets if problem.key in budget.members]
-    return tuple(
-        {
-            ("pool", option.pool): float(option.devices),
-            **{("money", name): option.price for name in mine},
-            **{("devices", name): float(option.devices) for name in mine},
-        }
-        for option in problem.options
-    )
+    mine = _budgets_of(problem, room)
+    return [_unit(option, mine, room) for option in problem.options]
+
+
+def _budgets_of(problem: Problem, room: Room) -> list[str]:
+    return [budget.name for budget in room.budgets if problem.key in budget.members]
+
+
+def _unit(option: Option, mine: list[str], room: Room) -> tuple[tuple[Resource, float], ...]:
+    taken: list[tuple[Resource, float]] = [(("pool", option.pool), float(option.devices))]
+    if room.blocks:
+        taken += [
+            ((f"{_BLOCKS}{size}", pool), float(option.devices // size))
+            for pool, size in room.blocks
+            if pool == option.pool and size <= option.devices
+        ]
+    for name in mine:
+        taken.append((("money", name), option.price))
+        taken.append((("devices", name), float(option.devices)))
+    return tuple(taken)

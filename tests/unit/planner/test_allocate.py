@@ -126,7 +126,7 @@ def brute(problems: list[Problem], room: Room) -> float:
     for chosen in itertools.product(*spaces):
         used: dict[tuple[str, str], float] = {}
         for one, counts in zip(problems, chosen, strict=True):
-            for resource, amount in usage(one, counts, room.budgets).items():
+            for resource, amount in usage(one, counts, room).items():
                 used[resource] = used.get(resource, 0.0) + amount
         fits = all(used[resource] <= room.limit(resource) + 1e-9 for resource in used)
         if fits and all(
@@ -175,7 +175,7 @@ def test_nothing_is_promised_twice_and_priorities_are_kept(
     fleets = allocate(problems, room)
     used: dict[tuple[str, str], float] = {}
     for one in problems:
-        for resource, amount in usage(one, fleets[one.key].counts, ()).items():
+        for resource, amount in usage(one, fleets[one.key].counts, room).items():
             used[resource] = used.get(resource, 0.0) + amount
     assert all(amount <= room.limit(resource) for resource, amount in used.items())
     important = [one for one in problems if one.priority == 200]
