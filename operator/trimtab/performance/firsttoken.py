@@ -86,7 +86,7 @@ class Wait:
         late_share = self.own_share[queued] * self.chance[queued] * mean / rest_q
 
         def below(seconds: Array) -> Array:
-            within = np.clip(seconds[:, None] - self.own_s, 0.0, rest)
+            within = np.minimum(np.maximum(seconds[:, None] - self.own_s, 0.0), rest)
             reached = mean_of(within / rest, self.own_share)
             if len(queued):
                 left = np.maximum(seconds[queued, None] - own_q, 0.0) / mean
@@ -110,6 +110,8 @@ class FirstToken:
     """Prompts are worked off one after the other in full steps."""
     prompts_s: Array
     """Mean time that its prompt and those before it take, in that view."""
+    full_s: Array
+    """A step with as many prompt tokens as it may have."""
     engine_s: Array
     """What the engine adds."""
 
@@ -153,7 +155,9 @@ def first_token(replica: Replica, state: Equilibrium, limit: Limit) -> FirstToke
     places = _places(replica, state, own_mean, limit)
     shape = burst_s.shape
     repeats = shape[1] // running_s.shape[1]
-    queue, prompts_s = _one_by_one(replica, state, (running_s, met), (occupied, *places))
+    full_s = _full_step_s(replica, state)
+    room = occupied, *places
+    queue, prompts_s = _one_by_one(replica, state, (running_s, met), room, full_s)
     return FirstToken(
         burst=Wait(
             own_s=burst_s,
@@ -164,6 +168,7 @@ def first_token(replica: Replica, state: Equilibrium, limit: Limit) -> FirstToke
         ),
         queue=queue,
         prompts_s=prompts_s,
+        full_s=full_s,
         engine_s=replica.step.request_s + replica.step.first_token_steps * state.step_s,
     )
 
@@ -173,15 +178,15 @@ def _one_by_one(
     state: Equilibrium,
     running: tuple[Array, Array],
     room: tuple[Array, Array, Array],
+    full_s: Array,
 ) -> tuple[Wait, Array]:
     """Return the view of one server that works prompts off in full steps, and its mean time.
 
     Pollaczek and Khinchine's wait, and for those who wait the rest of the step in which their
     prompt ends: what `running` means are. `room` is how often the replica is at work, and the wait
-    for places.
+    for places; `full_s` such a step.
     """
     lengths = replica.lengths
-    full_s = full_step_s(replica, state)
     demand = np.minimum(state.rate * full_s * lengths.prompt / state.chunk, 0.999)
     work_s = 0.5 * state.rate * lengths.prompt_square * (full_s / state.chunk) ** 2
     seconds, met = running
@@ -277,7 +282,7 @@ def _worked_off(replica: Replica, state: Equilibrium, others: Array) -> Array:
     ).seconds
 
 
-def full_step_s(replica: Replica, state: Equilibrium) -> Array:
+def _full_step_s(replica: Replica, state: Equilibrium) -> Array:
     """Seconds of a step with as many prompt tokens as it may have."""
     seconds: Array = replica.step.mixed_s(
         state.chunk,

@@ -10,7 +10,7 @@ from math import sqrt
 
 import numpy as np
 
-from trimtab.performance.firsttoken import FirstToken, full_step_s
+from trimtab.performance.firsttoken import FirstToken
 from trimtab.performance.lengths import WEIGHTS
 from trimtab.performance.meanfield import Equilibrium, Replica
 from trimtab.performance.quantiles import cdf, mean_of, solve, weighted_quantile
@@ -48,10 +48,9 @@ def wake_of(replica: Replica, state: Equilibrium, first: FirstToken) -> Wake:
     lengths = replica.lengths
     own_s = first.own_mean_s
     before_s = np.maximum(own_s, first.prompts_s)
-    full_s = full_step_s(replica, state)
     per_s = state.rate * lengths.prompt / state.chunk
     behind = per_s * before_s
-    demand = np.minimum(per_s * full_s, 0.95)
+    demand = np.minimum(per_s * first.full_s, 0.95)
     chain = np.maximum(-np.expm1(-state.rate * own_s), behind) / (1.0 - demand)
     loud = state.loud_share.sum(axis=1)
     answers = np.maximum(np.atleast_2d(lengths.answers) - 1.0, 0.0)
@@ -145,7 +144,7 @@ def request_gap(replica: Replica, state: Equilibrium, first: FirstToken) -> Requ
         quiet=quiet,
         added_s=added / steps,
         added_variance=added_variance / steps**2 + slower**2,
-        most_s=full_step_s(replica, state),
+        most_s=first.full_s,
     )
 
 

@@ -23,6 +23,8 @@ LIGHTEST = 1e-3
 
 _GRID = 96
 _ROUNDS = 8
+_NEAR = 1e-9
+"""Relative error of a rate at which it is found."""
 _BLOCK = 1024
 """Loads that are evaluated together: their arrays stay in a processor's cache."""
 
@@ -172,8 +174,12 @@ def _arrivals_at(replica: Replica, rates: Array) -> Array:
     for _ in range(_ROUNDS):
         state = equilibrium(replica, np.exp(found))
         miss = wanted - np.log(state.rate)
+        far = np.abs(miss) >= _NEAR
+        if not far.any():
+            break
         low, high = np.where(miss > 0.0, found, low), np.where(miss > 0.0, high, found)
         step = found + miss / state.stiffness
-        found = np.where((step >= low) & (step <= high), step, 0.5 * (low + high))
+        step = np.where((step >= low) & (step <= high), step, 0.5 * (low + high))
+        found = np.where(far, step, found)
     arrivals: Array = np.exp(found)
     return arrivals

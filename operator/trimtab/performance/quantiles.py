@@ -9,6 +9,8 @@ from trimtab.performance.lengths import WEIGHTS
 from trimtab.performance.steptime import Array
 
 _ROUNDS = 10
+_NEAR = 1e-4
+"""Logarithm of what is above, relative to what was asked, at which a quantile is found."""
 
 
 def solve(below: Callable[[Array], Array], percentile: float, low: Array, high: Array) -> Array:
@@ -25,18 +27,25 @@ def solve(below: Callable[[Array], Array], percentile: float, low: Array, high: 
 
     at_low, at_high = excess(low), np.maximum(excess(high), 1e-9)
     side = np.zeros_like(low)
+    found, open_ = low, np.ones(low.shape, dtype=bool)
     for _ in range(_ROUNDS):
-        share = np.clip(at_low / (at_low - at_high), 0.0, 1.0)
-        middle = low + (high - low) * np.where(at_low < 0.0, share, 0.0)
+        # What is above at the lower end, is there.
+        share = np.where(at_low < 0.0, at_low / (at_low - at_high), 0.0)
+        middle = low + (high - low) * share
         at = excess(middle)
+        # Each load for itself, so that it makes no difference which others are asked for with it.
+        found = np.where(open_, middle, found)
+        open_ &= np.abs(at) >= _NEAR
+        if not open_.any():
+            return found
         right = at >= 0.0
         at_low = np.where(right, np.where(side > 0, 0.5 * at_low, at_low), at)
         at_high = np.where(right, at, np.where(side < 0, 0.5 * at_high, at_high))
         low, high = np.where(right, low, middle), np.where(right, middle, high)
         side = np.where(right, 1.0, -1.0)
     share = np.clip(at_low / np.minimum(at_low - at_high, -1e-300), 0.0, 1.0)
-    found: Array = low + (high - low) * np.where(at_low < 0.0, share, 0.0)
-    return found
+    last: Array = np.where(open_, low + (high - low) * np.where(at_low < 0.0, share, 0.0), found)
+    return last
 
 
 def normal_mixture(means: Array, spreads: Array, percentile: float) -> Array:
@@ -73,7 +82,7 @@ def weighted_quantile(values: Array, weights: Array, percentile: float) -> Array
 
 def mean_of(values: Array, weights: Array) -> Array:
     """Weighted mean over the last axis."""
-    mean: Array = (values * weights).sum(axis=1)
+    mean: Array = values @ weights if weights.ndim == 1 else (values * weights).sum(axis=1)
     return mean
 
 

@@ -88,8 +88,8 @@ def refusal(nearest: Nearest) -> Infeasible:
         reason=f"Misses{worst.name}",
         message=(
             f"p{nearest.targets.percentile * 100:.0f} {worst.name} is {worst.alone_s * 1e3:.0f} ms "
-            f"without load, the target is {worst.target_s * 1e3:.0f} ms: {worst.why}; "
-            f"the nearest target that can be met is {reached * 1e3:.2f} ms"
+            f"without load, the target is {worst.target_s * 1e3:.0f} ms, "
+            f"the nearest that can be met {reached * 1e3:.2f} ms: {worst.why}"
         ),
     )
 

@@ -182,9 +182,12 @@ class StepModel:
         self, prefill_tokens: Number, prefill_context: Number, batch: Number, kv_tokens: Number
     ) -> Number:
         inputs = (prefill_tokens, prefill_context, batch, kv_tokens)
-        on = _ARRAYS if any(isinstance(one, np.ndarray) for one in inputs) else _FLOATS
+        on = _FLOATS
+        for one in inputs:
+            if isinstance(one, np.ndarray):
+                on = _ARRAYS
         seconds = self._pass_s(on, prefill_tokens, prefill_context, batch, kv_tokens, self.drafts)
-        if not on.any(self.drafts):
+        if not _some(self.drafts):
             return seconds
         # A step yields 1 + accepted tokens of each sequence, but works prompts off only once.
         alone = self._pass_s(on, 0.0, 0.0, batch, kv_tokens, self.drafts)
@@ -220,7 +223,7 @@ class StepModel:
             + (rows + on.minimum(prompt, 1.0)) * self.row_s
             + self.fixed_s
         )
-        if on.any(self.experts_s):
+        if _some(self.experts_s):
             routed = tokens * self.ranks
             touched = self.touched(routed)
             seconds = seconds + on.overlapped(
@@ -232,13 +235,13 @@ class StepModel:
     def _attention_s(self, on: "_Arithmetic", rows: Number, kv_tokens: Number) -> Number:
         context = kv_tokens / on.maximum(rows, 1e-9)
         seconds: Number = rows * (self.state_s + self.kv_s * on.minimum(context, self.kv_limit))
-        if on.any(self.window_kv_s):
+        if _some(self.window_kv_s):
             seconds = seconds + rows * self.window_kv_s * on.minimum(context, self.window)
         return seconds
 
     def _prompt_attention_s(self, on: "_Arithmetic", context: Number) -> Number:
         seconds: Number = self.pair_s * on.minimum(context, self.kv_limit)
-        if on.any(self.window_pair_s):
+        if _some(self.window_pair_s):
             seconds = seconds + self.window_pair_s * on.minimum(context, self.window)
         return seconds
 
@@ -325,7 +328,6 @@ class _Arithmetic:
     maximum: Callable[[Any, Any], Any]
     sqrt: Callable[[Any], Any]
     cbrt: Callable[[Any], Any]
-    any: Callable[[Any], Any]
 
     def overlapped(self, compute_s: Number, read_s: Number) -> Number:
         """Return (compute^1.5 + read^1.5)^(2/3): kernels overlap both, the fuller the better.
@@ -337,5 +339,10 @@ class _Arithmetic:
         return seconds
 
 
-_ARRAYS = _Arithmetic(np.minimum, np.maximum, np.sqrt, np.cbrt, np.any)
-_FLOATS = _Arithmetic(min, max, math.sqrt, math.cbrt, bool)
+_ARRAYS = _Arithmetic(np.minimum, np.maximum, np.sqrt, np.cbrt)
+_FLOATS = _Arithmetic(min, max, math.sqrt, math.cbrt)
+
+
+def _some(value: Number) -> bool:
+    """Whether a coefficient is anything but 0, for any replica that it stands for."""
+    return bool(value.any()) if isinstance(value, np.ndarray) else value != 0.0

@@ -61,7 +61,7 @@ def test_it_is_what_an_idle_replica_gives() -> None:
 def test_it_says_what_the_time_goes_to() -> None:
     answer = replica_capacity(request(targets=LatencyTargets(itl_s=1e-3)))
     assert isinstance(answer, Infeasible)
-    for part in ("to read the model", "launches, exchanges", "nearest target that can be met is"):
+    for part in ("to read the model", "launches, exchanges", "the nearest that can be met"):
         assert part in answer.message
 
 
