@@ -13,6 +13,7 @@ from trimtab.observe.collect import collect
 from trimtab.observe.diagnosis import Finding, Level, diagnose
 from trimtab.observe.listing import resync
 from trimtab.observe.prometheus import MetricsSource
+from trimtab.observe.selftest import renamed
 from trimtab.observe.store import Store
 
 TIMEOUT_S = 10.0
@@ -56,6 +57,8 @@ def examine(
     view = store.view()
     snapshot = collect(view, source, now=now, memory=PlannerMemory(), config=config)
     yield from diagnose(view, snapshot)
+    if source is not None:
+        yield from renamed(source, view, snapshot)
 
 
 def _unreachable(subject: str, error: Exception, remedy: str) -> Finding:

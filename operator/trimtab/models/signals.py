@@ -39,6 +39,11 @@ class Missing:
     """No sample exists."""
 
     why: str
+    absent: bool = False
+    """Whether replicas report and do not export the series: renamed, or switched off.
+
+    Elsewhere there was nothing to measure, or nobody to measure it.
+    """
     kind: Literal["missing"] = "missing"
 
 

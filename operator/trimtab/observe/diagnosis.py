@@ -134,10 +134,13 @@ def _signals(subject: str, load: ObservedLoad) -> Iterator[Finding]:
         signal = getattr(load, field.name)
         if not isinstance(signal, Partial | Stale | Missing | Invalid):
             continue
-        missing = isinstance(signal, Missing)
+        normal = isinstance(signal, Missing) and not signal.absent
+        remedy = "See MetricsAvailable in docs/troubleshooting.md"
+        if isinstance(signal, Missing) and signal.absent:
+            remedy = "Renamed or switched off? docs/engines.md has the names that are known"
         yield Finding(
-            level=Level.OK if missing else Level.WARNING,
+            level=Level.OK if normal else Level.WARNING,
             subject=f"{subject} {field.name}",
             message=f"{signal.kind}: {describe(signal)}",
-            remedy="" if missing else "See MetricsAvailable in docs/troubleshooting.md",
+            remedy="" if normal else remedy,
         )

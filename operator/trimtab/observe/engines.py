@@ -35,6 +35,10 @@ class Metric:
         """The name to look for in a current release."""
         return self.series[0].name if self.series else f"a metric of {self.what}"
 
+    def names(self) -> Iterator[str]:
+        """Yield its names."""
+        return (each.name for each in self.series)
+
     @property
     def title(self) -> str:
         """All names, for a person."""
@@ -73,6 +77,10 @@ class Mean:
         name = self.ratios[0].above.name
         return name.removesuffix("_sum") if name.endswith("_sum") else name
 
+    def names(self) -> Iterator[str]:
+        """Yield the names of its counters."""
+        return (one.name for ratio in self.ratios for one in (ratio.above, ratio.below))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Arrivals:
@@ -106,6 +114,8 @@ class Engine:
     prefix_hit: Mean
     page: str
     """Path of the metrics page."""
+    eager: bool
+    """Whether every series is there from the start, and not from its first observation on."""
 
     def needed(self) -> Iterator[Metric | Mean]:
         """Yield what a plan reads; the first two it cannot do without."""
@@ -138,6 +148,7 @@ def get(engine: EngineType) -> Engine:
         output_tokens=Mean(what="answer lengths", ratios=_ratios(means["output_tokens"])),
         prefix_hit=Mean(what="prefix cache hits", ratios=_ratios(means["prefix_hit"])),
         page=server(engine).page,
+        eager=data["eager"],
     )
 
 

@@ -130,7 +130,7 @@ class Reader:
         sums = self._readings.sums.get(query, {})
         known = [stem for stem in stems if (namespace, stem) in sums]
         if len(known) < len(stems):
-            return Missing(why=f"no replica exports {metric.newest}_sum")
+            return Missing(why=f"no replica exports {metric.newest}_sum", absent=True)
         total = {stem: sums[namespace, stem] for stem in known}
         counts = {stem: stems[stem][math.inf] for stem in known}
         return self._ratio(total, counts, known, MAX_SECONDS)
@@ -163,7 +163,7 @@ class Reader:
             return Stale(value=float(combine(old)), age_s=min(coverage.stale.values()))
         found = {place: values[place] for place in coverage.reporting if place in values}
         if not found:
-            return Missing(why=f"no replica exports {gauge.title}")
+            return self._lacking(gauge.title, known=bool(gauge.series))
         problem = unusable(found.values(), most)
         if problem:
             return Invalid(why=f"{gauge.newest} is {problem}")
@@ -182,8 +182,17 @@ class Reader:
             if (namespace, stem) in values
         }
 
-    def _gap(self, asked: Iterable[str], metric: str, found: Collection[object]) -> Signal | None:
-        """Return why a rate says nothing, of which this was found, or None."""
+    def _gap(
+        self, asked: Iterable[str], metric: str, found: Collection[object], *, known: bool = True
+    ) -> Signal | None:
+        """Return why a rate says nothing, of which this was found, or None.
+
+        Args:
+            asked: The queries that it takes.
+            metric: What to look for on a page.
+            found: What came of it.
+            known: Whether the engine has such a metric at all.
+        """
         for query in ("seen", *asked):
             if query in self._readings.refused:
                 return Invalid(why=self._readings.refused[query])
@@ -191,7 +200,15 @@ class Reader:
             return self._coverage.silence
         if found:
             return None
-        return Missing(why=self._coverage.young or f"no replica exports {metric}")
+        young = self._coverage.young
+        return Missing(why=young) if young else self._lacking(metric, known=known)
+
+    def _lacking(self, metric: str, *, known: bool) -> Missing:
+        if not known:
+            return Missing(why=f"{self._engine.title} does not export {metric}")
+        if self._engine.eager:
+            return Missing(why=f"no replica exports {metric}", absent=True)
+        return Missing(why=f"no replica exports {metric}, or none has served a request yet")
 
     def _arrivals(self) -> Signal:
         """Return the arrivals at the replicas, and at pods that are gone from the same stems."""
@@ -202,7 +219,8 @@ class Reader:
             for place, rate in self._readings.arrivals.get((namespace, stem), {}).items()
         }
         needed = f"{self._engine.arrivals.counted.newest} and {self._engine.waiting.newest}"
-        gap = self._gap(("arrivals",), needed, found)
+        known = bool(self._engine.arrivals.counted.series)
+        gap = self._gap(("arrivals",), needed, found, known=known)
         if gap is not None:
             return gap
         arrivals = sum(found.values()) / self._covered_share(found)
@@ -225,7 +243,7 @@ class Reader:
     def _mean(self, query: str, mean: engines.Mean, most: float = MAX_TOKENS) -> Signal:
         above, below = self._rates(f"{query}_above"), self._rates(f"{query}_below")
         stems = above.keys() & below.keys()
-        gap = self._gap((query,), mean.newest, stems)
+        gap = self._gap((query,), mean.newest, stems, known=bool(mean.ratios))
         return gap or self._ratio(above, below, stems, most)
 
     def _ratio(
@@ -256,7 +274,7 @@ class Reader:
 
     def _merged(self, query: str, metric: engines.Metric) -> Signal | dict[float, float]:
         parts = self._buckets(query)
-        gap = self._gap((query,), metric.newest, parts)
+        gap = self._gap((query,), metric.newest, parts, known=bool(metric.series))
         if gap is not None:
             return gap
         merged = histogram.merge(list(parts.values()))

@@ -8,18 +8,23 @@ import pytest
 
 import bodies
 from answers import CONFIG, NAMESPACE, STEM, Answers, by_bucket, by_pod, by_stem, steady
+from trimtab.api.engine import EngineType
 from trimtab.errors import Unavailable
 from trimtab.models.hardware import Parallelism
 from trimtab.models.load import LatencyTargets, ObservedLoad
 from trimtab.models.signals import Fresh, Invalid, Missing, Partial, Signal, Stale
 from trimtab.models.snapshot import Key
+from trimtab.observe import engines
 from trimtab.observe.kinds import Kind
 from trimtab.observe.parse import parse
 from trimtab.observe.prometheus import Refused, Sample
-from trimtab.observe.reader import Subject
+from trimtab.observe.queries import build
+from trimtab.observe.reader import Reader, Subject
+from trimtab.observe.readings import take
 from trimtab.observe.signals import read
 from trimtab.observe.world import PodFacts
 
+ENGINE = engines.get(EngineType.VLLM)
 KEY = Key(namespace=NAMESPACE, name="chat")
 ENDS = ["aaaaa", "bbbbb", "ccccc"]
 GAUGES = ("running", "waiting", "kv_utilization")
@@ -301,7 +306,33 @@ def test_a_renamed_metric_is_missing_by_name_and_the_others_stay(
     found = all_signals(load(steady(ENDS, **{query: []})))
     missing = {name: each for name, each in found.items() if not isinstance(each, Fresh)}
     assert sorted(missing) == sorted(signals)
-    assert all(isinstance(each, Missing) and "vllm:" in each.why for each in missing.values())
+    assert all(
+        isinstance(each, Missing) and each.absent and "vllm:" in each.why
+        for each in missing.values()
+    )
+
+
+def test_an_engine_whose_series_come_with_the_first_request_lacks_none() -> None:
+    subject = Subject(
+        key=KEY, targets=LatencyTargets(ttft_s=0.5), pods=pods(ENDS), engine=EngineType.SGLANG
+    )
+    readings = take(steady(ENDS, ttft=[], arrivals=[]), build([ENGINE], CONFIG, [NAMESPACE]), 9.0)
+    found = Reader(subject, readings, engines.get(EngineType.SGLANG), bodies.NOW, CONFIG).load()
+    for signal in (found.ttft_s, found.arrival_rps):
+        assert isinstance(signal, Missing)
+        assert not signal.absent
+        assert signal.why.endswith("or none has served a request yet")
+
+
+def test_what_an_engine_does_not_export_is_no_fault_of_a_replica() -> None:
+    subject = Subject(
+        key=KEY, targets=LatencyTargets(ttft_s=0.5), pods=pods(ENDS), engine=EngineType.TGI
+    )
+    readings = take(steady(ENDS, ttft=[]), build([ENGINE], CONFIG, [NAMESPACE]), 9.0)
+    found = Reader(subject, readings, engines.get(EngineType.TGI), bodies.NOW, CONFIG).load()
+    assert found.ttft_s == Missing(
+        why="Text Generation Inference does not export a metric of time to first token"
+    )
 
 
 def test_all_metrics_of_a_pod_gone_says_what_to_look_for() -> None:
@@ -408,7 +439,9 @@ def test_while_replicas_come_and_go_a_rate_per_replica_is_unknown() -> None:
 
 def test_a_mean_without_its_sum_is_missing_by_name() -> None:
     one = load(steady(ENDS, itl=by_bucket({"0.05": 1.0, "+Inf": 1.0}))).variants[0]
-    assert one.itl_s == Missing(why="no replica exports vllm:inter_token_latency_seconds_sum")
+    assert one.itl_s == Missing(
+        why="no replica exports vllm:inter_token_latency_seconds_sum", absent=True
+    )
 
 
 def test_what_half_of_a_variant_reports_is_partial() -> None:

@@ -1,0 +1,90 @@
+"""A series that is gone, and the one that looks like it, are told by name."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+import bodies
+import builders
+import pages
+from answers import NAMESPACE, STEM
+from trimtab.models.memory import PlannerMemory
+from trimtab.models.signals import Missing
+from trimtab.models.snapshot import Snapshot
+from trimtab.observe.kinds import Kind
+from trimtab.observe.parse import parse
+from trimtab.observe.prometheus import Refused, Sample
+from trimtab.observe.selftest import lacking, renamed
+from trimtab.observe.world import PodFacts, WorldView
+
+ABSENT = Missing(why="no replica exports it", absent=True)
+
+
+class Source:
+    """Says which names one pod exports."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.asked: list[str] = []
+
+    def query(self, expr: str) -> tuple[Sample, ...]:
+        self.asked.append(expr)
+        if not self.text:
+            raise Refused("no")
+        return tuple(
+            Sample(labels={"__name__": name}, value=1.0, timestamp=bodies.NOW)
+            for name in pages.names(self.text)
+        )
+
+
+def findings(text: str, **signals: Any) -> tuple[Source, list[str]]:
+    facts = parse(Kind.POD, bodies.pod("aaaaa")).facts
+    assert isinstance(facts, PodFacts)
+    state = builders.deployment_state()
+    state = replace(state, load=replace(state.load, **signals))
+    snapshot = Snapshot(
+        now=bodies.NOW, deployments=(state,), pools=(), profiles=(), budgets=(),
+        memory=PlannerMemory(),
+    )  # fmt: skip
+    source = Source(text)
+    found = list(renamed(source, WorldView(pods=(facts,)), snapshot))
+    assert all(each.remedy for each in found)
+    return source, [each.message for each in found]
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("vllm:num_requests_waiting", "vllm:num_requests_queued"),
+        ("vllm:kv_cache_usage_perc", "vllm:kv_cache_usage_ratio"),
+        ("vllm:inter_token_latency_seconds", "vllm:inter_token_latency"),
+        ("vllm:request_prompt_tokens", "vllm:request_input_tokens"),
+    ],
+)
+def test_a_renamed_series_is_told_with_both_names(old: str, new: str) -> None:
+    source, found = findings(pages.page("load2").replace(old, new), waiting=ABSENT)
+    assert len(found) == 1
+    assert old in found[0]
+    assert f"and {new}," in found[0]
+    assert source.asked == [f'count by (__name__) ({{namespace="{NAMESPACE}",pod="{STEM}aaaaa"}})']
+
+
+def test_nothing_is_asked_or_told_while_nothing_is_absent() -> None:
+    source, found = findings(pages.page("load2"), waiting=Missing(why="no request in the window"))
+    assert (source.asked, found) == ([], [])
+
+
+def test_what_is_gone_without_a_lookalike_is_not_guessed() -> None:
+    text = "".join(
+        f"{line}\n"
+        for line in pages.page("load2").splitlines()
+        if "vllm:time_to_first_token" not in line
+    )
+    assert findings(text, ttft_s=ABSENT)[1] == []
+    assert findings("", ttft_s=ABSENT)[1] == []
+
+
+def test_lacking_names_the_signals() -> None:
+    state = builders.deployment_state()
+    assert lacking(replace(state.load, ttft_s=ABSENT, waiting=ABSENT)) == ("waiting", "ttft_s")
