@@ -12,7 +12,6 @@ import json
 import os
 import signal
 import socket
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -227,10 +226,10 @@ async def serve(words: Sequence[str], environment: Mapping[str, str]) -> None:
     engine.cancel()
 
 
-def main() -> None:
-    """Run `vllm serve MODEL [FLAGS]`."""
+def main(words: Sequence[str]) -> None:
+    """Run `vllm serve WORDS`."""
     try:
-        asyncio.run(serve(sys.argv[1:], os.environ))
+        asyncio.run(serve(words, os.environ))
     except InvalidInput as error:
         raise SystemExit(f"vllm stand-in: {error}") from None
 
@@ -253,7 +252,3 @@ def _choice(text: str, *, chat: bool, streamed: bool) -> dict[str, Any]:
 def _error(status: int, message: str) -> web.Response:
     error = {"message": message, "type": "BadRequestError", "code": status}
     return web.json_response({"error": error}, status=status)
-
-
-if __name__ == "__main__":
-    main()
