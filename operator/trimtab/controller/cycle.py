@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import structlog
 
@@ -17,6 +17,7 @@ from trimtab.api.naming import DEPLOYMENT_LABEL
 from trimtab.controller.beats import PLANNING
 from trimtab.controller.context import Context
 from trimtab.controller.decisionlog import DecisionLog
+from trimtab.controller.warm import Recall, recalled
 from trimtab.models.codec import Record
 from trimtab.models.load import ObservedLoad
 from trimtab.models.memory import PlannerMemory
@@ -27,6 +28,9 @@ from trimtab.observe.collect import collect
 from trimtab.observe.discovery import drafts
 from trimtab.observe.kinds import Kind
 from trimtab.observe.pools import PoolFacts, pool_facts
+from trimtab.observe.pricing import PriceBook
+from trimtab.observe.prometheus import MetricsSource
+from trimtab.observe.scrape import Scraper
 from trimtab.observe.signals import Source
 from trimtab.observe.world import WorldView
 from trimtab.planner.plan import plan as make_plan
@@ -66,7 +70,10 @@ class Cycle:
     source: Source | None
     hands: Hands
     clocks: Clocks
+    recall: Recall | None = None
+    """What fetches the time before this process, where there is a source that kept it."""
     memory: PlannerMemory = field(default_factory=PlannerMemory)
+    prices: PriceBook = field(default_factory=PriceBook)
     _told: dict[str, tuple[VariantTarget, ...]] = field(default_factory=dict)
     """By uid: the fleet that was last logged, for one that cannot be had stays wanted."""
 
@@ -76,12 +83,18 @@ class Cycle:
         Raises:
             LostLeadership: The lease is gone; nothing more was sent.
         """
+        past = self.recall.take() if self.recall else None
+        if past is not None:
+            self.memory = recalled(self.memory, past)
         with self._phase("observe"):
             view = self._with_pools(self.context.store.view())
+            now = self.clocks.now()
+            prices = self.prices.refresh(_prometheus(self.source), view, now)
+            view = replace(view, prices=prices)
             snapshot = collect(
                 view,
                 self.source,
-                now=self.clocks.now(),
+                now=now,
                 memory=self.memory,
                 config=self.context.config,
             )
@@ -100,7 +113,7 @@ class Cycle:
                 list(_items(view, works, outcomes)), pools, snapshot.now, deadline + APPLY_S
             )
             self._reject_broken(view, snapshot.now)
-            facts = pool_facts(view)
+            facts = pool_facts(replace(view, prices=prices))
             self.hands.pools.publish(facts, _by_name(view, Kind.ACCELERATOR_POOL), snapshot.now)
             self.hands.budgets.publish(
                 snapshot, decided.decisions, _by_name(view, Kind.FLEET_BUDGET)
@@ -164,6 +177,10 @@ class Cycle:
         yield
         taken = self.clocks.monotonic() - began
         self.context.metrics.cycle_seconds.labels(phase=name).observe(taken)
+
+
+def _prometheus(source: Source | None) -> MetricsSource | None:
+    return None if isinstance(source, Scraper) else source
 
 
 def _works(view: WorldView, snapshot: Snapshot, decided: Plan) -> Iterator[Work]:

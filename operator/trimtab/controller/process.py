@@ -36,6 +36,7 @@ from trimtab.controller.loop import list_first, list_for_ever, plan_for_ever
 from trimtab.controller.preflight import require_kinds
 from trimtab.controller.session import connection_info
 from trimtab.controller.settings import build_settings
+from trimtab.controller.warm import Recall, fetch
 from trimtab.controller.watchdog import limits, overdue, unready, watch_over
 from trimtab.errors import LostLeadership, TrimtabError
 from trimtab.observe.access import Access
@@ -47,6 +48,8 @@ from trimtab.version import VERSION
 
 STOP_S = 8.0
 """Longest time from SIGTERM to the end, most of it for the write in hand."""
+HISTORY_TIMEOUT_S = 30.0
+"""Longest time of one question about the past: a day of a fleet, which no plan waits for."""
 
 _log = structlog.get_logger(__name__)
 
@@ -168,6 +171,8 @@ class _Process:
         self._spawn("watchers", self._watch)
         self._spawn("lister", lambda: list_for_ever(self.context, self.connection))
         cycle = self._cycle()
+        if cycle.recall is not None:
+            self._spawn("history", cycle.recall.run)
         self._spawn("planner", lambda: plan_for_ever(self.context, cycle.run))
 
     def _watch(self) -> None:
@@ -209,6 +214,7 @@ class _Process:
         return Cycle(
             context=context,
             source=_source(config),
+            recall=self._recall(),
             hands=Hands(
                 applier=applier,
                 pools=PoolWriter(objects=objects),
@@ -218,6 +224,14 @@ class _Process:
             ),
             clocks=Clocks(now=time.time, monotonic=time.monotonic),
         )
+
+    def _recall(self) -> Recall | None:
+        """Return what asks Prometheus for the past; pods that are scraped directly have none."""
+        config, view = self.config, self.context.store.view
+        past = _prometheus(config, HISTORY_TIMEOUT_S)
+        if past is None:
+            return None
+        return Recall(lambda: fetch(past, view(), time.time(), config), self.context.stop)
 
     def _gate(self) -> None:
         if self.context.stop.is_set():
@@ -236,8 +250,12 @@ class _Process:
 def _source(config: OperatorConfig) -> Source | None:
     if config.metrics_source is MetricsFrom.SCRAPE:
         return Scraper(config, time.time)
-    if not config.prometheus_url:
+    return _prometheus(config, config.prometheus_timeout_s)
+
+
+def _prometheus(config: OperatorConfig, timeout_s: float) -> PrometheusSource | None:
+    if config.metrics_source is MetricsFrom.SCRAPE or not config.prometheus_url:
         return None
     folder = config.prometheus_auth_dir
     access = Access(folder=Path(folder) if folder else None, extra=config.prometheus_headers)
-    return PrometheusSource(config.prometheus_url, config.prometheus_timeout_s, access)
+    return PrometheusSource(config.prometheus_url, timeout_s, access)

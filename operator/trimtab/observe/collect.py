@@ -60,7 +60,7 @@ def collect(
             targets=each.policy.targets if each.policy else LatencyTargets(),
             pods=replicas.pods(each.key),
             stems=replicas.departed(each.key),
-            engine=_engine(each.resource),
+            engine=engine_of(each.resource),
             gateway=gateways.asked(each.key, each.resource.spec),
             metrics=each.resource.spec.engine.metrics if each.resource.spec.engine else None,
         )
@@ -97,7 +97,8 @@ def _key(resource: Resource) -> Key:
     return Key(namespace=resource.metadata.namespace, name=resource.metadata.name)
 
 
-def _engine(resource: LLMDeployment) -> EngineType:
+def engine_of(resource: LLMDeployment) -> EngineType:
+    """Return what the pods of `resource` run."""
     engine = resource.spec.engine
     return (engine.type if engine else None) or EngineType.VLLM
 

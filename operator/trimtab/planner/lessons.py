@@ -1,17 +1,31 @@
 """What serving engines teach of their speed, taken in once a plan."""
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
+from trimtab.config import PlannerConfig
 from trimtab.models.hardware import Parallelism
 from trimtab.models.load import VariantReading
-from trimtab.models.memory import Calibration
+from trimtab.models.memory import Calibration, PlannerMemory
 from trimtab.models.snapshot import DeploymentState, Key, Snapshot, VariantState
 from trimtab.performance.belief import prior
 from trimtab.performance.calibration import KEPT_S, learn
 from trimtab.performance.capacity import CapacityRequest
 from trimtab.performance.window import Moment
-from trimtab.planner.query import Market, is_of, query_of, request_of
+from trimtab.planner import shortage
+from trimtab.planner.query import Market, Speeds, is_of, query_of, request_of
+
+
+def relearnt(snapshots: Iterable[Snapshot], config: PlannerConfig) -> tuple[Calibration, ...]:
+    """Return what is believed after `snapshots`, oldest first, with nothing known before them."""
+    calibrations: tuple[Calibration, ...] = ()
+    for snapshot in snapshots:
+        snapshot = replace(snapshot, memory=PlannerMemory(calibrations=calibrations))
+        pools, _ = shortage.survey(snapshot, config)
+        market = Market(pools=pools, speeds=Speeds(snapshot.profiles), config=config)
+        calibrations = taught(snapshot, market)
+    return calibrations
 
 
 def taught(snapshot: Snapshot, market: Market) -> tuple[Calibration, ...]:

@@ -17,6 +17,7 @@ from trimtab.models.plan import Candidate, Plan
 from trimtab.models.signals import Fresh, Missing, Partial
 from trimtab.performance.capacity import CapacityRequest, replica_of
 from trimtab.performance.window import Load, Moment, seen_in
+from trimtab.planner.lessons import relearnt
 from trimtab.planner.plan import plan
 from trimtab.planner.query import Market, Speeds, query_of, request_of
 from trimtab.planner.shortage import survey
@@ -209,3 +210,23 @@ def test_a_record_of_the_decision_holds_what_was_learnt() -> None:
     assert again == record
     assert again.plan.memory.calibrations
     assert plan(again.snapshot, again.config) == result
+
+
+def test_a_restart_relearns_from_what_was_seen_before_it() -> None:
+    there = world()
+    there.set_load(fresh_load(RPS))
+    there.run(120)
+    there.set_load(load(reading(there, 1.4)))
+    seen = []
+    for _ in range(20):
+        seen.append(there.snapshot())
+        there.run(60)
+    memory = PlannerMemory()
+    for snapshot in seen:
+        memory = plan(replace(snapshot, memory=memory), there.config).memory
+    (relearned,) = relearnt(seen, there.config)
+    assert (relearned,) == memory.calibrations
+    assert relearned.used is not None
+    (kept,) = there.memory.calibrations
+    assert kept.used is not None
+    assert relearned.used.read == pytest.approx(kept.used.read, abs=0.03)
