@@ -17,13 +17,16 @@ from trimtab.api.engine import EngineType
 from trimtab.api.enginemetrics import EngineMetrics
 from trimtab.api.gateway import GatewayType
 from trimtab.config import OperatorConfig
+from trimtab.errors import Unavailable
 from trimtab.models.load import LatencyTargets, ObservedLoad
 from trimtab.models.signals import Fresh, Invalid, Missing, Signal
 from trimtab.models.snapshot import Key
+from trimtab.observe import pricing
 from trimtab.observe.gateways import Asked
 from trimtab.observe.kinds import Kind
 from trimtab.observe.parse import parse
 from trimtab.observe.prometheus import PrometheusSource
+from trimtab.observe.queries import PART_LABEL
 from trimtab.observe.reader import Subject
 from trimtab.observe.signals import read
 from trimtab.observe.world import PodFacts
@@ -107,6 +110,16 @@ def triton(at: float) -> str:
     )
 
 
+def prices(at: float) -> str:
+    estimate = "karpenter_cloudprovider_instance_type_offering_price_estimate"
+    offer = 'instance_type="p5.48xlarge",capacity_type="spot",zone="{zone}"'
+    return (
+        f"{estimate}{{{offer.format(zone='a')}}} 20\n{estimate}{{{offer.format(zone='b')}}} 28\n"
+        'node_total_hourly_cost{node="n1",instance="n1"} 32\nnode_gpu_count{node="n1"} 8\n'
+        'node_total_hourly_cost{node="n2",instance="n2"} 1\nnode_gpu_count{node="n2"} 0\n'
+    )
+
+
 def mine(at: float) -> str:
     return f"my_requests_total {5 * at}\nmy_queue 2\nmy_cache_percent 40\n"
 
@@ -184,6 +197,7 @@ SERVED: dict[str, Page] = {
     "mine": mine,
 }
 GATEWAY = ("gateways", "router-0")
+PRICES = ("prices", "karpenter-0")
 
 
 @pytest.fixture(scope="module")
@@ -192,6 +206,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     for name, page in SERVED.items():
         pages.pages[NAMESPACE, place(name)] = page
     pages.pages[GATEWAY] = lambda at: "up_and_running 1\n"
+    pages.pages[PRICES] = prices
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -323,3 +338,21 @@ def test_one_request_wakes_a_deployment_without_a_replica(world: World, kind: Ga
     began = time.monotonic() - world.pages.began
     world.pages.pages[GATEWAY] = lambda at: GATEWAYS[kind](1.0 + 3.0 * max(0.0, at - began))
     world.until(settled(3.0), wanted)
+
+
+def test_prices_of_both_feeds(world: World) -> None:
+    def found() -> dict[tuple[str, str], float]:
+        try:
+            samples = world.source.query(pricing.query())
+        except Unavailable:  # it has only just been started
+            return {}
+        return {
+            (
+                each.labels[PART_LABEL],
+                each.labels.get("capacity_type", each.labels.get("node", "")),
+            ): each.value
+            for each in samples
+        }
+
+    wanted = {("karpenter", "spot"): 24.0, ("opencost", "n1"): 4.0}
+    eventually(lambda: found() == wanted, "both feeds are read", SETTLED_S)

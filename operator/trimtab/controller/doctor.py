@@ -1,6 +1,7 @@
 """The checks of `trimtab doctor`, from the API server to the last signal. It only reads."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from trimtab.actuate.connection import connect
@@ -12,6 +13,7 @@ from trimtab.models.memory import PlannerMemory
 from trimtab.observe.collect import collect
 from trimtab.observe.diagnosis import Finding, Level, diagnose
 from trimtab.observe.listing import resync
+from trimtab.observe.pricing import PriceBook
 from trimtab.observe.prometheus import MetricsSource
 from trimtab.observe.selftest import renamed
 from trimtab.observe.store import Store
@@ -55,6 +57,7 @@ def examine(
         if not store.synced:
             return
     view = store.view()
+    view = replace(view, prices=PriceBook().refresh(source, view, now))
     snapshot = collect(view, source, now=now, memory=PlannerMemory(), config=config)
     yield from diagnose(view, snapshot)
     if source is not None:

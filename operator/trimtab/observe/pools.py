@@ -1,7 +1,7 @@
 """Which node belongs to which AcceleratorPool, and what each pool has, holds and costs."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from trimtab.api.acceleratorpool import AcceleratorPool, TaintEffect, Toleration, TolerationOperator
@@ -89,6 +89,7 @@ def pool_facts(view: WorldView) -> tuple[PoolFacts, ...]:
             pool,
             _Holdings.of(pool, members[pool.metadata.name], pods, serving),
             promised[pool.metadata.name],
+            view.prices.get(pool.metadata.name),
         )
         for pool in view.pools
     )
@@ -197,7 +198,9 @@ def _tolerates(tolerations: Iterable[Toleration], taint: Taint) -> bool:
     return False
 
 
-def _facts(resource: AcceleratorPool, found: _Holdings, promised: int) -> PoolFacts:
+def _facts(
+    resource: AcceleratorPool, found: _Holdings, promised: int, fed: Price | None
+) -> PoolFacts:
     pool = None
     try:
         pool = pool_of(
@@ -205,7 +208,7 @@ def _facts(resource: AcceleratorPool, found: _Holdings, promised: int) -> PoolFa
             nodes=found.nodes,
             devices=found.devices,
             foreign_devices=found.foreign,
-            catalogue_price=_catalogue_price(resource, found.members),
+            catalogue_price=fed or catalogue_price(resource, found.members),
         )
         ready, reason, message = _verdict(pool, found)
     except InvalidInput as error:
@@ -247,8 +250,18 @@ def _verdict(pool: Pool, found: _Holdings) -> tuple[bool, Reason, str]:
     return True, Reason.IN_USE, nodes
 
 
-def _catalogue_price(resource: AcceleratorPool, members: tuple[NodeFacts, ...]) -> Price | None:
-    """Return the catalogue's price for the most common node type, else for what is selected."""
+def catalogue_price(
+    resource: AcceleratorPool,
+    members: Sequence[NodeFacts],
+    capacity_type: CapacityType | None = None,
+) -> Price | None:
+    """Return the catalogue's price for the most common node type, else for what is selected.
+
+    Args:
+        resource: The pool.
+        members: Its nodes.
+        capacity_type: How they are bought; the pool's own unless given.
+    """
     spec = resource.spec
     kinds: Counter[tuple[str, str, str]] = Counter(
         _bought(node.kind) for node in members if node.kind is not None
@@ -261,7 +274,7 @@ def _catalogue_price(resource: AcceleratorPool, members: tuple[NodeFacts, ...]) 
     known = accelerators.get(spec.accelerator)
     return device_price(
         known.name if known else spec.accelerator,
-        spec.capacity_type or CapacityType.ON_DEMAND,
+        capacity_type or spec.capacity_type or CapacityType.ON_DEMAND,
         instance_type=instance or None,
         provider=cloud or None,
         region=region or None,

@@ -12,6 +12,7 @@ from trimtab.api.naming import SERVING_PORT
 from trimtab.api.performanceprofile import PerformanceProfile
 from trimtab.api.policy import ServingPolicy
 from trimtab.catalog.nodes import NodeKind, Taint
+from trimtab.models.capacity import Price
 from trimtab.models.hardware import Parallelism
 from trimtab.observe.kinds import Kind
 
@@ -148,6 +149,8 @@ class WorldView:
     broken: tuple[Broken, ...] = ()
     departed: Mapping[tuple[str, str], str] = field(default_factory=lambda: _EMPTY)
     """LLMDeployments of pods that are gone, by namespace and name stem: for rates over a window."""
+    prices: Mapping[str, Price] = field(default_factory=lambda: _EMPTY)
+    """What feeds in the cluster say that a device costs, by AcceleratorPool."""
 
     def live(self, kind: Kind) -> tuple[Document, ...]:
         """Return the bodies of all objects of `kind`, sorted by namespace and name."""
