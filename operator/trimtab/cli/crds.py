@@ -8,7 +8,7 @@ import typer
 from trimtab.api.base import GROUP
 from trimtab.api.crd import KINDS, chart_template, file_name, render
 from trimtab.api.reference import reference
-from trimtab.cli import metricspage
+from trimtab.cli import enginespage, metricspage
 
 app = typer.Typer(
     help="The CustomResourceDefinitions and the references, generated from the code.",
@@ -27,7 +27,9 @@ Chart = Annotated[
 ]
 Page = Annotated[
     Path,
-    typer.Option("--docs", help="Page of the API reference; that of the metrics lies beside it."),
+    typer.Option(
+        "--docs", help="Page of the API reference; those of metrics and engines lie beside it."
+    ),
 ]
 
 
@@ -72,6 +74,7 @@ def _generated(directory: Path, chart: Path, page: Path) -> dict[Path, str]:
         **{chart / file_name(kind): chart_template(kind) for kind in KINDS},
         page: reference(),
         page.with_name("metrics.md"): metricspage.page(),
+        page.with_name("engines.md"): enginespage.page(),
     }
 
 
