@@ -114,6 +114,9 @@ class EngineSettings:
     sorted_sampling: bool = False
     """Whether the next token is chosen by sorting the vocabulary: top-p or top-k in an engine
     without kernels of its own for them."""
+    takes_turns: bool = False
+    """Whether the engine schedules a step only once the last one's tokens are there: vLLM before
+    0.14 unless asked otherwise, and later with --no-async-scheduling."""
     draft_tokens: int = 0
     """Tokens that speculation proposes for each sequence in each step; 0 without speculation."""
     accepted_tokens: float = 0.0

@@ -130,13 +130,22 @@ class Engine:
     request_s: float
     """One request: parsing, tokenising, the first answer."""
     first_token_steps: float
-    """Steps between a first token and its arrival at the client. Public recipes of SGLang and
-    TensorRT-LLM stream in groups of tokens, which shows here."""
+    """Steps between a first token and its arrival at the client in a closed loop, whose users fall
+    into step. Public recipes of SGLang and TensorRT-LLM stream in groups of tokens, which shows
+    here."""
+    late_steps: float = 1.0
+    """The same for requests that arrive at random, and tokens that are streamed one by one: the
+    next step is scheduled already. Three open-loop sweeps show 0.5 to 1.4."""
     wave: float = 0.05
     """Share of the time to work off everybody's prompt that a closed loop adds to the mean TTFT.
     Its users start together, and wait half of that time for their first token: 1 / (2 rounds),
     with the ten requests a user that such benchmarks send."""
 
+
+TURN_STEP_S, TURN_ROW_S = 0.75e-3, 6.5e-6
+"""What an engine that takes turns with the device adds to each step, and for each sequence in it:
+work of its scheduler that others do while the device computes. From vLLM 0.11 on an H100 with its
+prompts cached, whose steps are little else; the same sweep without a cache is held out."""
 
 NO_ENGINE = "none"
 """Kernels alone, as a benchmark of single operations times them."""
@@ -160,7 +169,7 @@ ENGINES = {
         request_s=33.4e-3,
         first_token_steps=9.89,
     ),
-    NO_ENGINE: Engine(step_s=0.0, row_s=0.0, request_s=0.0, first_token_steps=0.0),
+    NO_ENGINE: Engine(step_s=0.0, row_s=0.0, request_s=0.0, first_token_steps=0.0, late_steps=0.0),
 }
 """By EngineSettings.name."""
 

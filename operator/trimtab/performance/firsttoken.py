@@ -169,7 +169,7 @@ def first_token(replica: Replica, state: Equilibrium, limit: Limit) -> FirstToke
         queue=queue,
         prompts_s=prompts_s,
         full_s=full_s,
-        engine_s=replica.step.request_s + replica.step.first_token_steps * state.step_s,
+        engine_s=replica.step.request_s + replica.step.late_steps * state.step_s,
     )
 
 

@@ -73,6 +73,8 @@ class Question:
     """Standard deviation of both lengths over their means; benchmarks have 0, traffic about 1."""
     sorted_sampling: bool = False
     """See EngineSettings; benchmark tools ask for the likeliest token, which needs no sorting."""
+    takes_turns: bool = False
+    """See EngineSettings."""
     max_num_seqs: int | None = None
     max_num_batched_tokens: int | None = None
     max_model_len: int | None = None
@@ -273,6 +275,7 @@ def _engine(question: Question, accelerator: Accelerator) -> EngineSettings:
         max_num_seqs=question.max_num_seqs or (1024 if large else 256),
         max_num_batched_tokens=question.max_num_batched_tokens or (8192 if large else 2048),
         sorted_sampling=question.sorted_sampling,
+        takes_turns=question.takes_turns,
         draft_tokens=question.draft_tokens,
         accepted_tokens=question.accepted_tokens,
     )

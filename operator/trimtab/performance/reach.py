@@ -98,7 +98,7 @@ def _why(replica: Replica, name: str, waits: Latencies) -> str:
     ttft_s, itl_s, e2e_s = (float(one[0]) for one in (waits.ttft_s, waits.itl_s, waits.e2e_s))
     step = replica.step
     host_s = float(step.fixed_s) + float(step.row_s)
-    engine_s = float(step.request_s) + float(step.first_token_steps) * itl_s
+    engine_s = float(step.request_s) + float(step.late_steps) * itl_s
     if name == "ttft_s":
         prompt_s = max(ttft_s - engine_s, 0.0)
         return (

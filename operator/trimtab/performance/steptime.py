@@ -30,6 +30,8 @@ from trimtab.performance.coefficients import (
 )
 from trimtab.performance.efficiency import (
     NO_ENGINE,
+    TURN_ROW_S,
+    TURN_STEP_S,
     efficiency_of,
     engine_named,
     power_share,
@@ -99,7 +101,8 @@ class StepModel:
     request_s: float
     """What the engine adds to the first token of a request."""
     first_token_steps: float
-    """Steps between a first token and its arrival at the client."""
+    late_steps: float
+    """Steps between a first token and its arrival at the client, in closed and in open loops."""
     wave: float
     """See efficiency.Engine."""
     drafts: float = 0.0
@@ -287,6 +290,7 @@ def step_model(
         accelerator.bandwidth * share.weight_read
     )
     reach, fade = expert_touch(geometry)
+    turns = 1.0 if engine.takes_turns else 0.0
     latency_s, link_token_s = exchange_s(geometry, accelerator, parallelism)
     return StepModel(
         token_s=dense_s(counts.attention, dtypes.attention)
@@ -307,10 +311,14 @@ def step_model(
         pair_s=full * pair_layer_s,
         window_pair_s=windowed * pair_layer_s,
         link_token_s=link_token_s + pass_token_s,
-        row_s=host.row_s + sampling_s(geometry, accelerator, engine),
-        fixed_s=kernels(geometry, narrow=narrow) * share.kernel_s + latency_s + host.step_s,
+        row_s=host.row_s + turns * TURN_ROW_S + sampling_s(geometry, accelerator, engine),
+        fixed_s=kernels(geometry, narrow=narrow) * share.kernel_s
+        + latency_s
+        + host.step_s
+        + turns * TURN_STEP_S,
         request_s=host.request_s,
         first_token_steps=host.first_token_steps,
+        late_steps=host.late_steps,
         wave=host.wave,
         drafts=float(engine.draft_tokens),
         accepted=min(engine.accepted_tokens, float(engine.draft_tokens)),

@@ -227,7 +227,7 @@ class Load:
         count, one_s = self._carried(step, sizes, seen.batch)
         gap_s = self.gap_s(step)
         occupied = -math.expm1(-seen.batch)
-        unseen_s = step.request_s + step.first_token_steps * gap_s
+        unseen_s = step.request_s + step.late_steps * gap_s
         return float((count * one_s).mean()), 0.5 * occupied * gap_s, 0.5 * unseen_s
 
     def _chunk(self, batch: float) -> float:

@@ -42,7 +42,7 @@ def test_the_rate_that_was_asked_is_the_rate_that_the_batch_serves() -> None:
     rates = saturation_rate(one) * np.array([0.1, 0.5, 0.9])
     outlook = open_loop(one, rates, 0.95)
     # Little's law: requests in flight = rate x time in the replica, without the front end.
-    away = one.step.request_s + one.step.first_token_steps * outlook.tpot_mean_s
+    away = one.step.request_s + one.step.late_steps * outlook.tpot_mean_s
     inside = outlook.e2e_mean_s - away
     assert outlook.concurrency == pytest.approx(rates * inside, rel=0.05)
 
