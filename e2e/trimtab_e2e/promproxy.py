@@ -117,16 +117,19 @@ class PrometheusProxy:
         query = request.query.get("query", "")
         self.asked.append(Asked(at=time.monotonic(), path=request.path, query=query))
 
-        async def upstream() -> Document:
+        async def pass_on() -> tuple[int, Document]:
             assert self._session is not None
             url = f"{self._target}{request.path}"
             async with self._session.get(url, params=request.query) as answer:
-                found: Document = await answer.json()
-                return found
+                return answer.status, await answer.json()
+
+        async def upstream() -> Document:
+            return (await pass_on())[1]
 
         if self.fault is not None:
             return await self.fault(request, upstream)
-        return web.json_response(await upstream())
+        status, document = await pass_on()
+        return web.json_response(document, status=status)
 
 
 # Faults of the way: nothing that Prometheus said arrives.

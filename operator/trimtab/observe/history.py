@@ -82,7 +82,7 @@ def demand_history(
 
     Five minutes apart, and one minute apart in the last hour; newest times are asked for first, and
     what `budget_s` does not suffice for is left out. What was asked for while nothing served is not
-    in it: only engines count, not gateways.
+    in it: only engines count, not gateways, and no custom engine, of which nobody knows how.
 
     Args:
         source: Prometheus.
@@ -93,7 +93,9 @@ def demand_history(
     Raises:
         Unavailable: Not even the last hour could be had.
     """
-    used = sorted({each.engine for each in deployments})
+    used = sorted({each.engine for each in deployments} - {EngineType.CUSTOM})
+    if not used:
+        return {}
     owners = _Owners(deployments)
     found: dict[Key, dict[float, float]] = defaultdict(lambda: defaultdict(float))
     deadline = time.monotonic() + budget_s

@@ -234,3 +234,11 @@ def test_a_question_that_is_refused_leaves_the_others() -> None:
         load = snapshot.deployments[0].load
         assert not isinstance(load.itl_s, Fresh | Missing)
         assert isinstance(load.arrival_rps, Fresh)
+
+
+def test_without_anything_to_ask_for_nothing_is_asked() -> None:
+    archive = Archive({})
+    custom = Known(key=CHAT, engine=EngineType.CUSTOM, variants=frozenset({"chat-h100-tp1"}))
+    assert demand_history(archive, [], NOW) == demand_history(archive, [custom], NOW) == {}
+    assert list(replay(Live(), Store().view(), NOW, CONFIG)) == []
+    assert archive.spans == []
