@@ -56,9 +56,13 @@ def read(
     if isinstance(metrics, Scraper) or any(load.source_error for load in found.values()):
         return found
     demands = gateways.ask(metrics, wanted, now, config)
-    pods = {each.key for each in subjects if each.pods}
+    staying = {
+        each.key
+        for each in subjects
+        if any(not (pod.finished or pod.terminating) for pod in each.pods)
+    }
     return found | {
-        key: gateways.merged(found[key], demand, pods=key in pods)
+        key: gateways.merged(found[key], demand, pods=key in staying)
         for key, demand in demands.items()
     }
 

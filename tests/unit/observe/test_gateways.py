@@ -58,9 +58,9 @@ def says(asked: Asked = ASKED, *, age_s: float = 5.0, **parts: float) -> list[Sa
 
 
 def load(
-    answer: list[Sample] | Exception, *, pods: bool = False, engines: Any = None
+    answer: list[Sample] | Exception, *, pods: bool = False, engines: Any = None, **pod: Any
 ) -> ObservedLoad:
-    facts = parse(Kind.POD, bodies.pod("aaaaa")).facts
+    facts = parse(Kind.POD, bodies.pod("aaaaa", **pod)).facts
     assert isinstance(facts, PodFacts)
     subject = Subject(
         key=KEY,
@@ -77,6 +77,15 @@ def test_without_a_replica_the_gateway_alone_knows_the_demand() -> None:
     assert found.waiting == Fresh(value=3.0, age_s=5.0)
     assert isinstance(found.ttft_s, Missing)
     assert found.source_error is None
+
+
+@pytest.mark.parametrize(
+    "pod", [{"phase": "Failed", "ready_s": None}, {"deletionTimestamp": bodies.at(5)}]
+)
+def test_what_is_left_of_a_replica_keeps_nobody_asleep(pod: dict[str, Any]) -> None:
+    found = load(says(rate=2.0), pods=True, engines=steady([]), **pod)
+    assert found.arrival_rps == Fresh(value=2.0, age_s=5.0)
+    assert found.waiting == Fresh(value=0.0, age_s=5.0)
 
 
 def test_what_the_gateway_holds_back_or_turns_away_has_arrived() -> None:
