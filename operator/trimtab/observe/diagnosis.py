@@ -49,7 +49,7 @@ def diagnose(view: WorldView, snapshot: Snapshot) -> Iterator[Finding]:
             level=Level.WARNING,
             subject="LLMDeployments",
             message="there is none",
-            remedy="Apply one: kubectl apply -f examples/minimal.yaml",
+            remedy="Apply one: kubectl apply -f examples/smallest.yaml",
         )
     for state in snapshot.deployments:
         yield from _deployment(state)
