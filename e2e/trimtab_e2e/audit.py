@@ -1,11 +1,14 @@
-"""Read an API server's audit log: who wrote what, when, and with what answer."""
+"""Read an API server's audit log: who wrote what, when, and with what answer; who asks for what."""
 
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
+
+READS = ("get", "list", "watch")
 
 
 @dataclass(frozen=True)
@@ -31,21 +34,47 @@ def writes(log: Path, *, since: datetime | None = None, user: str | None = None)
     ]
 
 
+def rights_used(log: Path, user: str) -> set[tuple[str, str, str]]:
+    """Give the (group, resource, verb) of every request of a user that was let in.
+
+    The policy logs reads of the operator's ServiceAccount only. A server-side apply that creates
+    is a `patch` in the log, and needs both rights.
+    """
+    used: set[tuple[str, str, str]] = set()
+    for event in _events(log):
+        target, code = event.get("objectRef"), event.get("responseStatus", {}).get("code")
+        own = event["user"].get("username") == user
+        if own and target is not None and code != HTTPStatus.FORBIDDEN:
+            what = target.get("apiGroup", ""), _resource(target)
+            used.add((*what, event["verb"]))
+            if event["verb"] == "patch" and code == HTTPStatus.CREATED:
+                used.add((*what, "create"))
+    return used
+
+
 def _read(log: Path) -> Iterator[Write]:
+    return (_write(event) for event in _events(log) if event["verb"] not in READS)
+
+
+def _events(log: Path) -> Iterator[dict[str, Any]]:
     with log.open() as lines:
         for line in lines:
             if line.endswith("\n"):  # else it is still being written
-                yield _write(json.loads(line))
+                yield json.loads(line)
+
+
+def _resource(target: dict[str, Any]) -> str:
+    parts = [target.get("resource", ""), target.get("subresource", "")]
+    return "/".join(part for part in parts if part)
 
 
 def _write(event: dict[str, Any]) -> Write:
     target = event.get("objectRef", {})
-    parts = [target.get("resource", ""), target.get("subresource", "")]
     return Write(
         at=datetime.fromisoformat(event["requestReceivedTimestamp"]),
         user=event["user"].get("username", ""),
         verb=event["verb"],
-        resource="/".join(part for part in parts if part),
+        resource=_resource(target),
         namespace=target.get("namespace", ""),
         name=target.get("name", ""),
         code=event.get("responseStatus", {}).get("code", 0),

@@ -7,7 +7,7 @@ from pathlib import Path
 from trimtab_e2e import kubeconfigs, probes
 from trimtab_e2e.binaries import Binaries
 from trimtab_e2e.crew import Crew
-from trimtab_e2e.node import LOCAL, NODE_USER, PROXY_USER, SERVICES, address_of
+from trimtab_e2e.node import LOCAL, NODE_USERS, PROXY_USER, SERVICES, address_of
 from trimtab_e2e.registry import State
 
 _AUDIT_POLICY = Path(__file__).with_name("data") / "audit-policy.yaml"
@@ -20,7 +20,7 @@ _USERS = {
     "kwok": _MASTERS,
     "system:kube-controller-manager": "",
     "system:kube-scheduler": "",
-    NODE_USER: "system:nodes",
+    **dict.fromkeys(NODE_USERS.values(), "system:nodes"),
     PROXY_USER: "",
 }
 
@@ -133,6 +133,9 @@ class OwnControlPlane:
             f"--cert-dir={self._pki}",
             f"--token-auth-file={self._pki / 'tokens.csv'}",
             "--authorization-mode=Node,RBAC",
+            # As OpenShift has it: whoever makes a child that blocks its owner's deletion must be
+            # allowed to update the owner's finalizers.
+            "--enable-admission-plugins=OwnerReferencesPermissionEnforcement",
             f"--service-cluster-ip-range={SERVICES}",
             f"--service-account-issuer={issuer}",
             f"--service-account-signing-key-file={key}",

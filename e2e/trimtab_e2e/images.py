@@ -68,7 +68,7 @@ class Image:
     name: str
     """With registry and tag."""
     layers: Sequence[Layer]
-    entrypoint: Sequence[str]
+    entrypoint: Sequence[str] = ()
     command: Sequence[str] = ()
     user: str = USER
     environment: Mapping[str, str] | None = None

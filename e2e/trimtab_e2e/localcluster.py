@@ -15,7 +15,7 @@ import yaml
 from trimtab_e2e import kubeconfigs, kwok, probes, prometheus, registry
 from trimtab_e2e.crew import Crew
 from trimtab_e2e.errors import ClusterError, CommandFailed
-from trimtab_e2e.node import RealNode, address_of
+from trimtab_e2e.node import RealNodes, address_of
 from trimtab_e2e.processes import Child
 from trimtab_e2e.providers import Provider
 from trimtab_e2e.registry import Options, State
@@ -57,8 +57,8 @@ class LocalCluster:
         self.fleet_port = self._state.ports["fleet"]
         self._prometheus_address = f"{address_of(self._state)}:{self._state.ports['prometheus']}"
         self.prometheus_url = f"http://{self._prometheus_address}"
-        self._node = (
-            RealNode(self._state, self._crew, self._binaries) if self.options.real_node else None
+        self._nodes = (
+            RealNodes(self._state, self._crew, self._binaries) if self.options.real_nodes else None
         )
         # Free for an operator that runs outside the cluster.
         self.operator_health_port = self._state.ports["operator-health"]
@@ -101,8 +101,8 @@ class LocalCluster:
         if not self._detached:
             self._crew.guard(keep=self._keep)
         try:
-            if self._node is not None:
-                self._node.boot()  # the API server listens on its cable
+            if self._nodes is not None:
+                self._nodes.boot()  # the API server listens on its cable
             self._control_plane.start()
             if self.options.kwok:
                 self.start_kwok()
@@ -118,10 +118,14 @@ class LocalCluster:
             self._remove_our_objects()
         self._crew.stop_all()
         self._control_plane.stop()
-        if self._node is not None:
-            self._node.remove()
+        if self._nodes is not None:
+            self._nodes.remove()
         if not self._keep:
             registry.remove(self._state)
+
+    def program(self, name: str) -> Path:
+        """Give the path of a program that was built with the cluster's own."""
+        return Path(self._binaries.program(name))
 
     # Talking to it.
 
@@ -214,15 +218,15 @@ class LocalCluster:
         self._crew.wait_until(lambda: probes.answers(ready), "Prometheus", "prometheus")
 
     @property
-    def node(self) -> RealNode:
-        """The real node, of a cluster that was started with one."""
-        if self._node is None:
-            raise ClusterError("this cluster has no real node: start it with real_node=True")
-        return self._node
+    def nodes(self) -> RealNodes:
+        """The real nodes, of a cluster that was started with them."""
+        if self._nodes is None:
+            raise ClusterError("this cluster has no real nodes: start it with real_nodes=True")
+        return self._nodes
 
-    def start_node(self, images: Path) -> None:
-        """Start the real node's programs, with an archive of the images that its pods ask for."""
-        self.node.start(self._control_plane.kubeconfig, images)
+    def start_nodes(self, images: Path) -> None:
+        """Start the real nodes' programs, with an archive of the images that pods ask for."""
+        self.nodes.start(self._control_plane.kubeconfig, images)
 
     def stop_prometheus(self) -> None:
         """Stop Prometheus, as an outage would."""
@@ -267,7 +271,7 @@ class LocalCluster:
             kubeconfig=self.kubeconfig_for_service_account(
                 prometheus.NAMESPACE, prometheus.SERVICE_ACCOUNT
             ),
-            fleet_port=None if self.options.real_node else self.fleet_port,
+            fleet_port=None if self.options.real_nodes else self.fleet_port,
             scrape_interval_s=self.options.scrape_interval_s,
             operator_metrics=self.options.operator_metrics,
         )

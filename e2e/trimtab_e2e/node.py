@@ -1,8 +1,9 @@
-"""A real node on this machine: kubelet, containerd and kube-proxy in namespaces of their own.
+"""Real nodes on this machine: kubelet, containerd and kube-proxy in namespaces of their own.
 
-The node has its own network, mounts and processes, as a machine of its own would: one virtual
-cable leads to it, and all of it is gone when its first process ends. Of the machine itself it
-takes a cgroup, the cable and a route to the pods, and gives them back.
+They have their own network, mounts and processes, as a machine of its own would: one virtual
+cable leads there, and all of it is gone when its first process ends. Of the machine itself they
+take a cgroup, the cable and a route to the pods, and give them back. The nodes of a cluster share
+the namespaces and one address, so that no packet between them needs this machine to forward it.
 """
 
 import contextlib
@@ -13,7 +14,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
 from trimtab_e2e.binaries import Binaries
@@ -23,22 +24,22 @@ from trimtab_e2e.node_tools import NodeTools, node_tools
 from trimtab_e2e.registry import PORTS, State
 
 LOCAL = "127.0.0.1"
-NODE = "real"
-NODE_USER = f"system:node:{NODE}"
+NODES = ("real-0", "real-1")
+NODE_USERS = {name: f"system:node:{name}" for name in NODES}
 PROXY_USER = "system:kube-proxy"
 PAUSE_IMAGE = "localhost/trimtab/pause:1"
 SERVICES = "10.96.0.0/16"
 
 _INIT = Path(__file__).with_name("node_init.py")
 _CGROUPS = Path("/sys/fs/cgroup")
-_CONTAINERD = "/run/containerd/containerd.sock"  # /run is the node's own
+_KUBELET_PORT = 10250
 _LINKS = IPv4Address("100.64.0.0")  # shared address space (RFC 6598): no office network has it
 _PODS = IPv4Address("100.80.0.0")
 
 
 @dataclass(frozen=True)
 class NodeNetwork:
-    """The addresses of one cluster's node; clusters do not share any, for they share no port."""
+    """The addresses of one cluster's nodes; clusters do not share any, for they share no port."""
 
     link: str
     host: str
@@ -60,11 +61,11 @@ class NodeNetwork:
 
 def address_of(state: State) -> str:
     """Give the address of this machine on which a cluster's pods reach it."""
-    return NodeNetwork.of(state).host if state.options.real_node else LOCAL
+    return NodeNetwork.of(state).host if state.options.real_nodes else LOCAL
 
 
-class RealNode:
-    """The node of one cluster; its programs are the crew's."""
+class RealNodes:
+    """The nodes of one cluster; their programs are the crew's."""
 
     def __init__(self, state: State, crew: Crew, binaries: Binaries) -> None:
         self._state = state
@@ -83,7 +84,8 @@ class RealNode:
         node_tools()  # before anything is made
         self._folder.mkdir()
         for folder in self._cgroup_folders():
-            folder.mkdir()
+            for number in range(len(NODES)):
+                (folder / str(number)).mkdir(parents=True)
         ready = self._folder / "booted"
         unshare = ["unshare", "--net", "--mount", "--pid", "--ipc", "--uts"]
         self._crew.start(
@@ -104,35 +106,41 @@ class RealNode:
         _ip("route", "add", network.pods, "via", network.node)
 
     def start(self, kubeconfig: Callable[[str], Path], images: Path) -> None:
-        """Start the node's programs; `images` is an archive of all images that pods will ask for.
+        """Start the nodes' programs; `images` is an archive of all images that pods will ask for.
 
         Args:
             kubeconfig: Gives the kubeconfig of one of the cluster's own users.
             images: What `ctr images import` reads.
         """
-        self._write_configuration(kubeconfig)
-        config = str(self._folder / "containerd.toml")
-        self._run("containerd", self._tools.program("containerd"), f"--config={config}")
+        for number, name in enumerate(NODES):
+            self._start_node(number, name, kubeconfig(NODE_USERS[name]), images)
+        proxy = self._written("kube-proxy.json", self._kube_proxy(kubeconfig(PROXY_USER)))
+        self._run("kube-proxy", self._binaries.program("kube-proxy"), f"--config={proxy}")
+
+    def _start_node(self, number: int, name: str, kubeconfig: Path, images: Path) -> None:
+        containerd = f"containerd-{number}"
+        folder = self._folder / name
+        (folder / "cni").mkdir(parents=True)
+        self._written(f"{name}/cni/10-trimtab.conflist", self._cni(number))
+        config = folder / "containerd.toml"
+        config.write_text(self._containerd(folder, number))
+        self._run(containerd, self._tools.program("containerd"), f"--config={config}")
         self._crew.wait_until(
-            lambda: self._ctr("version").returncode == 0, "containerd", "containerd"
+            lambda: self._ctr(number, "version").returncode == 0, containerd, containerd
         )
-        imported = self._ctr("--namespace=k8s.io", "images", "import", str(images))
+        imported = self._ctr(number, "--namespace=k8s.io", "images", "import", str(images))
         if imported.returncode != 0:
             raise StartFailed(f"containerd takes no images:\n{imported.stderr}")
+        kubelet = self._written(f"{name}/kubelet.json", self._kubelet(folder, number))
         self._run(
-            "kubelet",
+            f"kubelet-{number}",
             self._binaries.program("kubelet"),
-            f"--config={self._folder / 'kubelet.json'}",
-            f"--kubeconfig={kubeconfig(NODE_USER)}",
-            f"--root-dir={self._folder / 'kubelet'}",
-            f"--cert-dir={self._folder / 'pki'}",
-            f"--hostname-override={NODE}",
+            f"--config={kubelet}",
+            f"--kubeconfig={kubeconfig}",
+            f"--root-dir={folder / 'kubelet'}",
+            f"--cert-dir={folder / 'pki'}",
+            f"--hostname-override={name}",
             f"--node-ip={self.network.node}",
-        )
-        self._run(
-            "kube-proxy",
-            self._binaries.program("kube-proxy"),
-            f"--config={self._folder / 'kube-proxy.json'}",
         )
 
     def inside(self, *command: str, network_only: bool = False) -> list[str]:
@@ -177,40 +185,37 @@ class RealNode:
     def _inside(self, *command: str) -> None:
         _checked(self.inside(*command))
 
-    def _ctr(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    def _ctr(self, number: int, *arguments: str) -> "subprocess.CompletedProcess[str]":
+        address = f"--address={_run_folder(number)}/containerd.sock"
         return subprocess.run(
-            self.inside(self._tools.program("ctr"), f"--address={_CONTAINERD}", *arguments),
+            self.inside(self._tools.program("ctr"), address, *arguments),
             env={**os.environ, **self._tools.environment},
             capture_output=True,
             text=True,
             check=False,
         )
 
-    def _write_configuration(self, kubeconfig: Callable[[str], Path]) -> None:
-        cni = self._folder / "cni"
-        cni.mkdir()
-        (cni / "10-trimtab.conflist").write_text(json.dumps(self._cni()))
-        (self._folder / "containerd.toml").write_text(self._containerd(cni))
-        (self._folder / "kubelet.json").write_text(json.dumps(self._kubelet()))
-        proxy = self._kube_proxy(kubeconfig(PROXY_USER))
-        (self._folder / "kube-proxy.json").write_text(json.dumps(proxy))
+    def _written(self, name: str, document: dict[str, object]) -> Path:
+        path = self._folder / name
+        path.write_text(json.dumps(document))
+        return path
 
-    def _containerd(self, cni: Path) -> str:
+    def _containerd(self, folder: Path, number: int) -> str:
         plugin = 'plugins."io.containerd.grpc.v1.cri"'
         return f"""
 version = 2
-root = "{self._folder / "containerd"}"
-state = "/run/containerd"
+root = "{folder / "containerd"}"
+state = "{_run_folder(number)}"
 disabled_plugins = ["io.containerd.internal.v1.opt", "io.containerd.snapshotter.v1.btrfs"]
 [grpc]
-  address = "{_CONTAINERD}"
+  address = "{_run_folder(number)}/containerd.sock"
 [{plugin}]
   sandbox_image = "{PAUSE_IMAGE}"
   # This machine may lack CAP_SYS_RESOURCE, as a container's root does.
   restrict_oom_score_adj = true
 [{plugin}.cni]
   bin_dir = "{self._tools.cni_plugins}"
-  conf_dir = "{cni}"
+  conf_dir = "{folder / "cni"}"
 [{plugin}.containerd]
   snapshotter = "overlayfs"
   default_runtime_name = "runc"
@@ -221,33 +226,35 @@ disabled_plugins = ["io.containerd.internal.v1.opt", "io.containerd.snapshotter.
   SystemdCgroup = false
 """
 
-    def _cni(self) -> dict[str, object]:
+    def _cni(self, number: int) -> dict[str, object]:
         # Routed, without a bridge: a bridge would need the kernel's bridge netfilter for Services.
         ipam = {
             "type": "host-local",
-            "subnet": self.network.pods,
+            "subnet": str(list(IPv4Network(self.network.pods).subnets())[number]),
             "routes": [{"dst": "0.0.0.0/0"}],
         }
         return {
             "cniVersion": "0.4.0",
-            "name": "trimtab",
+            "name": f"trimtab-{number}",
             "plugins": [{"type": "ptp", "ipMasq": False, "ipam": ipam}],
         }
 
-    def _kubelet(self) -> dict[str, object]:
+    def _kubelet(self, folder: Path, number: int) -> dict[str, object]:
         return {
             "apiVersion": "kubelet.config.k8s.io/v1beta1",
             "kind": "KubeletConfiguration",
             "address": self.network.node,  # only this machine reaches it
+            "port": _KUBELET_PORT + 10 * number,
+            "healthzPort": 0,
             "authentication": {"anonymous": {"enabled": True}, "webhook": {"enabled": False}},
             "authorization": {"mode": "AlwaysAllow"},
-            "containerRuntimeEndpoint": f"unix://{_CONTAINERD}",
+            "containerRuntimeEndpoint": f"unix://{_run_folder(number)}/containerd.sock",
             "cgroupDriver": "cgroupfs",
-            "cgroupRoot": f"/{self._cgroup}",
+            "cgroupRoot": f"/{self._cgroup}/{number}",
             "failCgroupV1": False,
             "failSwapOn": False,
             "oomScoreAdj": 0,
-            "podLogsDir": str(self._folder / "pod-logs"),
+            "podLogsDir": str(folder / "pod-logs"),
             # Images are imported once; what is deleted would have nowhere to come back from.
             "imageGCHighThresholdPercent": 100,
             "evictionHard": {"memory.available": "100Mi"},
@@ -259,12 +266,16 @@ disabled_plugins = ["io.containerd.internal.v1.opt", "io.containerd.snapshotter.
             "apiVersion": "kubeproxy.config.k8s.io/v1alpha1",
             "kind": "KubeProxyConfiguration",
             "mode": "iptables",
-            "hostnameOverride": NODE,
+            "hostnameOverride": NODES[0],
             "clusterCIDR": self.network.pods,
             "clientConnection": {"kubeconfig": str(kubeconfig)},
             # The connection table's size is the machine's, not the node's.
             "conntrack": {"maxPerCore": 0, "min": 0},
         }
+
+
+def _run_folder(number: int) -> str:
+    return f"/run/containerd-{number}"  # /run is the namespaces' own
 
 
 def _ip(*arguments: str) -> None:

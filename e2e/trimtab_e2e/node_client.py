@@ -2,8 +2,11 @@
 
     python -m trimtab_e2e.node_client --url http://10.96.0.9:8000 --model chat --rate 30 --log FILE
 
-Every second request opens a connection of its own, as a client that is new does; the others go over
-connections that are kept, as a gateway does. Both end with SIGTERM, when all are answered.
+Every second request opens a connection of its own, as a client that is new does. The others go over
+connections that are kept, as those of a gateway or of OpenAI's SDK. An engine that ends closes such
+a connection while nothing is asked over it, and a request may be on its way just then: it is sent
+again, once, over another, as all of those clients do, and counted. It ends with SIGTERM, when all
+requests are answered.
 """
 
 import asyncio
@@ -19,6 +22,7 @@ import aiohttp
 import typer
 
 _TIMEOUT_S = 60.0
+_ERRORS = (aiohttp.ClientError, TimeoutError, OSError, ValueError, KeyError)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +34,8 @@ class Outcome:
     took_s: float
     kept: bool
     """Whether it went over a kept connection."""
+    resent: bool
+    """Whether its kept connection was closed before any answer, so that it was sent again."""
     problem: str | None
     """None when it was answered in full."""
 
@@ -72,21 +78,43 @@ class Client:
                 await asyncio.sleep(max(0.0, started + number / rate - time.monotonic()))
 
     async def _ask(self, session: aiohttp.ClientSession, *, kept: bool) -> None:
-        sent_at, started, problem = time.time(), time.monotonic(), None
+        sent_at, started, resent = time.time(), time.monotonic(), False
         try:
-            async with session.post(self._url, json=self._body) as answer:
-                document = await answer.json()
-                if answer.status != 200:
-                    problem = f"HTTP {answer.status}: {document}"
-                elif document["usage"]["completion_tokens"] != self._body["max_tokens"]:
-                    problem = f"cut short: {document['usage']}"
-        except (aiohttp.ClientError, TimeoutError, OSError, ValueError, KeyError) as error:
-            problem = f"{type(error).__name__}: {error}"
+            problem = await self._post(session)
+        except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
+            # A connection that cannot be made is no closed one.
+            resent = kept and not isinstance(error, aiohttp.ClientConnectorError)
+            problem = await self._again(session) if resent else _named(error)
+        except _ERRORS as error:
+            problem = _named(error)
         outcome = Outcome(
-            sent_at=sent_at, took_s=time.monotonic() - started, kept=kept, problem=problem
+            sent_at=sent_at,
+            took_s=time.monotonic() - started,
+            kept=kept,
+            resent=resent,
+            problem=problem,
         )
         self._log.write(json.dumps(asdict(outcome)) + "\n")
         self._log.flush()
+
+    async def _again(self, session: aiohttp.ClientSession) -> str | None:
+        try:
+            return await self._post(session)
+        except _ERRORS as error:
+            return _named(error)
+
+    async def _post(self, session: aiohttp.ClientSession) -> str | None:
+        """Send one request; tell what is wrong with the answer."""
+        async with session.post(self._url, json=self._body) as answer:
+            if answer.status != 200:
+                return f"HTTP {answer.status}: {await answer.text()}"
+            made = (await answer.json())["usage"]["completion_tokens"]
+        wanted = self._body["max_tokens"]
+        return None if made == wanted else f"cut short: {made} of {wanted} tokens"
+
+
+def _named(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"
 
 
 def main(

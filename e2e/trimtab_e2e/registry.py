@@ -38,7 +38,7 @@ class Options:
     kwok: bool = True
     prometheus: bool = True
     scrape_interval_s: int = 5
-    real_node: bool = False  # see node.py: pods run, so KWOK and the stand-in's pages are not used
+    real_nodes: bool = False  # see node.py: pods run, so KWOK and the stand-in's pages are not used
     operator_metrics: str | None = None  # HOST:PORT of the operator's own /metrics
     kubeconfig: str | None = None  # of the cluster to use, where one is given
 
