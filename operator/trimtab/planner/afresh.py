@@ -44,11 +44,17 @@ class Question:
             lambda one: replace(one, price=price) if one.name == pool else one,
         )
 
-    def with_devices(self, devices: int) -> "Question":
-        """Return the question where every pool can grow to `devices`, and none is short."""
-        rested = replace(self.world, memory=replace(self.world.memory, pools=()))
-        question = replace(self, world=rested)
-        return question._with_pools(lambda one: replace(one, max_devices=devices))
+    def with_devices(self, devices: int, pool: str | None = None) -> "Question":
+        """Return the question where `pool` can grow to `devices`, and is not short.
+
+        None means every pool.
+        """
+        memory = self.world.memory
+        short = tuple(one for one in memory.pools if pool not in (None, one.pool))
+        rested = replace(self.world, memory=replace(memory, pools=short))
+        return replace(self, world=rested)._with_pools(
+            lambda one: replace(one, max_devices=devices) if pool in (None, one.name) else one
+        )
 
     def only(self, pool: str) -> "Question":
         """Return the question where `pool` is the only one."""

@@ -4,7 +4,6 @@ Every figure is one at which `plan()` was really asked; the edges between two an
 halving the distance between an input with the one answer and an input with the other.
 """
 
-import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -18,6 +17,7 @@ from trimtab.models.snapshot import Key, Snapshot
 from trimtab.planner import texts
 from trimtab.planner.afresh import Question, question_of
 from trimtab.planner.candidates import degree
+from trimtab.planner.edges import cents, edge, first, round_up, usd_text
 from trimtab.planner.plan import plan
 from trimtab.units import format_duration, format_money
 
@@ -29,10 +29,6 @@ DEAREST = 1000.0
 """Dearest price that the API admits, $/h for a device."""
 GROWTH = 1.25
 """Factor between the rates that are tried on the way to another fleet."""
-MOST_GROWTH = 256.0
-"""Rates up to so many times the demand of now, and so many times less, are tried."""
-EDGE = 0.01
-"""Relative width to which an edge between two answers is narrowed."""
 MANY = 10_000
 """Replicas where maxReplicas is lifted: the most that the API admits."""
 PLENTY = 1_000_000
@@ -93,6 +89,7 @@ def whatif(snapshot: Snapshot, config: PlannerConfig, key: Key) -> tuple[WhatIf,
     base = question.answer()
     return (
         *_limits(question, base),
+        *_rooms(question, base),
         *_permissions(question, base),
         *_targets(question, base),
         *_prices(question, base),
@@ -153,6 +150,21 @@ def _limits(question: Question, base: Decision) -> Iterator[WhatIf]:
         yield _found(Lever.LIMIT, "spec.capacity.maxDevices", "more", answer, text)
 
 
+def _rooms(question: Question, base: Decision) -> Iterator[WhatIf]:
+    """Yield the pools that are full or short and would serve for less if they were not."""
+    full = (Verdict.NO_CAPACITY, Verdict.POOL_SHORT)
+    names = dict.fromkeys(one.pool for one in base.candidates if one.verdict in full)
+    for name in () if _short(base) else names:
+        answer = question.with_devices(PLENTY, name).answer()
+        if _better(answer, base):
+            devices = sum(
+                t.replicas * t.parallelism.devices for t in answer.targets if t.pool == name
+            )
+            text = f"With {devices} free devices on {name} it would be {_priced(answer)}"
+            field = f"AcceleratorPool {name} spec.capacity.maxDevices"
+            yield _found(Lever.LIMIT, field, str(devices), answer, f"{text}{_saves(answer, base)}")
+
+
 def _permissions(question: Question, base: Decision) -> Iterator[WhatIf]:
     """Yield what the fleet would be where more is allowed, if that serves better or for less."""
     allowed = question.policy.capacity_types
@@ -210,10 +222,10 @@ def _target(question: Question, candidate: Candidate, name: str) -> WhatIf | Non
             one.capacity is not None and one.verdict not in _MISSED for one in changed.candidates
         )
 
-    value = _edge(now, _LONGEST_S[name], meets)
+    value = edge(now, _LONGEST_S[name], meets)
     if value is None:
         return None
-    value = _round_up(value)
+    value = round_up(value)
     answer = question.with_policy(targets=replace(targets, **{name: value})).answer()
     pool, field = candidate.pool, _FIELDS[name]
     wins = any(target.pool == pool and target.replicas for target in answer.targets)
@@ -270,16 +282,18 @@ def _uses(question: Question, name: str) -> Callable[[float], bool]:
 
 def _winning(question: Question, name: str) -> WhatIf | None:
     now = _price_of(question, name)
-    price = _edge(DEAREST if now is None else now, FREE, _uses(question, name))
+    if now is not None and now <= FREE:
+        return None
+    price = edge(DEAREST if now is None else now, FREE, _uses(question, name))
     if price is None:
         return None
-    price = _cents(price, down=True)
+    price = cents(price, down=True)
     answer = question.with_price(name, price).answer()
     if not any(target.pool == name and target.replicas for target in answer.targets):
         return None
     known = "it has no price now" if now is None else f"now ${format_money(now)}"
-    text = f"At ${_usd(price)} for a device-hour ({known}) {name} would win: {_priced(answer)}"
-    return _found(Lever.PRICE, f"AcceleratorPool {name}", _usd(price), answer, text)
+    text = f"At ${usd_text(price)} for a device-hour ({known}) {name} would win: {_priced(answer)}"
+    return _found(Lever.PRICE, f"AcceleratorPool {name}", usd_text(price), answer, text)
 
 
 def _losing(question: Question, name: str) -> WhatIf | None:
@@ -288,16 +302,16 @@ def _losing(question: Question, name: str) -> WhatIf | None:
         return None
     uses = _uses(question, name)
     start = max(now, FREE)
-    price = _edge(start, DEAREST, lambda usd: not uses(usd))
+    price = edge(start, DEAREST, lambda usd: not uses(usd))
     if price is None:
         return None
-    price = _cents(price, down=False)
+    price = cents(price, down=False)
     answer = question.with_price(name, price).answer()
     text = (
-        f"At ${_usd(price)} for a device-hour (now ${format_money(now)}) {name} would lose to "
+        f"At ${usd_text(price)} for a device-hour (now ${format_money(now)}) {name} would lose to "
         f"{_priced(answer)}"
     )
-    return _found(Lever.PRICE, f"AcceleratorPool {name}", _usd(price), answer, text)
+    return _found(Lever.PRICE, f"AcceleratorPool {name}", usd_text(price), answer, text)
 
 
 def _demands(question: Question, base: Decision) -> Iterator[WhatIf]:
@@ -309,13 +323,13 @@ def _demands(question: Question, base: Decision) -> Iterator[WhatIf]:
     def asked(rate: float) -> Decision:
         return question.with_policy(prior_rps=rate).answer()
 
-    more = _first(rps, GROWTH, lambda rate: fleet_of(asked(rate)) != fleet)
+    more = first(rps, GROWTH, lambda rate: fleet_of(asked(rate)) != fleet)
     if more is not None:
         yield _demand(more, rps, asked(more))
-    less = _first(rps, 1.0 / GROWTH, lambda rate: fleet_of(asked(rate)) != fleet)
+    less = first(rps, 1.0 / GROWTH, lambda rate: fleet_of(asked(rate)) != fleet)
     if less is not None:
         yield _demand(less, rps, asked(less))
-    most = _first(rps, 2.0, lambda rate: _short(asked(rate)) is not None)
+    most = first(rps, 2.0, lambda rate: _short(asked(rate)) is not None)
     if most is not None:
         answer = asked(most)
         fact = next(f for f in answer.facts if f.type == ConditionType.CAPACITY_AVAILABLE)
@@ -326,46 +340,3 @@ def _demands(question: Question, base: Decision) -> Iterator[WhatIf]:
 def _demand(rate: float, now: float, answer: Decision) -> WhatIf:
     text = f"At {texts.rate(rate)} (now {texts.rate(now)}) it would be {_priced(answer)}"
     return _found(Lever.DEMAND, "demand", texts.rate(rate), answer, text)
-
-
-def _first(start: float, factor: float, other: Callable[[float], bool]) -> float | None:
-    """Return a rate near the first, on a grid of `factor` from `start`, at which `other` holds."""
-    before, rate = start, start
-    while 1.0 / MOST_GROWTH <= rate / start <= MOST_GROWTH:
-        before, rate = rate, rate * factor
-        if other(rate):
-            return _edge(before, rate, other)
-    return None
-
-
-def _edge(false: float, true: float, holds: Callable[[float], bool]) -> float | None:
-    """Return the value nearest to `false` at which `holds`, within EDGE; None if not at `true`.
-
-    Both ends are above zero; the distance is halved on a logarithmic scale.
-    """
-    if not holds(true):
-        return None
-    while abs(math.log(true / false)) > EDGE:
-        middle = math.sqrt(false * true)
-        if holds(middle):
-            true = middle
-        else:
-            false = middle
-    return true
-
-
-def _round_up(seconds: float) -> float:
-    """Return the duration with two digits, not less than it was, in whole milliseconds."""
-    step = max(0.001, 10.0 ** (math.floor(math.log10(seconds)) - 1))
-    return round(math.ceil(seconds / step - 1e-9) * step, 3)
-
-
-def _cents(usd: float, *, down: bool) -> float:
-    """Return the price in whole cents; in tenths of them below ten cents."""
-    step = 0.01 if usd >= 0.1 else 0.001
-    count = usd / step
-    return round((math.floor(count + 1e-9) if down else math.ceil(count - 1e-9)) * step, 3)
-
-
-def _usd(price: float) -> str:
-    return format_money(price) if price >= 0.1 else f"{price:.3f}"

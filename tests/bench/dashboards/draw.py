@@ -18,6 +18,7 @@ _UNITS = {
 _STYLE = """
 text{font:12px Helvetica,Arial,sans-serif;fill:#1b1f24}.tick{font-size:11px;fill:#57606a}
 .heading{font-weight:600}.row{font-size:15px;font-weight:600}.value{font-size:30px;font-weight:600}
+.dashed{stroke-dasharray:6 4}
 .grid{stroke:#d8dee4}.line{fill:none;stroke-width:1.8}.area{fill-opacity:.3}.cursor{display:none}
 .panel{fill:#fff;stroke:#d8dee4}
 .c0{stroke:#0072b2}.c1{stroke:#d55e00}.c2{stroke:#009e73}.c3{stroke:#cc79a7}.c4{stroke:#e69f00}
@@ -53,8 +54,17 @@ def _panel(panel: Mapping[str, Any], answers: Answers, at: Sequence[float]) -> s
         f'height="{h - 6:.0f}" rx="5"/>'
     )
     unit = _UNITS[panel["fieldConfig"]["defaults"].get("unit", "none")]
+    dashed = {
+        override["matcher"]["options"]
+        for override in panel["fieldConfig"]["overrides"]
+        if any(each["id"] == "custom.lineStyle" for each in override["properties"])
+    }
     lines = [
-        (_legend(target.get("legendFormat", ""), row["metric"]), _values(row, at, unit))
+        (
+            _legend(target.get("legendFormat", ""), row["metric"]),
+            _values(row, at, unit),
+            target["refId"] in dashed,
+        )
         for target in panel["targets"]
         for row in answers[target["expr"]]
     ]
@@ -75,8 +85,8 @@ def _panel(panel: Mapping[str, Any], answers: Answers, at: Sequence[float]) -> s
         unit=unit,
         at_s=[moment - at[0] for moment in at],
         lines=[
-            Line(label=label, values=values, colour=number)
-            for number, (label, values) in enumerate(lines[:MOST_LINES])
+            Line(label=label, values=values, colour=number, dashed=dash)
+            for number, (label, values, dash) in enumerate(lines[:MOST_LINES])
         ],
     ).svg()
     # What a pointer would be told; a picture has none.

@@ -158,6 +158,19 @@ def test_pools_that_are_full_are_named_as_the_limit() -> None:
     assert found.field == "spec.capacity.maxDevices"
 
 
+def test_a_full_pool_that_would_be_cheaper_is_named_with_the_devices_that_it_lacks() -> None:
+    cheap = replace(catalogue_pool("cheap", "nvidia-h100-sxm", 1.0), devices=0, nodes=0)
+    snapshot = world(planned(placement=SINGLE), pools=(H100, cheap))
+    (found,) = asked(snapshot, Lever.LIMIT)
+    assert found.field == "AcceleratorPool cheap spec.capacity.maxDevices"
+    enough, fewer = (
+        replace(snapshot, pools=(H100, replace(cheap, max_devices=int(found.value) - lack)))
+        for lack in (0, 1)
+    )
+    assert fleet_of(decided(enough)) == found.fleet
+    assert fleet_of(decided(fewer)) != found.fleet
+
+
 def test_what_others_were_given_is_not_given_twice() -> None:
     few = (replace(H100, devices=4), replace(L40S, devices=2))
     mine, other = planned("chat", placement=SINGLE), planned("writer", placement=SINGLE)
