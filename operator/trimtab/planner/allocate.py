@@ -36,11 +36,16 @@ class Fleet:
     Summed over all fleets it is a bound of the whole."""
 
     @property
+    def least(self) -> float:
+        """What no answer weighs less than, $/h."""
+        return self.weight if self.bound is None else self.bound
+
+    @property
     def gap(self) -> float:
         """How much it may weigh more than the best, as a share of that; infinite: not known."""
-        if self.bound is None:
+        if self.weight <= self.least:
             return 0.0
-        return self.weight / self.bound - 1.0 if self.bound > 0 else math.inf
+        return self.weight / self.least - 1.0 if self.least > 0 else math.inf
 
     @property
     def proven(self) -> bool:
@@ -87,6 +92,12 @@ def allocate(problems: Sequence[Problem], room: Room) -> dict[Key, Fleet]:
     return fleets
 
 
+def greedy(problems: Sequence[Problem], room: Room) -> dict[Key, Fleet]:
+    """Return what one gets after the other, the most important first."""
+    order = sorted(problems, key=lambda item: (-item.priority, item.key))
+    return _greedy(order, room, {problem.key: _alone(problem, room) for problem in problems})
+
+
 def _alone(problem: Problem, room: Room) -> Fleet:
     if _irreducible(problem):
         return Fleet(problem=problem, counts=problem.kept)
@@ -128,6 +139,15 @@ def _clashes(
     ]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Found:
+    """An answer of the programme."""
+
+    fleets: dict[Key, Fleet]
+    bound: float
+    best: bool
+
+
 def _together(
     problems: Sequence[Problem], room: Room, alone: Mapping[Key, Fleet]
 ) -> dict[Key, Fleet]:
@@ -142,13 +162,15 @@ def _together(
         for problem in problems
     )
     order = sorted(problems, key=lambda item: (-item.priority, item.key))
-    greedy = _greedy(order, room, alone)
-    answer = _programme(order, room, (greedy, alone))
-    found = [greedy] if answer is None else [answer[0], greedy]
-    bound = 0.0 if answer is None else answer[1]
+    simple = _greedy(order, room, alone)
+    answer = _programme(order, room, (simple, alone))
+    found = [simple] if answer is None else [answer.fleets, simple]
     if len(ranks) > 1 and any(fleet.is_short for fleet in found[0].values()):
         found.append(_by_priority(order, room, alone))
     best = min(found, key=_worth)
+    if answer is not None and answer.best:
+        return best
+    bound = 0.0 if answer is None else answer.bound
     weight = math.fsum(fleet.weight for fleet in best.values())
     share = max(0.0, min(1.0, bound / weight)) if weight > 0 else 1.0
     return {key: replace(fleet, bound=share * fleet.weight) for key, fleet in best.items()}
@@ -162,9 +184,9 @@ def _by_priority(
     whole = room
     for priority in sorted({problem.priority for problem in order}, reverse=True):
         mine = [problem for problem in order if problem.priority == priority]
-        greedy = _greedy(mine, room, alone)
-        answer = _programme(mine, room, (greedy, alone))
-        best = min([greedy] if answer is None else [answer[0], greedy], key=_worth)
+        simple = _greedy(mine, room, alone)
+        answer = _programme(mine, room, (simple, alone))
+        best = min([simple] if answer is None else [answer.fleets, simple], key=_worth)
         fleets |= best
         for fleet in best.values():
             room = room.minus(fleet.problem, fleet.counts)
@@ -175,16 +197,16 @@ def _programme(
     order: Sequence[Problem],
     room: Room,
     known: tuple[Mapping[Key, Fleet], Mapping[Key, Fleet]],
-) -> tuple[dict[Key, Fleet], float] | None:
-    """Return the programme's answer, bettered where it left room, and its bound.
+) -> _Found | None:
+    """Return the programme's answer, bettered where it left room.
 
     `known` are the greedy answers, which fit together, and what each would get alone.
     """
-    greedy, alone = known
-    shares = SHARES if any(fleet.is_short for fleet in greedy.values()) else ()
+    simple, alone = known
+    shares = SHARES if any(fleet.is_short for fleet in simple.values()) else ()
     seeds = [
         (
-            greedy[problem.key].counts,
+            simple[problem.key].counts,
             *(
                 cover.cheapest(replace(problem, rps=share * problem.rps), room.bounds(problem))
                 for share in shares
@@ -200,7 +222,9 @@ def _programme(
         for problem, counts in zip(order, answer.counts, strict=True)
     }
     fleets = _bettered(fleets, room, alone)
-    return None if _clashes(order, fleets, room) else (fleets, answer.bound)
+    if _clashes(order, fleets, room):
+        return None
+    return _Found(fleets=fleets, bound=answer.bound, best=answer.best)
 
 
 def _greedy(

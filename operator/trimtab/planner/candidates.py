@@ -7,10 +7,12 @@ from dataclasses import dataclass, replace
 from trimtab.api.policy import CapacityType, Objective
 from trimtab.catalog import accelerators
 from trimtab.models.hardware import Parallelism
-from trimtab.models.load import TokenShape
+from trimtab.models.load import LatencyTargets, TokenShape
 from trimtab.models.performance import Infeasible, LatencyPrediction, ReplicaCapacity
 from trimtab.models.plan import Verdict
-from trimtab.performance.capacity import predict, replica_capacity
+from trimtab.models.snapshot import Key
+from trimtab.performance.capacity import CapacityRequest, nearest, predict, replica_capacity
+from trimtab.performance.reach import Nearest
 from trimtab.planner.query import Query, request_of
 from trimtab.planner.shortage import PoolState
 from trimtab.units import format_money
@@ -36,11 +38,15 @@ _LEAVES = frozenset(
 """Verdicts under which what runs is moved elsewhere; under the others it only does not grow."""
 
 
+_MISSED = frozenset({Verdict.MISSES_TTFT, Verdict.MISSES_ITL, Verdict.MISSES_E2E})
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:
     """One way to place a replica."""
 
     state: PoolState
+    """What it offers; `promised` may be that of an earlier plan."""
     parallelism: Parallelism
     refusal: Verdict | None
     """Why no replica may be added, or None."""
@@ -56,6 +62,9 @@ class Choice:
     """$/h of one replica."""
     wait_s: float | None
     """Mean-load wait of a request from end to end, where latency is the objective; else None."""
+    nearest: LatencyTargets | None = None
+    """The nearest targets that any replica meets, where no choice meets those that are asked and
+    this one comes closest; else None."""
 
     @property
     def key(self) -> tuple[str, Parallelism]:
@@ -74,18 +83,103 @@ class Choice:
 
 
 def choices_of(query: Query) -> tuple[Choice, ...]:
-    """Return every choice, sorted by pool and parallelism; each refusal says why."""
-    found = [choice for name in sorted(query.pools) for choice in _of_pool(query, name)]
-    return tuple(_absurd(_priced(found, query.policy.objective)))
+    """Return every choice, sorted by pool and parallelism; each refusal says why.
+
+    The last answer of each deployment is kept: hundreds of choices stay as they are for as long as
+    pools, policy and requests do.
+    """
+    known = _answers.get(query.state.key)
+    inputs = _inputs(query)
+    if known is not None and known[0] == inputs:
+        return known[1]
+    bench = _Bench(query)
+    found = [choice for name in sorted(query.pools) for choice in _of_pool(bench, name)]
+    choices = tuple(_absurd(_priced(_reachable(bench, found), query.policy.objective)))
+    _answers.pop(query.state.key, None)
+    while len(_answers) >= REMEMBERED:
+        del _answers[next(iter(_answers))]
+    _answers[query.state.key] = inputs, choices
+    return choices
 
 
 def capacity_at(query: Query, choice: Choice, shape: TokenShape) -> float | None:
     """Return the rate that one replica of `choice` sustains of requests of `shape`, or None."""
-    answer = _capacity(replace(query, shape=shape), choice.state, choice.parallelism)
+    bench = _Bench(replace(query, shape=shape))
+    answer = bench.capacity(choice.state, choice.parallelism)
     return answer.max_rps if isinstance(answer, ReplicaCapacity) else None
 
 
-def _of_pool(query: Query, name: str) -> Iterator[Choice]:
+def _inputs(query: Query) -> tuple[object, ...]:
+    """Return all that the choices follow from, to compare."""
+    state = query.state
+    return (
+        query.speeds.market(query.pools),
+        query.config,
+        query.policy,
+        query.geometry,
+        query.engine,
+        query.shape,
+        state.spec.model.name,
+        frozenset((v.pool, v.parallelism) for v in state.variants),
+        query.lessons.used(state.key),
+    )
+
+
+_answers: dict[Key, tuple[tuple[object, ...], tuple[Choice, ...]]] = {}
+REMEMBERED = 2048
+"""Deployments whose choices are kept, those that were asked for last."""
+
+
+class _Bench:
+    """What one replica of a deployment can do, looked up once for pools of the same devices."""
+
+    def __init__(self, query: Query) -> None:
+        self.query = query
+        self._taught = query.lessons.pools(query.state.key)
+        self._found: dict[tuple[object, ...], _Figures] = {}
+
+    def capacity(
+        self, state: PoolState, parallelism: Parallelism
+    ) -> ReplicaCapacity | Infeasible | None:
+        """Return what one replica does, why it cannot, or None when its figures are unknown."""
+        return self._figures(state, parallelism).capacity
+
+    def wait_s(self, state: PoolState, parallelism: Parallelism) -> float | None:
+        """Return the wait at half of the largest rate: all choices are compared equally busy."""
+        if self.query.policy.objective is not Objective.MINIMIZE_LATENCY:
+            return None
+        found = self._figures(state, parallelism)
+        if found.request is None or not isinstance(found.capacity, ReplicaCapacity):
+            return None
+        answer = predict(found.request, found.capacity.max_rps / 2.0)
+        return answer.e2e_s if isinstance(answer, LatencyPrediction) else None
+
+    def nearest(self, state: PoolState, parallelism: Parallelism) -> LatencyTargets | None:
+        """Return the nearest targets that one replica meets, None where it does not fit."""
+        request = self._figures(state, parallelism).request
+        answer = None if request is None else nearest(request)
+        return answer.targets if isinstance(answer, Nearest) else None
+
+    def _figures(self, state: PoolState, parallelism: Parallelism) -> "_Figures":
+        pool = state.pool
+        # Replicas on a pool teach that pool first, and others of the same devices after.
+        own = pool.name if pool.name in self._taught else ""
+        key = (pool.accelerator, pool.devices_per_node, parallelism, own)
+        if key not in self._found:
+            request = request_of(self.query, state, parallelism)
+            capacity = None if request is None else _capacity(request, pool.devices_per_node)
+            self._found[key] = _Figures(request=request, capacity=capacity)
+        return self._found[key]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Figures:
+    request: CapacityRequest | None
+    capacity: ReplicaCapacity | Infeasible | None
+
+
+def _of_pool(bench: _Bench, name: str) -> Iterator[Choice]:
+    query = bench.query
     state = query.pools[name]
     running = {v.parallelism for v in query.state.variants if v.pool == name}
     named = query.policy.placement.tensor_parallel
@@ -103,7 +197,7 @@ def _of_pool(query: Query, name: str) -> Iterator[Choice]:
         own = refusal
         if own is None and parallelism not in tried:
             own = Verdict.NOT_ALLOWED, f"{degree(parallelism)} is not among the degrees allowed"
-        yield _choice(query, state, parallelism, own, running=parallelism in running)
+        yield _choice(bench, state, parallelism, own, running=parallelism in running)
 
 
 def _pool_refusal(query: Query, state: PoolState) -> tuple[Verdict, str] | None:
@@ -140,19 +234,19 @@ def _pool_refusal(query: Query, state: PoolState) -> tuple[Verdict, str] | None:
 
 
 def _choice(
-    query: Query,
+    bench: _Bench,
     state: PoolState,
     parallelism: Parallelism,
     refusal: tuple[Verdict, str] | None,
     *,
     running: bool,
 ) -> Choice:
-    pool = state.pool
+    query, pool = bench.query, state.pool
     price = None if pool.price is None else pool.price.usd_per_hour * parallelism.devices
     capacity: ReplicaCapacity | None = None
     # What is not allowed is looked at where it serves, or as the baseline of the saving.
     if refusal is None or running or pool.capacity_type is CapacityType.ON_DEMAND:
-        answer = _capacity(query, state, parallelism)
+        answer = bench.capacity(state, parallelism)
         if isinstance(answer, ReplicaCapacity):
             capacity = answer
         elif refusal is None and answer is not None:
@@ -171,27 +265,12 @@ def _choice(
         usable_rps=rate * max(LEAST_SHARE, 1.0 - headroom - unsure),
         tight_rps=rate * max(LEAST_SHARE, 1.0 - headroom / 2.0 - unsure),
         price=price,
-        wait_s=None if capacity is None else _wait_s(query, state, parallelism, rate),
+        wait_s=None if capacity is None else bench.wait_s(state, parallelism),
     )
 
 
-def _wait_s(query: Query, state: PoolState, parallelism: Parallelism, rate: float) -> float | None:
-    """Return the wait at half of the largest rate: all choices are compared equally busy."""
-    request = request_of(query, state, parallelism)
-    if query.policy.objective is not Objective.MINIMIZE_LATENCY or request is None:
-        return None
-    answer = predict(request, rate / 2.0)
-    return answer.e2e_s if isinstance(answer, LatencyPrediction) else None
-
-
-def _capacity(
-    query: Query, state: PoolState, parallelism: Parallelism
-) -> ReplicaCapacity | Infeasible | None:
-    """Return what one replica does, why it cannot, or None when its figures are unknown."""
-    request = request_of(query, state, parallelism)
-    if request is None:
-        return None
-    per_node, heads = state.pool.devices_per_node, request.geometry.heads
+def _capacity(request: CapacityRequest, per_node: int) -> ReplicaCapacity | Infeasible:
+    parallelism, heads = request.parallelism, request.geometry.heads
     if parallelism.devices > per_node or per_node % parallelism.devices:
         return Infeasible(
             reason=Verdict.DOES_NOT_FIT,
@@ -206,6 +285,30 @@ def _capacity(
     if isinstance(answer, ReplicaCapacity) and not (0 < answer.max_rps < math.inf):
         return Infeasible(reason=Verdict.DOES_NOT_FIT, message="it serves no request at all")
     return answer
+
+
+def _reachable(bench: _Bench, choices: list[Choice]) -> list[Choice]:
+    """Say the nearest targets that can be met where none of the choices meets those asked."""
+    missed = [c for c in choices if c.refusal in _MISSED]
+    if not missed or any(c.capacity is not None for c in choices):
+        return choices
+    found = [(bench.nearest(c.state, c.parallelism), c) for c in missed]
+    asked = bench.query.policy.targets
+
+    def far(targets: LatencyTargets) -> float:
+        """Return how much longer than asked the worst of the targets is."""
+        pairs = (
+            (targets.ttft_s, asked.ttft_s),
+            (targets.itl_s, asked.itl_s),
+            (targets.e2e_s, asked.e2e_s),
+        )
+        return max(met / wish for met, wish in pairs if met is not None and wish is not None)
+
+    near = [(far(targets), c, targets) for targets, c in found if targets is not None]
+    if not near:
+        return choices
+    _, best, targets = min(near, key=lambda one: (one[0], one[1].state.pool.name))
+    return [replace(c, nearest=targets) if c is best else c for c in choices]
 
 
 def _limits(

@@ -8,6 +8,7 @@ from trimtab.api.llmdeployment import Mode
 from trimtab.models.plan import DemandSource, Why
 from trimtab.planner import texts
 from trimtab.planner.allocate import Fleet
+from trimtab.planner.candidates import Choice, degree
 from trimtab.planner.case import Case
 from trimtab.planner.place import Place, PlaceKey
 from trimtab.planner.problem import Bounds
@@ -104,7 +105,26 @@ def unplaced(case: Case) -> str:
         return "There is no AcceleratorPool"
     parts = [f"{c.state.pool.name}: {c.message}" for c in choices[:3]]
     more = len(choices) - len(parts)
-    return "No pool can serve it. " + "; ".join(parts) + (f"; {more} more" if more else "")
+    text = "No pool can serve it. " + "; ".join(parts) + (f"; {more} more" if more else "")
+    near = next((c for c in choices if c.nearest is not None), None)
+    return text if near is None else f"{text}. {_nearest(near)}"
+
+
+def _nearest(choice: Choice) -> str:
+    targets = choice.nearest
+    if targets is None:
+        return ""
+    parts = [
+        f"{name} {value * 1e3:.4g}ms"
+        for name, value in (
+            ("timeToFirstToken", targets.ttft_s),
+            ("interTokenLatency", targets.itl_s),
+            ("endToEnd", targets.e2e_s),
+        )
+        if value is not None
+    ]
+    where = f"{choice.state.pool.name}/{degree(choice.parallelism)}"
+    return f"The nearest that can be met, on {where}: {', '.join(parts)}"
 
 
 def _why(outcome: Outcome) -> Why:

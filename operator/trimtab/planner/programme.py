@@ -31,19 +31,19 @@ from trimtab.planner.problem import Counts, Problem, Resource, Room, unit_usage,
 
 ROUNDS = 30
 """Most rounds of new columns."""
-CLOSE = 2e-3
+CLOSE = 4e-3
 """Relative distance of the relaxation from its bound at which no more columns are sought."""
 CENTRE = 0.5
 """Share of the best prices so far in those that columns are sought at: what a single relaxation
 says jumps about, and slows the bound (Wentges' smoothing)."""
 NODES, FEW_NODES = 1000, 1
 """Most branches of one solve of a small fleet, and of a large one."""
-EXACT, GAP = 1e-7, 2e-3
+EXACT, GAP = 1e-7, 3e-3
 """Relative gap at which a solve of a small fleet ends, and of a large one."""
 TOGETHER = 40
 """Deployments of a small fleet: all their columns are looked at that could matter."""
 MANY = 6000
-COLUMNS = 800
+COLUMNS = 500
 """Most columns of an integer programme, those that could matter most."""
 BALANCE_STEPS = 60
 BALANCE_SPREAD = 0.03
@@ -63,6 +63,8 @@ class Answer:
     counts: tuple[Counts, ...]
     bound: float
     """What no answer weighs less than, cost and penalties of all together, $/h."""
+    best: bool
+    """Whether every answer was weighed that could be better, by priorities too."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -309,8 +311,8 @@ def solve(
     if dual is None:
         return None
     fleet = [known[0] for known in seeds]
-    fleet = _rounded(columns, market, relaxation, dual, fleet)
-    return Answer(counts=tuple(fleet), bound=dual.bound)
+    answer, whole = _rounded(columns, market, relaxation, dual, fleet)
+    return Answer(counts=tuple(answer), bound=dual.bound, best=whole)
 
 
 def _generate(columns: _Columns, market: _Market, relaxation: _Relaxation) -> _Dual | None:
@@ -375,8 +377,8 @@ def _rounded(
     relaxation: _Relaxation,
     dual: _Dual,
     fleet: list[Counts],
-) -> list[Counts]:
-    """Return whole answers, chosen together wherever there is a choice."""
+) -> tuple[list[Counts], bool]:
+    """Return whole answers, chosen together wherever there is a choice, and if none is better."""
     problems, room = columns.problems, columns.room
     weight = math.fsum(problems[i].cost(c) + problems[i].penalty(c) for i, c in enumerate(fleet))
     spare = max(0.0, weight - dual.bound) + 1e-6 * abs(weight)
@@ -389,17 +391,21 @@ def _rounded(
     )
     if short and len(problems) <= TOGETHER:
         spare = math.inf  # the prices are of weighted shortages; priorities go before any weight
-    pool = _enumerated(columns, market, dual, (pool, split, spare))
+    pool, whole = _enumerated(columns, market, dual, (pool, split, spare))
+    whole = whole and len(split) == len(problems)
     sizes = Counter(column.problem for column in pool)
     for column in pool:
         if sizes[column.problem] == 1:
             room = room.minus(problems[column.problem], column.counts)
     standing = {column.problem: column.counts for column in pool if sizes[column.problem] == 1}
     pool = [column for column in pool if sizes[column.problem] > 1]
-    chosen = _choose(problems, room, pool, sorted({column.problem for column in pool}))
+    if not pool:
+        return [standing[i] for i in range(len(problems))], whole
+    chosen, solved = _choose(problems, room, pool, sorted({column.problem for column in pool}))
     if chosen is None:
-        return fleet
-    return [chosen[i] if i in chosen else standing[i] for i in range(len(problems))]
+        return fleet, False
+    counts = [chosen[i] if i in chosen else standing[i] for i in range(len(problems))]
+    return counts, whole and solved
 
 
 def _split(columns: _Columns, relaxation: _Relaxation) -> set[int]:
@@ -437,8 +443,8 @@ def _enumerated(
     market: _Market,
     dual: _Dual,
     known: tuple[Sequence[_Column], set[int], float],
-) -> list[_Column]:
-    """Return the known columns, and all others that could matter of those in `split`.
+) -> tuple[list[_Column], bool]:
+    """Return the known columns, and all others that could matter of those in `split`; if all are.
 
     Where these are too many, it is those with a replica less: the relaxation has no use for an
     answer that is a little short; sharing what is scarce has.
@@ -453,14 +459,16 @@ def _enumerated(
     for column in columns.all:
         if column.problem in split:
             mine[column.problem].append(column.counts)
+    whole = True
     for index in sorted(split):
         tolls = market.tolls(index, vector)
         every = market.questions[index].every(tolls, dual.least[index] + spare, each)
         if every is None:
+            whole = False
             every = tuple(_neighbours(columns.problems[index], mine[index], each))
         for counts in (*mine[index], *every):
             more.add(index, counts)
-    return more.all
+    return more.all, whole
 
 
 def _neighbours(problem: Problem, known: Sequence[Counts], most: int) -> list[Counts]:
@@ -478,13 +486,16 @@ def _neighbours(problem: Problem, known: Sequence[Counts], most: int) -> list[Co
 
 def _choose(
     problems: Sequence[Problem], room: Room, columns: Sequence[_Column], free: Sequence[int]
-) -> dict[int, Counts] | None:
-    """Return the best whole choice of columns for `free`, by priority where some end up short."""
+) -> tuple[dict[int, Counts] | None, bool]:
+    """Return the best whole choice of columns for `free`, by priority where some end up short.
+
+    And whether the solver is sure of it.
+    """
     solver = _whole(room, columns, free)
     costs = _costs(columns, lambda column: column.cost)
-    chosen = _picked(solver, costs)
+    chosen, sure = _picked(solver, costs)
     if chosen is None:
-        return None
+        return None, False
 
     def shortage(column: _Column) -> float:
         return problems[column.problem].shortage(column.counts)
@@ -499,7 +510,8 @@ def _choose(
             )
             if not worth.any():
                 continue
-            found = _picked(solver, worth)
+            found, optimal = _picked(solver, worth)
+            sure = sure and optimal
             if found is None:
                 break
             chosen = found
@@ -509,8 +521,9 @@ def _choose(
             solver.addRow(-_INFINITY, least, len(used), used, worth[used])
         else:
             plain = _costs(columns, lambda column: _kept_weight(problems, column))
-            chosen = _picked(solver, plain) or chosen
-    return {columns[i].problem: columns[i].counts for i in chosen}
+            found, optimal = _picked(solver, plain)
+            chosen, sure = found or chosen, sure and optimal
+    return {columns[i].problem: columns[i].counts for i in chosen}, sure
 
 
 def _kept_weight(problems: Sequence[Problem], column: _Column) -> float:
@@ -553,11 +566,12 @@ def _whole(room: Room, columns: Sequence[_Column], free: Sequence[int]) -> _Quie
     return solver
 
 
-def _picked(solver: highspy.Highs, costs: Vector) -> list[int] | None:
-    """Return the columns of the cheapest choice, None without any."""
+def _picked(solver: highspy.Highs, costs: Vector) -> tuple[list[int] | None, bool]:
+    """Return the columns of the cheapest choice, None without any, and if the solver is sure."""
     solver.changeColsCost(len(costs), np.arange(len(costs), dtype=np.int32), costs)
     solver.run()
     if solver.getInfo().primal_solution_status != highspy.SolutionStatus.kSolutionStatusFeasible:
-        return None
+        return None, False
+    sure = solver.getModelStatus() == highspy.HighsModelStatus.kOptimal
     values = solver.getSolution().col_value
-    return [i for i, value in enumerate(values) if value > 0.5]
+    return [i for i, value in enumerate(values) if value > 0.5], sure

@@ -25,6 +25,23 @@ class Speeds:
     def __init__(self, profiles: Sequence[Profile]) -> None:
         self._profiles = profiles
         self._found: dict[ProfileKey, tuple[MeasuredPoint, ...]] = {}
+        self._market: tuple[Mapping[str, PoolState], _Market] | None = None
+
+    def market(self, pools: Mapping[str, PoolState]) -> object:
+        """Return one object for `pools` and these measurements, the same for as long as they are.
+
+        Compared once for each plan; whoever keeps an answer of an earlier plan asks for it.
+        """
+        if self._market is None or self._market[0] is not pools:
+            new = _Market(pools, self._profiles)
+            for known in _markets:
+                if known.figures == new.figures and known.profiles == new.profiles:
+                    new = known
+                    break
+            else:
+                _markets[:] = [new, *_markets[: _MARKETS - 1]]
+            self._market = pools, new
+        return self._market[1]
 
     def points(self, key: ProfileKey) -> tuple[MeasuredPoint, ...]:
         """Return the points that were measured on what `key` names."""
@@ -35,6 +52,20 @@ class Speeds:
         return self._found[key]
 
 
+class _Market:
+    """Pools and measurements, to tell whether they are the same as in an earlier plan."""
+
+    def __init__(self, pools: Mapping[str, PoolState], profiles: Sequence[Profile]) -> None:
+        # What is promised changes with every replica, and decides no choice.
+        self.figures = [(name, s.pool, s.limit, s.short) for name, s in sorted(pools.items())]
+        self.profiles = tuple(profiles)
+
+
+_markets: list[_Market] = []
+_MARKETS = 4
+"""Markets that are told apart: the last plans of as many clusters, or replayed files."""
+
+
 class Lessons:
     """What serving engines have taught, by deployment."""
 
@@ -43,6 +74,18 @@ class Lessons:
         for one in calibrations:
             if one.used is not None:
                 self._by_key[Key(namespace=one.namespace, name=one.name)].append(one)
+
+    def pools(self, key: Key) -> frozenset[str]:
+        """Return the pools whose replicas taught."""
+        return frozenset(one.pool for one in self._by_key.get(key, ()))
+
+    def used(self, key: Key) -> tuple[object, ...]:
+        """Return what decides how lessons are applied, to compare: not how far they have got."""
+        known = sorted(self._by_key.get(key, ()), key=lambda one: (one.evidence_s, one.pool))
+        return tuple(
+            (one.pool, one.parallelism, one.accelerator, one.model, one.engine, one.used)
+            for one in known
+        )
 
     def applied(
         self, state: DeploymentState, pool: str, request: CapacityRequest
