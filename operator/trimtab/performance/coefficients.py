@@ -9,22 +9,24 @@ from trimtab.performance.weights import WIDE_BYTES, compute_peak
 
 EXPERT_BLOCK = 16
 """Tokens to which an expert's share of a batch is padded: the smallest block of such kernels."""
-_EXPERT_FILL = 134
+_EXPERT_FILL = 132
 """Numbers of the inner dimension that a tile of an expert's multiplication costs to fill and drain:
 small experts, cut further by tensor parallelism, are done before the pipeline is full. Fitted."""
-_EXPERT_SKEW = 0.518
+_EXPERT_SKEW = 0.54
 """Squared deviation of how often an expert is chosen over its mean, 0 if all were equally likely.
 As fitted; routers of trained models are known to prefer some experts, more so within one text."""
 LAYER_KERNELS = 10
 """Kernels in a row in one layer: two norms, projections, rotary, attention, three of the MLP."""
-_EXPERT_KERNELS = 2.46
-_LATENT_KERNELS = 6.87
-_SPARSE_KERNELS = 17.9
-_LINEAR_KERNELS = 13.8
-_NARROW_KERNELS = 1.97
+_EXPERT_KERNELS = 2.36
+_LATENT_KERNELS = 6.98
+_SPARSE_KERNELS = 18.1
+_LINEAR_KERNELS = 14
+_NARROW_KERNELS = 2.02
 """More of them with routed experts, latent, sparse and linear attention, and where activations are
 brought to 8 or 4 bit before a multiplication, as fitted."""
 
+_PIPELINE = 8
+"""Sharpness of the corner between two stages of a pipeline; without end it is their minimum."""
 _NARROWING = 1.5
 """Reading a 16-bit number and writing an 8-bit one, relative to moving a 16-bit one."""
 _FOUR_BIT_FLOATS = frozenset({"mxfp4", "nvfp4"})
@@ -62,9 +64,18 @@ def expert_rate(accelerator: Accelerator, share: Efficiency, dtype: str) -> floa
 
 
 def expert_read_rate(accelerator: Accelerator, share: Efficiency, dtype: str) -> float:
-    """Return bytes/s at which routed experts stored as `dtype` are read."""
-    unpacked = share.integer_expert_read if dtype in _FOUR_BIT_INTEGERS else 1.0
-    return accelerator.bandwidth * share.expert_read * unpacked
+    """Return bytes/s at which routed experts stored as `dtype` are read.
+
+    4-bit weights that the device cannot multiply as they are must be widened on the way: two stages
+    of one pipeline, of which the slower one counts.
+    """
+    read = accelerator.bandwidth * share.expert_read
+    floats = dtype in _FOUR_BIT_FLOATS
+    if dtype not in _FOUR_BIT_INTEGERS and not (floats and accelerator.fp4_flops is None):
+        return read
+    widened = accelerator.bf16_flops * share.unpack
+    rate: float = (read**-_PIPELINE + widened**-_PIPELINE) ** (-1.0 / _PIPELINE)
+    return rate
 
 
 def padded(experts: float) -> float:

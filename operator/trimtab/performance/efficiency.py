@@ -33,8 +33,10 @@ class Efficiency:
     """Of memory bandwidth, reading weights."""
     expert_read: float = 0.90
     """Of memory bandwidth, reading routed experts."""
-    integer_expert_read: float = 0.80
-    """Of `expert_read`, where 4-bit integers must be unpacked on the way."""
+    unpack: float = 4e-3
+    """Bytes of 4-bit expert weights that are widened for each FLOP of the 16-bit peak, on a device
+    that cannot multiply them as they are stored: its cores do that, so a sibling with faster memory
+    is no faster at it."""
     kv_read: float = 0.80
     """Of memory bandwidth, reading keys and values."""
     attention: float = 0.55
@@ -57,15 +59,15 @@ _PRIOR = Efficiency()
 
 # fmt: off
 _AMPERE = Efficiency(
-    compute=0.892, expert=0.53, weight_read=0.757, expert_read=0.802, kv_read=0.752,
-    attention=0.578, kernel_s=4.68e-6, reduce_s=7.61e-6, bus=(0.375, 0.547, 0.454),
+    compute=0.892, expert=0.529, weight_read=0.757, expert_read=0.798, kv_read=0.752,
+    attention=0.578, kernel_s=4.7e-6, reduce_s=7.61e-6, bus=(0.375, 0.546, 0.454),
     watts_per_flops=400 / 312e12,
 )
 # GA102, another chip: as GA100, but for the power that an A10 serving phi-4-mini showed.
 _AMPERE_GA102 = replace(_AMPERE, bus=_PRIOR.bus, watts_per_flops=262 / 125e12)
 _ADA = Efficiency(
-    compute=0.671, narrow_compute=0.559, expert=0.624, narrow_expert=0.562, four_bit_expert=0.741,
-    weight_read=0.788, expert_read=0.92, attention=0.578, kernel_s=2.61e-6, reduce_s=6.14e-6,
+    compute=0.67, narrow_compute=0.559, expert=0.623, narrow_expert=0.562, four_bit_expert=0.74,
+    weight_read=0.788, expert_read=0.92, attention=0.578, kernel_s=2.62e-6, reduce_s=6.15e-6,
     bus=(0.594, 0.119, 0.0619), watts_per_flops=350 / 362e12,
 )
 # One run of vLLM 0.19 on an RTX 4090. Its data sheet counts a clock that the card exceeds.
@@ -73,25 +75,25 @@ _ADA_RTX = replace(
     _ADA, compute=1.0, narrow_compute=0.9, weight_read=0.90, kv_read=0.90, watts_per_flops=None
 )
 _HOPPER = Efficiency(
-    compute=0.86, narrow_compute=0.684, expert=0.53, narrow_expert=0.429, four_bit_expert=0.365,
-    weight_read=0.92, expert_read=0.85, integer_expert_read=0.734, kv_read=0.92, attention=0.701,
-    kernel_s=4.55e-6, reduce_s=5.22e-6, bus=(0.473, 0.638, 0.628), watts_per_flops=700 / 989e12,
+    compute=0.866, narrow_compute=0.689, expert=0.54, narrow_expert=0.424, four_bit_expert=0.446,
+    weight_read=0.92, expert_read=0.869, unpack=2.86e-3, kv_read=0.92, attention=0.688,
+    kernel_s=4.52e-6, reduce_s=5.21e-6, bus=(0.46, 0.621, 0.623), watts_per_flops=700 / 989e12,
 )
 _BLACKWELL = Efficiency(
-    compute=0.761, narrow_compute=0.581, four_bit_compute=0.499, expert=0.537, narrow_expert=0.318,
-    four_bit_expert=0.95, weight_read=0.822, expert_read=0.92, integer_expert_read=0.351,
-    kv_read=0.917, attention=0.75, kernel_s=3.37e-6, reduce_s=6.15e-6, bus=(0.366, 0.424, 0.426),
+    compute=0.759, narrow_compute=0.581, four_bit_compute=0.5, expert=0.525, narrow_expert=0.317,
+    four_bit_expert=0.95, weight_read=0.824, expert_read=0.92, unpack=1.15e-3,
+    kv_read=0.916, attention=0.752, kernel_s=3.38e-6, reduce_s=6.12e-6, bus=(0.367, 0.424, 0.425),
     watts_per_flops=1000 / 2250e12,
 )
 # GB200 multiplies long prompts in 16 bit at 1.0 to 1.1 PFLOP/s, where GB300 reaches 1.8, as under
 # a power limit, and exchanges between two of its devices get half; all else is its siblings'.
 _BLACKWELL_GB200 = replace(
-    _BLACKWELL, compute=0.595, narrow_compute=0.497, bus=(0.216, 0.434, 0.459)
+    _BLACKWELL, compute=0.596, narrow_compute=0.497, bus=(0.217, 0.434, 0.459)
 )
 _BLACKWELL_RTX = Efficiency(
-    compute=0.872, narrow_compute=0.83, expert=0.552, narrow_expert=0.497, four_bit_expert=0.404,
-    weight_read=0.856, expert_read=0.92, kv_read=0.838, attention=0.648, kernel_s=3.35e-6,
-    reduce_s=9.46e-6, bus=(0.558, 0.409, 0.327), sustained=0.77,
+    compute=0.872, narrow_compute=0.83, expert=0.551, narrow_expert=0.496, four_bit_expert=0.404,
+    weight_read=0.856, expert_read=0.919, kv_read=0.838, attention=0.648, kernel_s=3.37e-6,
+    reduce_s=9.47e-6, bus=(0.558, 0.409, 0.327), sustained=0.77,
 )
 # fmt: on
 
@@ -152,22 +154,22 @@ NO_ENGINE = "none"
 
 ENGINES = {
     "vllm": Engine(
-        step_s=0.263e-3,
-        row_s=7.44e-6,
-        request_s=10.4e-3,
-        first_token_steps=4.82,
+        step_s=0.261e-3,
+        row_s=7.4e-6,
+        request_s=10.7e-3,
+        first_token_steps=4.88,
     ),
     "sglang": Engine(
-        step_s=0.339e-3,
+        step_s=0.341e-3,
         row_s=17.3e-6,
-        request_s=11.8e-3,
+        request_s=11.7e-3,
         first_token_steps=28.9,
     ),
     "trtllm": Engine(
-        step_s=0.194e-3,
-        row_s=7.12e-6,
-        request_s=33.4e-3,
-        first_token_steps=9.89,
+        step_s=0.191e-3,
+        row_s=6.99e-6,
+        request_s=33.8e-3,
+        first_token_steps=9.85,
     ),
     NO_ENGINE: Engine(step_s=0.0, row_s=0.0, request_s=0.0, first_token_steps=0.0, late_steps=0.0),
 }

@@ -208,3 +208,25 @@ def test_a_newer_generation_is_faster_in_both_phases(slow: str, fast: str) -> No
     old, new = model(device=slow), model(device=fast)
     assert new.decode_s(16.0, 16384.0) < old.decode_s(16.0, 16384.0)
     assert new.mixed_s(4096.0, 2048.0, 0.0, 0.0) < old.mixed_s(4096.0, 2048.0, 0.0, 0.0)
+
+
+def test_faster_memory_hardly_helps_experts_that_must_be_widened_on_the_way() -> None:
+    def gain(name: str) -> float:
+        slow, fast = model(name, "h100", 2), model(name, "h200", 2)
+        return float(slow.experts_s / fast.experts_s)
+
+    bandwidths = accelerator("h200").bandwidth / accelerator("h100").bandwidth
+    assert gain("Qwen3-30B-A3B") == pytest.approx(bandwidths)
+    assert gain("gpt-oss-120b") < 1.0 + 0.5 * (bandwidths - 1.0)
+
+
+def test_an_engine_that_takes_turns_adds_the_same_to_every_step_and_more_for_each_sequence() -> (
+    None
+):
+    def step(*, turns: bool) -> StepModel:
+        engine = EngineSettings(takes_turns=turns)
+        return step_model(geometry(), accelerator(), Parallelism(), engine)
+
+    slow, quick = step(turns=True), step(turns=False)
+    assert slow.decode_s(1.0, 100.0) - quick.decode_s(1.0, 100.0) == pytest.approx(757e-6, rel=0.01)
+    assert slow.decode_s(100.0, 1e4) - quick.decode_s(100.0, 1e4) > 1.3e-3
