@@ -1,0 +1,621 @@
+"""Faults F32 to F48 of the metrics, between a real Prometheus and a running operator.
+
+One operator serves ten deployments of three replicas each. Every case breaks something, holds it
+for longer than the scale-down window, and heals it. It passes when nobody lost a replica, the
+condition said what is wrong within 30 s and nothing was written once all was well again. What each
+test was seen to fail with is in docs/contract.md.
+"""
+
+import json
+import math
+import re
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Any, Self
+
+import pytest
+import requests
+import yaml
+
+import bodies
+from trimtab.actuate.connection import connect
+from trimtab_e2e import promproxy
+from trimtab_e2e.cluster import LocalCluster, Options, select_cluster
+from trimtab_e2e.nodes import make_nodes
+from trimtab_e2e.promproxy import ELSEWHERE, Fault, PrometheusProxy, Series
+from trimtab_e2e.stack import Stack
+from trimtab_e2e.steadyengines import Edit, Flow, Name, SteadyEngines
+from trimtab_e2e.waiting import eventually
+
+SCRAPE_S = 2
+RATE_WINDOW_S = 4 * SCRAPE_S
+WINDOW_S = RATE_WINDOW_S + SCRAPE_S
+"""Scale-down window of every deployment; as in production it is longer than that of rates."""
+HOLD_S = WINDOW_S + 3.0
+"""How long a fault lasts: a plan that takes doubt for low load scales down well within it."""
+SAID_S = 30.0
+HEALED_S = 60.0
+QUIET_S = 3.0
+"""Without any write for so long, the operator is at rest: it plans every second."""
+
+# As many of each as the production settings are to each other, and as short as a scrape allows.
+FLAGS = {
+    "--scrape-interval": f"{SCRAPE_S}s",
+    "--rate-window": f"{RATE_WINDOW_S}s",
+    "--period": "1s",
+    "--ready-stability": "2s",
+    "--prometheus-timeout": "2s",
+    "--identity": "faults",
+}
+TENANTS = ("tenant-a", "tenant-b")
+NAMES = ("one", "two", "three", "four", "five")
+KEYS = tuple((tenant, name) for tenant in TENANTS for name in NAMES)
+REPLICAS = 3
+LOAD = 2.62
+"""Replicas' worth of requests: two are too few and four too many by a fifth, whatever the jitter
+of scrapes on a busy machine."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """What the API server said at one time."""
+
+    at: float
+    """Monotonic seconds."""
+    replicas: dict[Name, int]
+    metrics: dict[Name, tuple[str, str, str]]
+    """Status, reason and message of MetricsAvailable."""
+
+
+class Watcher:
+    """Looks at every deployment and its replicas, twice a second."""
+
+    def __init__(self, cluster: LocalCluster) -> None:
+        self._client = connect(str(cluster.kubeconfig)).dynamic
+        self._looks = [self._look()]
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def last(self) -> Look:
+        return self._looks[-1]
+
+    def since(self, moment: float) -> list[Look]:
+        return [look for look in self._looks if look.at > moment]
+
+    def _run(self) -> None:
+        while not self._stop.wait(0.5):
+            self._looks.append(self._look())
+
+    def _look(self) -> Look:
+        llmds = self._items("/apis/trimtab.dev/v1alpha1/llmdeployments")
+        children = self._items("/apis/apps/v1/deployments")
+        replicas = dict.fromkeys(KEYS, 0)
+        for child in children:
+            labels = child["metadata"].get("labels", {})
+            key = child["metadata"]["namespace"], labels.get("trimtab.dev/deployment", "")
+            if key in replicas:
+                replicas[key] += child["spec"]["replicas"]
+        metrics = {
+            (each["metadata"]["namespace"], each["metadata"]["name"]): _metrics(each)
+            for each in llmds
+        }
+        return Look(at=time.monotonic(), replicas=replicas, metrics=metrics)
+
+    def _items(self, path: str) -> list[dict[str, Any]]:
+        answer = self._client.request("get", path, serialize=False)
+        found: list[dict[str, Any]] = json.loads(answer.data)["items"]
+        return found
+
+
+def _metrics(body: dict[str, Any]) -> tuple[str, str, str]:
+    for condition in body.get("status", {}).get("conditions", []):
+        if condition["type"] == "MetricsAvailable":
+            return condition["status"], condition["reason"], condition["message"]
+    return "", "", ""
+
+
+@dataclass(kw_only=True)
+class World:
+    """A cluster with an operator that asks its Prometheus through the proxy."""
+
+    stack: Stack
+    proxy: PrometheusProxy
+    engines: SteadyEngines
+    watcher: Watcher
+    said: list[str] = field(default_factory=list)
+
+    def at_rest(self) -> bool:
+        look = self.watcher.last()
+        return all(look.replicas[key] == REPLICAS for key in KEYS) and all(
+            look.metrics.get(key, ("",))[0] == "True" for key in KEYS
+        )
+
+    def comes_to_rest(self, within_s: float) -> None:
+        try:
+            eventually(self.at_rest, "all serve and are measured", within_s)
+        except AssertionError as error:
+            raise AssertionError(f"{error}; last seen: {self.watcher.last()}") from None
+
+    @contextmanager
+    def broken(self, reasons: set[str], keys: tuple[Name, ...] = KEYS) -> Iterator[float]:
+        """Judge what the body breaks: it is healed when the body of the `with` is left.
+
+        Args:
+            reasons: What MetricsAvailable may say of `keys`; of the others it stays True.
+            keys: Whom the fault hits.
+        """
+        self.comes_to_rest(HEALED_S)
+        began = time.monotonic()
+        yield began
+        held = self.watcher.since(began)
+        for key in KEYS:
+            fewest = min(look.replicas[key] for look in held)
+            assert fewest >= REPLICAS, f"{key} fell to {fewest} replicas: {self.decisions()}"
+        for key in keys:
+            said = [(look.at - began, *look.metrics[key]) for look in held]
+            found = [each for each in said if each[1] != "True" and each[2] in reasons]
+            assert found, f"{key}: {sorted({each[1:] for each in said})}"
+            assert found[0][0] < SAID_S
+            self.said.append(f"{found[0][2]}: {found[0][3]}")
+        for key in set(KEYS) - set(keys):
+            assert {look.metrics[key][0] for look in held} == {"True"}, key
+        self.heals()
+
+    def heals(self) -> None:
+        healed = time.monotonic()
+        self.comes_to_rest(HEALED_S)
+        while True:
+            since = datetime.now(UTC)
+            time.sleep(QUIET_S)
+            written = self.stack.operator_writes(since)
+            if not written:
+                break
+            left_s = healed + HEALED_S - time.monotonic()
+            assert left_s > 0, f"it still writes: {[f'{w.verb} {w.name}' for w in written]}"
+        looks = self.watcher.since(healed)
+        fewest = {key: min(look.replicas[key] for look in looks) for key in KEYS}
+        assert fewest == dict.fromkeys(KEYS, REPLICAS), self.decisions()
+
+    @contextmanager
+    def answering(self, fault: Fault) -> Iterator[None]:
+        self.proxy.fault = fault
+        try:
+            yield
+        finally:
+            self.proxy.fault = None
+
+    @contextmanager
+    def editing(self, edits: dict[Name, Edit]) -> Iterator[None]:
+        self.engines.edits.update(edits)
+        try:
+            yield
+        finally:
+            self.engines.edits.clear()
+
+    def decisions(self) -> str:
+        """What the operator said lately of fleets that it changed."""
+        log = self.stack.operator.tail(200).splitlines()
+        return "\n".join(line for line in log if "fleet decided" in line)[-2000:]
+
+    @property
+    def healthy(self) -> bool:
+        port = self.stack.cluster.operator_health_port
+        return requests.get(f"http://127.0.0.1:{port}/healthz", timeout=2).status_code == 200
+
+    def own_metrics(self) -> str:
+        port = self.stack.cluster.operator_metrics_port
+        return requests.get(f"http://127.0.0.1:{port}/metrics", timeout=2).text
+
+    def count(self, query: str) -> float:
+        """Ask Prometheus itself for one number; 0 for none."""
+        url = f"{self.stack.cluster.prometheus_url}/api/v1/query"
+        answer = requests.get(url, params={"query": query}, timeout=5).json()
+        return sum(float(series["value"][1]) for series in answer["data"]["result"])
+
+    def reload_prometheus(self) -> None:
+        for child in self.stack.cluster.processes:
+            if child.name == "prometheus":
+                child.send(signal.SIGHUP)
+
+    def pods(self, key: Name) -> list[str]:
+        found = self.stack.cluster.get(
+            "pods", "-n", key[0], "-l", f"trimtab.dev/deployment={key[1]}"
+        )["items"]
+        return [pod["metadata"]["name"] for pod in found]
+
+
+def deployment(key: Name, flow: Flow) -> dict[str, Any]:
+    return {
+        "apiVersion": "trimtab.dev/v1alpha1",
+        "kind": "LLMDeployment",
+        "metadata": {"name": key[1], "namespace": key[0]},
+        "spec": {
+            "model": {"name": "meta-llama/Llama-3.1-8B-Instruct", "maxModelLen": 8192},
+            "scaling": {
+                "minReplicas": 1,
+                "maxReplicas": 6,
+                "scaleDownWindow": f"{WINDOW_S}s",
+            },
+            "workload": {
+                "inputTokens": flow.input_tokens,
+                "outputTokens": flow.output_tokens,
+                "requestsPerSecond": f"{flow.rps:g}",
+            },
+        },
+    }
+
+
+SHAPE = Flow(rps=20.0, input_tokens=512, output_tokens=128)
+
+
+def flow_for(stack: Stack, replicas: float) -> Flow:
+    """Return the flow that takes so many replicas, by what the operator itself recommends."""
+    probe = deployment((TENANTS[0], "probe"), SHAPE)
+    probe["spec"] |= {"mode": "Recommend", "scaling": {"maxReplicas": len(KEYS) * REPLICAS}}
+    stack.cluster.apply(probe)
+
+    def recommended() -> int:
+        variants = stack.llmd(TENANTS[0], "probe").get("status", {}).get("variants", [])
+        return sum(variant["desired"] for variant in variants)
+
+    eventually(lambda: recommended() > 0, "a fleet is recommended", 30)
+    assert recommended() < len(KEYS) * REPLICAS, "the pool is too small to tell"
+    rps = SHAPE.rps / recommended() * replicas
+    stack.cluster.kubectl("delete", "llmd", "probe", "-n", TENANTS[0])
+    return replace(SHAPE, rps=round(rps, 2))
+
+
+@pytest.fixture(scope="module")
+def world() -> Iterator[World]:
+    with (
+        select_cluster("faults", Options(scrape_interval_s=SCRAPE_S)) as cluster,
+        PrometheusProxy(cluster.prometheus_url) as proxy,
+        SteadyEngines(port=cluster.fleet_port) as engines,
+    ):
+        stack = Stack(cluster)
+        stack.install()
+        cluster.add_nodes(make_nodes("l4-gke", len(KEYS) * (REPLICAS + 1), start_delay_s=1))
+        for tenant in TENANTS:
+            cluster.kubectl("create", "namespace", tenant)
+        stack.start_operator({**FLAGS, "--prometheus-url": proxy.url}, wait=False)
+        stack.wait_operator_ready(120)
+        flow = flow_for(stack, LOAD)
+        engines.flows = dict.fromkeys(KEYS, flow)
+        cluster.apply([deployment(key, flow) for key in KEYS])
+        with Watcher(cluster) as watcher:
+            world = World(stack=stack, proxy=proxy, engines=engines, watcher=watcher)
+            world.comes_to_rest(150)
+            yield world
+        stack.stop_operator()
+
+
+ALL_KINDS = {"MetricsMissing", "MetricsStale", "MetricsPartial", "MetricsInvalid"}
+DOWN = {"PrometheusUnavailable"}
+INVALID = {"MetricsInvalid"}
+OLD = {"MetricsStale", "MetricsMissing"}
+"""A gauge keeps its last value and is stale; a rate has no value any more."""
+NOWHERE = "<html><body>Sign in to continue</body></html>"
+ERROR = '{"status": "error", "errorType": "internal", "error": "out of memory"}'
+
+
+def hold(world: World, fault: Fault, reasons: set[str]) -> float:
+    """Let every answer be at fault for a while, judge it, and return when it began."""
+    with world.broken(reasons) as began, world.answering(fault):
+        time.sleep(HOLD_S)
+    return began
+
+
+def test_prometheus_refuses_connections(world: World) -> None:
+    """F32."""
+    with world.broken(DOWN):
+        world.proxy.refuse()
+        time.sleep(HOLD_S)
+        world.proxy.accept()
+
+
+def test_prometheus_takes_questions_and_never_answers(world: World) -> None:
+    """F33: one deadline is lost a pass, and not one a question; nothing else waits."""
+    began = hold(world, promproxy.black_hole, DOWN)
+    asked = [each.at for each in world.proxy.asked_since(began) if each.at < began + HOLD_S]
+    assert 2 <= len(asked) <= HOLD_S / 2 + 2, "a pass asks once, for the 2 s of a deadline"
+    assert world.healthy
+
+
+def test_prometheus_answers_a_byte_a_second(world: World) -> None:
+    """F34."""
+    hold(world, promproxy.drip, DOWN)
+
+
+def test_prometheus_asks_for_a_day_of_patience(world: World) -> None:
+    """F35: the next pass asks again."""
+    fault = promproxy.answering(503, "too many", Retry_After="86400")
+    began = hold(world, fault, DOWN)
+    asked = [each.at for each in world.proxy.asked_since(began) if each.at < began + HOLD_S]
+    assert len(asked) >= HOLD_S / 2
+
+
+@pytest.mark.parametrize(
+    ("fault", "reasons"),
+    [
+        (promproxy.answering(422, ERROR), INVALID),
+        (promproxy.answering(200, ERROR), DOWN),
+        (promproxy.answering(200, NOWHERE, Content_Type="text/html"), DOWN),
+        (promproxy.saying(warnings=["a store did not answer"]), INVALID),
+    ],
+    ids=["422", "status-error", "html", "warnings"],
+)
+def test_prometheus_gives_no_whole_answer(world: World, fault: Fault, reasons: set[str]) -> None:
+    """F36."""
+    hold(world, fault, reasons)
+
+
+def test_prometheus_sends_us_elsewhere(world: World) -> None:
+    """F36: nobody goes there."""
+    began = hold(world, promproxy.elsewhere, DOWN)
+    assert ELSEWHERE not in {each.path for each in world.proxy.asked_since(began)}
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [promproxy.truncated, promproxy.endless],
+    ids=["truncated", "endless"],
+)
+def test_prometheus_answers_what_nobody_can_read(world: World, fault: Fault) -> None:
+    """F37: and memory stays what it was."""
+    before = world.stack.operator.rss_mib()
+    hold(world, fault, DOWN)
+    assert world.stack.operator.rss_mib() - before < 50
+
+
+def test_prometheus_has_no_series(world: World) -> None:
+    """F38."""
+    hold(world, promproxy.changing(lambda query, series: None), {"MetricsMissing"})
+
+
+NO_NUMBERS: tuple[object, ...] = (
+    "NaN",
+    "+Inf",
+    "-Inf",
+    "-1",
+    "1e308",
+    "1e400",
+    "",
+    "many",
+    None,
+    [],
+)
+
+
+def test_prometheus_answers_no_usable_number(world: World) -> None:
+    """F40: to each deployment another one; and none gets out of the operator again."""
+
+    def change(query: str, series: Series) -> Series:
+        labels = series["metric"]
+        name = labels.get("pod") or labels["trimtab_stem"]
+        key = labels["namespace"], name.partition("-")[0]
+        if promproxy.is_time(query, series):
+            return series
+        return series | {"value": [series["value"][0], NO_NUMBERS[KEYS.index(key)]]}
+
+    pages: list[str] = []
+    with world.broken(INVALID), world.answering(promproxy.changing(change)):
+        time.sleep(HOLD_S)
+        pages.append(world.own_metrics())
+        bodies_ = [world.stack.llmd(*key)["status"] for key in KEYS]
+    assert len(NO_NUMBERS) == len(KEYS)
+    for line in pages[0].splitlines():
+        value = float(line.rpartition(" ")[2]) if line and line[0] != "#" else 0.0
+        assert math.isfinite(value), line
+    assert not re.search(
+        r"(?i)\b(nan|inf|infinity)\b", json.dumps([s["variants"] for s in bodies_])
+    )
+    assert not re.search(r"(?i)\b(nan|inf|infinity)\b", json.dumps([s["cost"] for s in bodies_]))
+
+
+@pytest.mark.parametrize("ahead_s", [-300.0, 300.0])
+def test_prometheus_has_another_time(world: World, ahead_s: float) -> None:
+    """F48."""
+    began = hold(world, promproxy.clock_ahead(ahead_s), OLD if ahead_s < 0 else INVALID)
+    said = {look.metrics[key][2] for look in world.watcher.since(began) for key in KEYS}
+    pattern = (
+        rf"is {-ahead_s:.0f} s old" if ahead_s < 0 else rf"{ahead_s:.0f} s ahead of this clock"
+    )
+    assert any(re.search(pattern, message) for message in said), said
+
+
+def test_prometheus_answers_one_poll_in_three(world: World) -> None:
+    """F46: nothing moves, in either direction."""
+    began = hold(world, promproxy.except_one_in(3), DOWN)
+    looks = world.watcher.since(began)
+    assert {look.replicas[key] for look in looks for key in KEYS} == {REPLICAS}
+
+
+def test_all_deployments_fall_to_zero_at_once(world: World) -> None:
+    """F45: true zeros, as of a recording rule that lost its input; held for a window at least."""
+
+    def change(query: str, series: Series) -> Series:
+        if promproxy.is_time(query, series):
+            return series
+        return series | {"value": [series["value"][0], "0"]}
+
+    world.comes_to_rest(HEALED_S)
+    began = time.monotonic()
+    with world.answering(promproxy.changing(change)):
+        time.sleep(WINDOW_S - 1.0)
+    held = world.watcher.since(began)
+    assert {look.replicas[key] for look in held for key in KEYS} == {REPLICAS}
+    world.heals()
+
+
+def test_every_engine_is_lost_at_once(world: World) -> None:
+    """F45: the scrape configuration is gone."""
+    with world.broken(ALL_KINDS), world.editing(dict.fromkeys(KEYS, lambda page: None)):
+        time.sleep(HOLD_S + 2 * SCRAPE_S)
+
+
+def test_every_pod_is_scraped_by_two_jobs(world: World) -> None:
+    """F43: nobody counts double."""
+    path = world.stack.cluster.dir / "prometheus" / "prometheus.yaml"
+    before = path.read_text()
+    document = yaml.safe_load(before)
+    (job,) = document["scrape_configs"]
+    twin = job | {"job_name": "monitoring/twin"}
+    world.comes_to_rest(HEALED_S)
+    began = time.monotonic()
+    path.write_text(yaml.safe_dump(document | {"scrape_configs": [job, twin]}))
+    world.reload_prometheus()
+    try:
+        eventually(
+            lambda: world.count("count(vllm:num_requests_running)") == 2 * REPLICAS * len(KEYS),
+            "both jobs scrape every pod",
+            60,
+        )
+        time.sleep(HOLD_S)
+    finally:
+        path.write_text(before)
+        world.reload_prometheus()
+    looks = world.watcher.since(began)
+    assert {look.replicas[key] for look in looks for key in KEYS} == {REPLICAS}
+    world.heals()
+
+
+def test_another_tenant_s_pod_claims_to_be_ours(world: World) -> None:
+    """F47: in the victim's name, and with its labels, from another namespace."""
+    victim = KEYS[0]
+    (name, *_) = world.pods(victim)
+    labels = bodies.replica_labels(victim[1]) | {"pod-template-hash": bodies.HASH}
+    world.stack.cluster.kubectl("create", "namespace", "rogue")
+    world.comes_to_rest(HEALED_S)
+    began = time.monotonic()
+    with world.editing({("rogue", name): lambda page: _multiplied(page, 1e9)}):
+        world.stack.cluster.apply(_rogue(name, labels))
+        eventually(
+            lambda: world.count('max(vllm:num_requests_running{namespace="rogue"})') >= 1e9,
+            "the rogue pod is scraped",
+            30,
+        )
+        time.sleep(HOLD_S)
+    looks = world.watcher.since(began)
+    assert {look.replicas[key] for look in looks for key in KEYS} == {REPLICAS}
+    assert not {look.metrics[victim][1] for look in looks} & INVALID
+    world.comes_to_rest(HEALED_S)
+    world.stack.cluster.kubectl("delete", "namespace", "rogue", "--wait=false")
+
+
+def _rogue(name: str, labels: dict[str, str]) -> dict[str, Any]:
+    container = {"name": "main", "image": "x", "ports": [{"name": "http", "containerPort": 8000}]}
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": name, "namespace": "rogue", "labels": labels},
+        "spec": {"containers": [container], "tolerations": [{"operator": "Exists"}]},
+    }
+
+
+def _multiplied(page: str, factor: float) -> str:
+    lines = []
+    for line in page.splitlines():
+        series, _, value = line.rpartition(" ")
+        wanted = line.startswith("vllm:")
+        lines.append(f"{series} {(float(value) + 1) * factor!r}" if wanted else line)
+    return "\n".join(lines) + "\n"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trouble:
+    """What is wrong with the engines of one deployment, and what is to be said of it."""
+
+    edit: Edit
+    reasons: set[str]
+    pods: int = REPLICAS
+    """How many of them."""
+
+
+def setting(metric: str, value: str) -> Edit:
+    """Return the edit that lets a metric have this value."""
+    sample = re.compile(rf"^({re.escape(metric)}(?:{{.*}})?) \S+$", re.MULTILINE)
+    return lambda page: sample.sub(rf"\1 {value}", page)
+
+
+def renaming(old: str, new: str) -> Edit:
+    return lambda page: page.replace(old, new)
+
+
+def frozen_at(moment: float) -> Edit:
+    """Return the edit that dates every sample: Prometheus keeps them for five minutes."""
+    sample = re.compile(r"^([a-z].*)$", re.MULTILINE)
+    return lambda page: sample.sub(rf"\1 {round(moment * 1000)}", page)
+
+
+QUEUE, KV = "vllm:num_requests_waiting", "vllm:kv_cache_usage_perc"
+TTFT = "vllm:time_to_first_token_seconds"
+TROUBLES: dict[str, Callable[[], Trouble]] = {
+    "one-of-three-is-silent": lambda: Trouble(
+        edit=lambda page: None, reasons={"MetricsPartial"}, pods=1
+    ),
+    "two-of-three-are-silent": lambda: Trouble(
+        edit=lambda page: None, reasons={"MetricsPartial"}, pods=2
+    ),
+    "all-are-silent": lambda: Trouble(edit=lambda page: None, reasons={"MetricsMissing"}),
+    "queue-is-renamed": lambda: Trouble(
+        edit=renaming(QUEUE, "vllm:queued_requests"), reasons={"MetricsMissing"}
+    ),
+    "first-tokens-are-renamed": lambda: Trouble(
+        edit=renaming(TTFT, "vllm:ttft_seconds"), reasons={"MetricsMissing"}
+    ),
+    "kv-use-in-percent": lambda: Trouble(edit=setting(KV, "45.0"), reasons=INVALID),
+    "queue-is-nan": lambda: Trouble(edit=setting(QUEUE, "NaN"), reasons=INVALID),
+    "queue-is-negative": lambda: Trouble(edit=setting(QUEUE, "-1"), reasons=INVALID),
+    "samples-are-old": lambda: Trouble(edit=frozen_at(time.time()), reasons=OLD),
+    "engines-restart": lambda: Trouble(edit=lambda page: page, reasons=set()),
+}
+VICTIMS = dict(zip(TROUBLES, KEYS, strict=True))
+
+
+@pytest.fixture(scope="module")
+def looks(world: World) -> list[Look]:
+    """What was seen while each deployment had its own trouble, until all was well again."""
+    world.comes_to_rest(HEALED_S)
+    edits: dict[Name, Edit] = {}
+    for name, make in TROUBLES.items():
+        key, trouble = VICTIMS[name], make()
+        edits |= {(key[0], pod): trouble.edit for pod in world.pods(key)[: trouble.pods]}
+    began = time.monotonic()
+    with world.editing(edits):
+        world.engines.restart(VICTIMS["engines-restart"])
+        # Until the last true sample is old, and a window more.
+        time.sleep(3 * SCRAPE_S + HOLD_S)
+    ended = time.monotonic()
+    world.heals()
+    return [look for look in world.watcher.since(began) if look.at < ended]
+
+
+@pytest.mark.parametrize("name", list(TROUBLES))
+def test_engines_report_what_cannot_be_used(looks: list[Look], name: str) -> None:
+    """F38 to F42 and F44, of real pages through a real Prometheus."""
+    key, reasons = VICTIMS[name], TROUBLES[name]().reasons
+    assert {look.replicas[key] for look in looks} == {REPLICAS}
+    said = {look.metrics[key][:2] for look in looks}
+    if reasons:
+        assert {reason for _, reason in said} & reasons, said
+    else:
+        assert {status for status, _ in said} == {"True"}, said
