@@ -94,7 +94,8 @@ class Applier:
         Raises:
             LostLeadership: The lease is gone; nothing more was sent.
         """
-        plans = [self._compare(work, pools) for work in works]
+        spare = _spare_devices(works, pools)
+        plans = [self._compare(work, pools, spare) for work in works]
         self._in_threads(
             (steps for steps in plans if steps.rise), lambda steps: self._rise(steps, deadline)
         )
@@ -104,7 +105,7 @@ class Applier:
         )
         return [Outcome(failures=tuple(steps.failures), deferred=steps.deferred) for steps in plans]
 
-    def _compare(self, work: Work, pools: Mapping[str, Pool]) -> _Steps:
+    def _compare(self, work: Work, pools: Mapping[str, Pool], spare: Mapping[str, int]) -> _Steps:
         steps = _Steps(work)
         if not work.decision.write:
             return steps
@@ -113,7 +114,7 @@ class Applier:
             for document in work.live
             if controller_uid(document) == work.state.uid
         }
-        documents, kept = _wanted(work, own, pools)
+        documents, kept = _wanted(work, own, pools, spare)
         for document in documents:
             live = own.pop(reference(document), None)
             if live is None:
@@ -223,8 +224,21 @@ def digest_of(document: Document) -> str:
     return digest({"spec": document.get("spec", {}), "labels": metadata.get("labels", {})})
 
 
+def _spare_devices(works: Sequence[Work], pools: Mapping[str, Pool]) -> dict[str, int]:
+    """Return the devices of each pool that no decision takes."""
+    spare = {name: pool.usable_devices for name, pool in pools.items()}
+    for work in works:
+        for target in work.decision.targets:
+            if target.pool in spare:
+                spare[target.pool] -= target.replicas * target.parallelism.devices
+    return spare
+
+
 def _wanted(
-    work: Work, own: Mapping[Reference, Document], pools: Mapping[str, Pool]
+    work: Work,
+    own: Mapping[Reference, Document],
+    pools: Mapping[str, Pool],
+    spare: Mapping[str, int],
 ) -> tuple[list[Document], frozenset[Reference]]:
     """Return the documents that shall exist, and the children that stay without being touched.
 
@@ -244,7 +258,7 @@ def _wanted(
         elif target.replicas > 0:
             unknown.add(name)
     kept = frozenset(target for target in own if target.name in unknown)
-    return children(work.state, targets, pools), kept
+    return children(work.state, targets, pools, spare), kept
 
 
 def _shrinks(document: Document, live: Document) -> bool:

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from trimtab.actuate import engine
@@ -40,10 +40,15 @@ MAX_UNAVAILABLE = "10%"
 """Voluntary disruption at once; Kubernetes rounds up, so one replica at least."""
 USUAL_PAGE = "/metrics"
 _NVIDIA = "nvidia.com/"
+_MAKE_BEFORE_BREAK = {"maxSurge": 1, "maxUnavailable": 0}
+_BREAK_BEFORE_MAKE = {"maxSurge": 0, "maxUnavailable": 1}
 
 
 def children(
-    state: DeploymentState, targets: Iterable[VariantTarget], pools: Mapping[str, Pool]
+    state: DeploymentState,
+    targets: Sequence[VariantTarget],
+    pools: Mapping[str, Pool],
+    spare: Mapping[str, int],
 ) -> list[Document]:
     """Return every document that shall exist for the deployment, in the order of creation.
 
@@ -51,14 +56,16 @@ def children(
         state: The LLMDeployment: its name, uid and spec.
         targets: The variants that shall have a child Deployment, zero replicas included.
         pools: By name; holds the pool of every target.
+        spare: Devices of each pool, now or after it has grown, that no replica is promised.
     """
-    variants = [
-        (variant_name_of(state, target), target)
-        for target in sorted(targets, key=lambda target: (target.pool, target.parallelism.tensor))
-    ]
+    ordered = sorted(targets, key=lambda target: (target.pool, target.parallelism.tensor))
+    variants = [(variant_name_of(state, target), target) for target in ordered]
     documents = [_service(state, state.key.name, {DEPLOYMENT_LABEL: state.key.name})]
     documents += [_service(state, name, _selector(state, name)) for name, _ in variants]
-    documents += [_deployment(state, name, target, pools[target.pool]) for name, target in variants]
+    documents += [
+        _deployment(state, target, pools[target.pool], rolling)
+        for target, rolling in zip(ordered, _rolling_updates(ordered, spare), strict=True)
+    ]
     documents.append(_disruption_budget(state))
     return [_stamped(document) for document in documents]
 
@@ -75,8 +82,30 @@ def digest(document: Document) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _deployment(state: DeploymentState, name: str, target: VariantTarget, pool: Pool) -> Document:
-    settings = state.spec.engine or EngineSpec()
+def _rolling_updates(
+    targets: Sequence[VariantTarget], spare: Mapping[str, int]
+) -> list[dict[str, int]]:
+    """Return how each variant goes from one template to the next.
+
+    A replica goes when its successor serves. Where the pool has no device for a successor, that
+    would never be: there one goes first, if others of the deployment serve meanwhile.
+    """
+    full = [spare[target.pool] < target.parallelism.devices for target in targets]
+    others_stay = any(
+        target.replicas > 0 for target, is_full in zip(targets, full, strict=True) if not is_full
+    )
+    return [
+        _BREAK_BEFORE_MAKE
+        if is_full and (target.replicas > 1 or others_stay)
+        else _MAKE_BEFORE_BREAK
+        for target, is_full in zip(targets, full, strict=True)
+    ]
+
+
+def _deployment(
+    state: DeploymentState, target: VariantTarget, pool: Pool, rolling: dict[str, int]
+) -> Document:
+    settings, name = state.spec.engine or EngineSpec(), variant_name_of(state, target)
     labels = _labels(state) | {
         VARIANT_LABEL: name,
         POOL_LABEL: pool.name,
@@ -101,10 +130,7 @@ def _deployment(state: DeploymentState, name: str, target: VariantTarget, pool: 
         "replicas": target.replicas,
         "revisionHistoryLimit": 2,
         "progressDeadlineSeconds": math.ceil(engine.startup_seconds(settings)) + PROGRESS_SLACK_S,
-        "strategy": {
-            "type": "RollingUpdate",
-            "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0},
-        },
+        "strategy": {"type": "RollingUpdate", "rollingUpdate": dict(rolling)},
         "selector": {"matchLabels": _selector(state, name)},
         "template": {"metadata": _pod_metadata(labels, settings), "spec": pod},
     }

@@ -162,6 +162,18 @@ def test_a_variant_whose_pool_is_gone_stays_as_it_is_while_it_is_wanted(bench: B
     assert (outcome, bench.cluster.log) == (Outcome(), [])
 
 
+def test_what_all_deployments_were_promised_fills_a_pool(bench: Bench) -> None:
+    def unavailable(mine: int, others: int) -> int:
+        bench.apply((STATE, decided(h100=mine)), (OTHER, decided(h100=others)))
+        strategy = bench.cluster.objects[CHAT]["spec"]["strategy"]
+        return int(strategy["rollingUpdate"]["maxUnavailable"])
+
+    devices = POOLS["h100"].devices
+    assert unavailable(2, devices - 3) == 0
+    assert unavailable(2, devices - 2) == 1
+    assert unavailable(2, devices - 3) == 0
+
+
 def foreign(**metadata: Any) -> Document:
     """A Service called chat that is not ours."""
     return {

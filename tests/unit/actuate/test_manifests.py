@@ -2,6 +2,8 @@
 
 import dataclasses
 import re
+from collections import defaultdict
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ from trimtab.actuate import engine
 from trimtab.actuate.manifests import children
 from trimtab.api.acceleratorpool import TaintEffect, Toleration
 from trimtab.api.llmdeployment import EngineSpec, EngineType
-from trimtab.api.naming import HASH_ANNOTATION
+from trimtab.api.naming import HASH_ANNOTATION, POOL_LABEL
 from trimtab.models.hardware import Parallelism
 from trimtab.models.snapshot import Key
 
@@ -64,6 +66,8 @@ MI300X = builders.pool(
     ),
 )
 POOLS = {pool.name: pool for pool in (H100, MI300X)}
+ROOM: Mapping[str, int] = defaultdict(lambda: 100)
+"""Every pool has devices to spare."""
 CASES = {
     "minimal": (MINIMAL, [builders.target()]),
     "rich": (
@@ -87,7 +91,7 @@ def deployment_in(documents: list[dict[str, Any]]) -> dict[str, Any]:
 def test_children_are_the_golden_documents(name: str) -> None:
     state, targets = CASES[name]
     path = GOLDEN / f"{name}.yaml"
-    got = children(state, targets, POOLS)
+    got = children(state, targets, POOLS, ROOM)
     assert got == list(yaml.safe_load_all(path.read_text())), (
         "if the change is meant: PYTHONPATH=tests python tests/unit/actuate/test_manifests.py"
     )
@@ -95,11 +99,11 @@ def test_children_are_the_golden_documents(name: str) -> None:
 
 def test_the_order_of_targets_does_not_matter() -> None:
     state, targets = CASES["rich"]
-    assert children(state, targets, POOLS) == children(state, targets[::-1], POOLS)
+    assert children(state, targets, POOLS, ROOM) == children(state, targets[::-1], POOLS, ROOM)
 
 
 def test_every_child_is_owned_and_stamped() -> None:
-    for document in children(RICH, CASES["rich"][1], POOLS):
+    for document in children(RICH, CASES["rich"][1], POOLS, ROOM):
         (owner,) = document["metadata"]["ownerReferences"]
         assert owner["uid"] == RICH.uid
         assert owner["controller"] is True
@@ -109,7 +113,7 @@ def test_every_child_is_owned_and_stamped() -> None:
 
 def test_the_digest_moves_with_the_content_and_not_with_the_replicas_of_others() -> None:
     def digests(replicas: int) -> dict[str, str]:
-        documents = children(MINIMAL, [builders.target(replicas=replicas)], POOLS)
+        documents = children(MINIMAL, [builders.target(replicas=replicas)], POOLS, ROOM)
         return {
             f"{document['kind']}/{document['metadata']['name']}": document["metadata"][
                 "annotations"
@@ -123,7 +127,7 @@ def test_the_digest_moves_with_the_content_and_not_with_the_replicas_of_others()
 
 
 def test_the_selector_is_only_ours_and_every_service_selects_its_pods() -> None:
-    documents = children(MINIMAL, [builders.target()], POOLS)
+    documents = children(MINIMAL, [builders.target()], POOLS, ROOM)
     deployment = deployment_in(documents)
     labels = deployment["spec"]["template"]["metadata"]["labels"]
     selectors = [deployment["spec"]["selector"]["matchLabels"]]
@@ -135,7 +139,7 @@ def test_the_selector_is_only_ours_and_every_service_selects_its_pods() -> None:
 
 def test_the_pod_outlives_everything_that_happens_before_sigkill() -> None:
     for state in (MINIMAL, RICH):
-        deployment = deployment_in(children(state, [builders.target()], POOLS))
+        deployment = deployment_in(children(state, [builders.target()], POOLS, ROOM))
         pod = deployment["spec"]["template"]["spec"]
         (container,) = pod["containers"]
         sleep = container["lifecycle"]["preStop"]["sleep"]["seconds"]
@@ -227,7 +231,9 @@ def test_a_page_at_another_path_is_named_on_the_pods() -> None:
     def annotations(kind: str) -> Any:
         spec = builders.spec(engine={"type": kind})
         state = dataclasses.replace(MINIMAL, spec=spec)
-        template = deployment_in(children(state, [builders.target()], POOLS))["spec"]["template"]
+        template = deployment_in(children(state, [builders.target()], POOLS, ROOM))["spec"][
+            "template"
+        ]
         return template["metadata"].get("annotations")
 
     assert annotations("vllm") is None
@@ -237,7 +243,7 @@ def test_a_page_at_another_path_is_named_on_the_pods() -> None:
 def test_a_pool_of_another_vendor_runs_as_the_user_of_its_image() -> None:
     def security(name: str) -> dict[str, Any]:
         targets = [builders.target(pool=name)]
-        pod = deployment_in(children(MINIMAL, targets, POOLS))["spec"]["template"]["spec"]
+        pod = deployment_in(children(MINIMAL, targets, POOLS, ROOM))["spec"]["template"]["spec"]
         context: dict[str, Any] = pod["securityContext"]
         return context
 
@@ -249,9 +255,39 @@ def test_names_of_children_are_bounded_and_distinct() -> None:
     state = dataclasses.replace(MINIMAL, key=Key(namespace="a", name="n" * 40))
     pools = {f"{'p' * 50}-{i}": builders.pool(name=f"{'p' * 50}-{i}") for i in range(2)}
     targets = [builders.target(pool=name) for name in pools]
-    names = [item["metadata"]["name"] for item in children(state, targets, pools)]
+    names = [item["metadata"]["name"] for item in children(state, targets, pools, ROOM)]
     assert all(len(name) <= 63 for name in names)
     assert len(set(names)) == 3
+
+
+@pytest.mark.parametrize(
+    ("replicas", "spare", "breaks"),
+    [
+        ({"h100": 2}, {"h100": 1}, set()),
+        ({"h100": 2}, {"h100": 0}, {"h100"}),
+        # The only replica stays until another serves, and waits for room if need be.
+        ({"h100": 1}, {"h100": 0}, set()),
+        ({"h100": 1, "mi300x.spot": 1}, {"h100": 0, "mi300x.spot": 0}, set()),
+        ({"h100": 1, "mi300x.spot": 1}, {"h100": 0, "mi300x.spot": 1}, {"h100"}),
+        ({"h100": 1, "mi300x.spot": 0}, {"h100": 0, "mi300x.spot": 1}, set()),
+    ],
+)
+def test_a_rollout_in_a_full_pool_breaks_before_it_makes_where_others_serve(
+    replicas: dict[str, int], spare: dict[str, int], breaks: set[str]
+) -> None:
+    targets = [builders.target(pool=pool, replicas=count) for pool, count in replicas.items()]
+    documents = children(MINIMAL, targets, POOLS, spare)
+    rolling = {
+        document["metadata"]["labels"][POOL_LABEL]: document["spec"]["strategy"]["rollingUpdate"]
+        for document in documents
+        if document["kind"] == "Deployment"
+    }
+    assert rolling == {
+        pool: {"maxSurge": 0, "maxUnavailable": 1}
+        if pool in breaks
+        else {"maxSurge": 1, "maxUnavailable": 0}
+        for pool in replicas
+    }
 
 
 class _NoAliases(yaml.SafeDumper):
@@ -263,7 +299,7 @@ def write_golden_documents() -> None:
     """Write them anew: read the diff before you commit it."""
     GOLDEN.mkdir(parents=True, exist_ok=True)
     for name, (state, targets) in CASES.items():
-        documents = children(state, targets, POOLS)
+        documents = children(state, targets, POOLS, ROOM)
         text = yaml.dump_all(documents, Dumper=_NoAliases, sort_keys=False, width=100)
         (GOLDEN / f"{name}.yaml").write_text(text)
 
