@@ -17,7 +17,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from trimtab.errors import Unavailable
 
 MAX_BODY_BYTES = 24 * 2**20
-"""The buckets of a variant are 3.4 KiB of an answer (bench.observe in tests/): those of 7,000 fit."""
+"""The buckets of a variant are 3.4 KiB of an answer (tests/bench/observe): 7,000 variants fit."""
 
 _CHUNK = 64 * 1024
 _Answer = TypeVar("_Answer")
