@@ -29,8 +29,6 @@ class ForecastState:
     """Means of all closed minutes, each with its own half-life."""
     moves: Row = ()
     """Mean absolute surprises, requests/s, each with its own half-life."""
-    means: Row = ()
-    """Mean rates with those half-lives."""
     past: tuple[Row, ...] = ()
     """What stood in `levels` at the end of the last minutes without a gap, and the scale then."""
     biases: tuple[Row, ...] = ()

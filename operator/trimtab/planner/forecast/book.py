@@ -1,6 +1,6 @@
 """The learner: minute by minute it scores what it would have said, and takes the rate in.
 
-Levels of seven half-lives, a short trend and the recent maximum say, as experts, where the largest
+Levels of nine half-lives, a short trend and the recent maximum say, as experts, where the largest
 rate of each horizon will lie. Their blend, weighted by how wrong each has been, is the location;
 recent surprises give the scale; and how far off, in scales, the blend was is counted in classes.
 """
@@ -14,12 +14,11 @@ from trimtab.planner.forecast.arrays import Floats
 from trimtab.planner.forecast.constants import (
     ANCHORS,
     BRIDGE_MINUTES,
+    CHANCE_SHARE,
     COUNT_HALF_LIFE,
     EDGES,
     ERROR_HALF_LIFE,
     HALF_LIVES,
-    LEAST_RPS,
-    MIDDLE,
     MINUTE_S,
     MOVE_HALF_LIVES,
     MOVE_SHARES,
@@ -28,7 +27,6 @@ from trimtab.planner.forecast.constants import (
     SHARPNESS,
     SHIFT_MOVES,
     SHORT,
-    SPREAD_POWER,
     UNLEARNT_MINUTES,
     WIDTH_HALF_LIFE,
 )
@@ -59,7 +57,6 @@ class Book:
         self.past = list(state.past)
         self.levels: Floats = np.array(state.levels)
         self.moves: Floats = np.array(state.moves)
-        self.means: Floats = np.array(state.means)
         if state.counts:
             self.biases: Floats = np.array(state.biases)
             self.errors: Floats = np.array(state.errors)
@@ -122,16 +119,12 @@ class Book:
         self._score()
         if not self.closed:
             self.levels = np.full(len(HALF_LIVES), rate)
-            self.means = np.full(len(MOVE_HALF_LIVES), rate)
             self.moves = np.full(
                 len(MOVE_HALF_LIVES), math.sqrt(max(rate, 1.0 / MINUTE_S) / MINUTE_S)
             )
         else:
             self.moves = self.moves + np.maximum(_MOVE_GAIN, 1.0 / (self.closed + 2)) * (
                 abs(rate - self.levels[SHORT]) - self.moves
-            )
-            self.means = self.means + np.maximum(_MOVE_GAIN, 1.0 / (self.closed + 2)) * (
-                rate - self.means
             )
             self.levels = self._moved(rate, 1.0)
         self.closed += 1
@@ -148,14 +141,9 @@ class Book:
 
     def scale(self, levels: Floats) -> float:
         """Return the mean surprise of a minute to expect at `levels`, requests/s; above 0."""
-        least = 0.02 * self.means[-1] + LEAST_RPS
-        level = max(float(levels[MIDDLE]), least)
-        logs = np.log(self.moves + 1e-9) + SPREAD_POWER * (
-            np.log(level) - np.log(self.means + least)
-        )
-        expected = float(np.exp(MOVE_SHARES @ logs))
-        # Arrivals that are not counted from a clock vary by chance at least.
-        return max(expected, 0.3 * math.sqrt(level / MINUTE_S), 0.5 / MINUTE_S)
+        recent = math.exp(float(MOVE_SHARES @ np.log(self.moves + 1e-9)))
+        chance = math.sqrt(float(levels[SHORT]) / MINUTE_S)
+        return max(recent, CHANCE_SHARE * chance, 0.5 / MINUTE_S)
 
     def weights(self) -> Floats:
         """Return how much each expert counts for each horizon, (6, experts); rows sum to 1."""
@@ -219,7 +207,6 @@ class Book:
             rates=tuple(self.rates),
             levels=_row(self.levels),
             moves=_row(self.moves),
-            means=_row(self.means),
             past=tuple(self.past),
             biases=tuple(_row(row) for row in self.biases),
             errors=tuple(_row(row) for row in self.errors),

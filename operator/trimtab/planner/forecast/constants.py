@@ -9,27 +9,25 @@ MINUTE_S = 60.0
 ANCHORS = np.array((1, 2, 5, 10, 20, 30))
 """Horizons that are learnt, in minutes: from the shortest that can be seen to the longest start-up
 of a replica on a node still to be bought; others are read off between them."""
-HALF_LIVES = np.array((0.01, 1.0, 2.5, 6.0, 15.0, 40.0, 120.0))
-"""Half-lives of levels, in minutes, a factor of 2.5 apart: the last value, to two hours."""
+HALF_LIVES = np.array((0.01, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0))
+"""Half-lives of levels, in minutes, a factor of 2 apart: the last value, to two hours."""
 SHORT = 2
 """Which level surprises are measured against, and level shifts seen by."""
-MIDDLE = 3
-"""Which level the scale is taken at."""
 MOVE_HALF_LIVES = np.array((5.0, 30.0, 240.0))
 """Half-lives of mean surprises, in minutes: a burst, a start-up, a shift of work."""
 MOVE_SHARES = np.array((0.4, 0.3, 0.3))
-"""Weights of their logarithms in the scale."""
-SPREAD_POWER = 0.75
-"""How surprises grow with the rate: between chance (1/2) and users who move together (1)."""
+"""Weights of their logarithms in the scale: the most to the newest, for bursts come together."""
+CHANCE_SHARE = 0.3
+"""Least surprise, in deviations of Poisson arrivals: even clients on a clock are not exact."""
 WIDTH_HALF_LIFE = 60.0
 """Half-life of the width of errors, minutes."""
-ERROR_HALF_LIFE = 360.0
+ERROR_HALF_LIFE = 240.0
 """Half-life of what is thought of each expert, minutes."""
 COUNT_HALF_LIFE = 2880.0
 """Half-life of the classes of errors, minutes: two days (research, models.md 4.2)."""
-SHARPNESS = 8.0
-"""Power of an expert's error by which its weight falls."""
-PRIOR_MINUTES = 60.0
+SHARPNESS = 12.0
+"""Power of an expert's error by which its weight falls: a tenth worse counts a third."""
+PRIOR_MINUTES = 120.0
 """What the prior belief about errors weighs against minutes seen."""
 YOUNG_MINUTES = 8
 """Closed minutes below which there is no opinion."""
@@ -39,15 +37,13 @@ BRIDGE_MINUTES = 5
 """Missing minutes that a straight line is drawn through: steps of five minutes, one missed."""
 STALE_S = 1800.0
 """Age of the last measurement from which on there is no opinion: the longest horizon."""
-SHIFT_MOVES = 3.0
+SHIFT_MOVES = 4.0
 """Distance of the short level from a longer one, in long-run surprises, that is a level shift.
 
-Chance moves the short level by 0.45 of them, so that it is seen within minutes and not by chance.
+Chance moves the short level by 0.5 of them: it takes minutes to see one, and none is imagined.
 """
 MAX_RPS = 1e12
 """No service has a higher rate; what reports one is broken."""
-LEAST_RPS = 1.0 / 3600.0
-"""A request an hour: below it a rate is as good as none."""
 
 EDGES: Floats = np.sinh(np.linspace(np.arcsinh(-10.0), np.arcsinh(60.0), 41))
 """Limits of the classes of errors, in scales and widths: close in the middle, wide outside."""
@@ -57,13 +53,13 @@ def _prior() -> Floats:
     """Return the shares of errors at most `EDGES` that are believed before any is seen, (6, 41).
 
     Surprises of one minute are taken to follow Student's t with four degrees of freedom, the
-    usual choice for heavy tails, with a deviation of 1.2 mean surprises (1.25 for a normal one);
-    the largest of n minutes is the largest of n^0.8 independent ones, for neighbours are alike.
+    usual choice for heavy tails, whose mean size is that of its scale; the largest of n minutes
+    is the largest of the square root of n independent ones, for neighbours are much alike.
     """
-    x = EDGES / 1.2
+    x = EDGES
     root = x / np.sqrt(1.0 + x * x / 4.0)
     one = 0.5 + 3.0 / 8.0 * root * (1.0 - root * root / 12.0)
-    return np.asarray(one[None, :] ** (ANCHORS[:, None] ** 0.8))
+    return np.asarray(one[None, :] ** (ANCHORS[:, None] ** 0.5))
 
 
 PRIOR: Floats = _prior()
