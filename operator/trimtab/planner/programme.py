@@ -385,7 +385,7 @@ def _rounded(
     split = _split(columns, relaxation)
     if len(problems) <= TOGETHER:
         split = set(range(len(problems)))
-    pool = _candidates(columns, dual, spare)
+    pool = _candidates(columns, relaxation, dual, spare)
     short = any(
         problem.shortage(counts) > 0 for problem, counts in zip(problems, fleet, strict=True)
     )
@@ -415,27 +415,28 @@ def _split(columns: _Columns, relaxation: _Relaxation) -> set[int]:
     return {c.problem for share, c in zip(shares, known, strict=True) if _LITTLE < share < _WHOLE}
 
 
-def _candidates(columns: _Columns, dual: _Dual, spare: float) -> list[_Column]:
-    """Return the known columns that a better fleet could have, the best of each problem first.
+def _candidates(
+    columns: _Columns, relaxation: _Relaxation, dual: _Dual, spare: float
+) -> list[_Column]:
+    """Return the columns that the relaxation takes, and known ones that a better fleet could have.
 
     At the best prices a fleet with a column in it weighs no less than the bound and what that
     column weighs more than the best of its deployment.
     """
+    shares = relaxation.shares()
+    taken = [i for i in range(relaxation.loaded) if shares[i] > _LITTLE]
     excess = [
         column.cost
         + math.fsum(dual.prices.get(r, 0.0) * n for r, n in column.usage.items())
         - dual.least[column.problem]
         for column in columns.all
     ]
-    order = sorted(range(len(columns.all)), key=lambda i: excess[i])
-    best: dict[int, _Column] = {}
-    for i in order:
-        best.setdefault(columns.all[i].problem, columns.all[i])
-    firsts = {id(column) for column in best.values()}
-    others = [
-        columns.all[i] for i in order if excess[i] <= spare and id(columns.all[i]) not in firsts
-    ]
-    return [*best.values(), *others[:COLUMNS]]
+    mine = set(taken)
+    others = sorted(
+        (i for i, more in enumerate(excess) if more <= spare and i not in mine),
+        key=lambda i: (excess[i], i),
+    )
+    return [columns.all[i] for i in (*taken, *others[:COLUMNS])]
 
 
 def _enumerated(
