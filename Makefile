@@ -58,6 +58,10 @@ test-e2e: $(STAMP) cluster-binaries ## The short end-to-end run: the demo's job,
 e2e: $(STAMP) cluster-binaries ## All end-to-end tests, the long ones too
 	@$(BIN)/python -m pytest -q e2e/tests
 
+.PHONY: e2e-node
+e2e-node: $(STAMP) cluster-binaries ## Install the chart on two real nodes and count lost requests (root; long)
+	@$(BIN)/python -m pytest -q e2e/tests/test_node.py
+
 .PHONY: lint
 lint: $(STAMP) ## Style, and imports that go one way
 	@echo "== ruff and import-linter"
