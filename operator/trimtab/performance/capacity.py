@@ -35,7 +35,7 @@ SAFE_LOAD = 0.85
 """Share of the saturation rate that a replica is given when no target bounds its queue."""
 QUEUE_LOAD = 0.92
 """The same when one does: beyond it a queue is too steep for any model to place a target on."""
-RESERVE = 0.2
+RESERVE = 0.3
 """Of the requests or gaps that may exceed a target, and of a tenth at most, how many are kept in
 reserve: bursts come in finite time."""
 

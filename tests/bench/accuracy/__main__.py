@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from bench.accuracy import grid, mlperf, older, runs, silicon, simulated, sweeps
+from bench.accuracy import grid, mlperf, older, percentiles, runs, silicon, simulated, sweeps
 from bench.accuracy.plot import scatter
 from bench.accuracy.score import Pair, Score, by, score
 
@@ -41,7 +41,8 @@ _READING = """## How to read it, and where the model is blind
 - The deployments ran engines of many versions; two versions of one engine on one machine differ by
   up to 30 % here, which no model of the hardware can see. Calibration (above) is for that.
 - TTFT of a closed loop depends on how its users fall into step. SGLang and TensorRT-LLM rows come
-  from recipes that stream tokens in groups; their constants describe those recipes.
+  from recipes that stream tokens in groups; their constants describe those recipes, and are not
+  used for requests that arrive at random.
 - Deployments over more than eight devices are predicted badly: exchanges between nodes are not
   modelled, and how attention is spread there is not always known.
 - The RTX PRO 6000 and RTX 4090 runs and the A10 sweep gave one constant each for cards at their
@@ -56,8 +57,15 @@ _READING = """## How to read it, and where the model is blind
 - The grid's 8-bit experts on Hopper and its mxfp4 experts on Blackwell ran kernels that were not
   tuned and half as fast as in deployments; constants follow the deployments.
 - Engines that sort a large vocabulary for every token saturate far earlier than others. The model
-  counts that where it is told so (`sorted_sampling`), as for the Phi-4-mini sweeps here, whose
-  clients also add a quarter of a second to every first token.
+  counts that where it is told so (`sorted_sampling`), as for the Phi-4-mini sweeps here. Their
+  clients add a quarter of a second to every first token, which is taken from the A100's lightest
+  stage and added to all others.
+- The H100 sweep's client counts two pieces of the stream for a token, so its own TPOT is half of
+  the time between tokens; its vLLM 0.11 takes turns with the device, where newer ones do both at
+  once (`takes_turns`). What that costs is taken from the sweep with cached prompts; the other one
+  is a test of it.
+- 4-bit experts are bound by widening them where the device cannot multiply them, so an H200 serves
+  gpt-oss hardly faster than an H100.
 - Accelerators of families without measurements (Gaudi, TPU, Trainium, V100, T4) carry middle values
   and `confidence` 0.6: their capacities come with a standard error of 31 %.
 - Engines of 2023 and 2024 are shown at the end only to say how far today's constants are from them.
@@ -77,7 +85,7 @@ def main() -> None:
         _sweeps(sweeps.sweeps()),
         _replays(runs.replays()),
         _mlperf(mlperf.results()),
-        *([] if quick else [_simulated(simulated.run())]),
+        *([] if quick else [_simulated(simulated.run()), _percentiles(percentiles.pairs())]),
         _older(),
         _READING,
     ]
@@ -196,6 +204,16 @@ def _simulated(found: list[simulated.Case]) -> str:
         + f"\n\nAt the predicted rate {broken} of {len(found)} cases break a target by more than "
         "10 %. The five largest errors:\n\n| case | predicted | simulated | worst target |\n"
         "|---|---|---|---|\n" + "\n".join(lines) + "\n"
+    )
+
+
+def _percentiles(pairs: list[Pair]) -> str:
+    return (
+        "## Percentiles, against the token-level simulation\n\n"
+        "The same replicas and loads at 30, 60 and 80 % of their saturation. ITL is a request's "
+        "mean gap between tokens, which targets are for; gap is a single one, as engines count.\n\n"
+        + _table("", by(pairs, lambda pair: pair.group))
+        + "\n"
     )
 
 
