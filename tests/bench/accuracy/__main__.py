@@ -50,8 +50,8 @@ _READING = """## How to read it, and where the model is blind
 - MLPerf's offline results of the H100 SXM and the MI300X gave constants; the rest of its table is
   held out.
 - Mixtures of experts: how unequally experts are chosen is one constant for all models, and fitted
-  mostly to benchmarks with random tokens. Chats in one language prefer fewer experts, so
-  predictions are late there, on the safe side.
+  mostly to benchmarks with random tokens. Chats in one language may prefer fewer experts; then
+  predictions are late, on the safe side.
 - Rows of DeepSeek, GLM and Qwen3.5 with and without speculation are measured under one name; the
   model predicts those without, and the others are up to twice as fast.
 - The grid's 8-bit experts on Hopper and its mxfp4 experts on Blackwell ran kernels that were not
@@ -174,9 +174,11 @@ def _replays(pairs: list[Pair]) -> str:
     return (
         "## Requests of real vLLM runs, played again\n\n"
         "The simulated engine serves the same 300 arrivals with our step times. The third run is "
-        "labelled 16 bit; its steps with 130 to 256 chats last 33 to 44 ms, in which 65 to 80 % of "
-        "the experts can be read at the full bandwidth of the memory: chats leave some unused.\n\n"
-        + _values(pairs, "s")
+        "labelled 16 bit, but its steps with 130 to 256 chats last 33 to 44 ms, in which 65 to "
+        "80 % of 16-bit experts can be read at the full bandwidth of the memory, and by its log it "
+        "held 336,000 tokens at once, where 298,000 have room beside 16-bit weights. Either its "
+        "chats share prompts and leave experts unused, or its weights had 8 bit: it is "
+        "played both ways.\n\n" + _values(pairs, "s")
     )
 
 

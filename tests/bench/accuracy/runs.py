@@ -1,4 +1,7 @@
-"""Requests of three real vLLM runs, played again through the simulated engine."""
+"""Requests of three real vLLM runs, played again through the simulated engine.
+
+The third is labelled 16 bit and is also played with 8-bit weights: see docs/accuracy.md.
+"""
 
 from dataclasses import dataclass
 
@@ -22,12 +25,22 @@ class Run:
     model: str
     device: str
     max_num_seqs: int
+    dtype: str = "none"
+    """How its weights are stored."""
+
+    @property
+    def name(self) -> str:
+        """Device, model and what its label does not say."""
+        read_as = "" if self.dtype == "none" else f" as {self.dtype}"
+        return f"{self.device} {self.model}{read_as}"
 
 
+_QWEN3 = "vllm_rtxpro6000_qwen3-30b-a3b-instruct-2507"
 RUNS = (
     Run("vllm_rtxpro6000_llama-3.1-8b", "Llama-3.1-8B", "nvidia-rtx-pro-6000", 128),
     Run("vllm_rtx4090_llama-3.1-8b", "Llama-3.1-8B", "nvidia-rtx-4090", 256),
-    Run("vllm_rtxpro6000_qwen3-30b-a3b-instruct-2507", "Qwen3-30B-A3B", "nvidia-rtx-pro-6000", 256),
+    Run(_QWEN3, "Qwen3-30B-A3B", "nvidia-rtx-pro-6000", 256),
+    Run(_QWEN3, "Qwen3-30B-A3B", "nvidia-rtx-pro-6000", 256, "fp8"),
 )
 QUANTILES = (0.5, 0.95)
 
@@ -55,7 +68,7 @@ def _replay(run: Run) -> list[Pair]:
     }
     pairs = [
         Pair(
-            group=f"{run.device} {run.model}|p{share * 100:.0f} {what}",
+            group=f"{run.name}|p{share * 100:.0f} {what}",
             predicted=_quantile(ours[what], share),
             measured=_quantile(values, share),
             held_out=False,
@@ -65,7 +78,7 @@ def _replay(run: Run) -> list[Pair]:
     ]
     pairs.append(
         Pair(
-            group=f"{run.device} {run.model}|whole run",
+            group=f"{run.name}|whole run",
             predicted=max(e.at for e in ends),
             measured=max(row["arrival_s"] + row["e2e_s"] for row in measured),
             held_out=False,
@@ -78,7 +91,9 @@ def _simulated(run: Run, measured: list[dict[str, float]]) -> list[Finished]:
     geometry, accelerator = geometries.get(run.model), accelerators.get(run.device)
     assert geometry is not None
     assert accelerator is not None
-    settings = EngineSettings(max_num_seqs=run.max_num_seqs, max_num_batched_tokens=2048)
+    settings = EngineSettings(
+        max_num_seqs=run.max_num_seqs, max_num_batched_tokens=2048, weight_dtype=run.dtype
+    )
     tokens = kv_tokens(geometry, accelerator, Parallelism(), settings)
     assert isinstance(tokens, int)
     times = step_model(geometry, accelerator, Parallelism(), settings)
