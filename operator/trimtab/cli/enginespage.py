@@ -23,8 +23,8 @@ per engine is all there is: `operator/trimtab/catalog/engines/`.
 name, and pins what decides capacity. Only vLLM's arguments and metrics were held against a real
 release; the others are from the sources and documentation of theirs.
 
-| `type` | engine | versions | default image | health | metrics page | on SIGTERM |
-|---|---|---|---|---|---|---|
+| `type` | engine | versions | default image | own port | health | metrics page | on SIGTERM |
+|---|---|---|---|---|---|---|---|
 """
 
 _METRICS = """
@@ -77,7 +77,8 @@ def _engine_row(kind: EngineType) -> str:
     if kind is EngineType.CUSTOM:
         health += ", or `spec.engine.healthPath`"
     return _row(
-        f"`{kind}`", document(kind)["title"], document(kind)["versions"], image, health, metrics,
+        f"`{kind}`", document(kind)["title"], document(kind)["versions"], image, str(known.port), health,
+        metrics,
         known.drain.removeprefix("SIGTERM; "),
     )  # fmt: skip
 
