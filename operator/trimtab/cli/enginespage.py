@@ -77,10 +77,15 @@ def _engine_row(kind: EngineType) -> str:
     if kind is EngineType.CUSTOM:
         health += ", or `spec.engine.healthPath`"
     return _row(
-        f"`{kind}`", document(kind)["title"], document(kind)["versions"], image, str(known.port), health,
+        f"`{kind}`",
+        document(kind)["title"],
+        document(kind)["versions"],
+        image,
+        str(known.port),
+        health,
         metrics,
         known.drain.removeprefix("SIGTERM; "),
-    )  # fmt: skip
+    )
 
 
 def _engine(kind: EngineType) -> str:
