@@ -494,8 +494,8 @@ def numbers_are_sane(value: Any, path: str = "plan") -> None:
         assert 0 <= value < 2**31, path
     elif isinstance(value, float):
         assert math.isfinite(value), path
-        signed = path.endswith("saved_share") or ".scales" in path or ".used" in path
-        assert value >= 0 or signed, path
+        signed = ("saved_share", ".scales", ".used", ".log_mean", ".forecast")
+        assert value >= 0 or any(part in path for part in signed), path
     elif isinstance(value, tuple):
         for item in value:
             numbers_are_sane(item, path)

@@ -58,6 +58,7 @@ __all__ = [
     "PlacementSpec",
     "Quantization",
     "RejectedCandidate",
+    "Routing",
     "SecretKey",
     "SummaryStatus",
     "VariantStatus",
@@ -74,6 +75,13 @@ class Mode(ApiEnum):
     RECOMMEND = "Recommend"
     SCALE_UP_ONLY = "ScaleUpOnly"
     AUTO = "Auto"
+
+
+class Routing(ApiEnum):
+    """How requests find their replica."""
+
+    EVEN = "Even"
+    LOAD_AWARE = "LoadAware"
 
 
 class PlacementSpec(ApiModel):
@@ -192,6 +200,12 @@ class LLMDeploymentSpec(ApiModel):
     """Bounds and pace of scaling. Default: those of the policy, else 1 to 10 replicas."""
     placement: PlacementSpec | None = None
     """Where replicas may land. Default: on every pool that fits."""
+    routing: Routing | None = None
+    """How requests find their replica: Even, where each gets as many whatever it can take, as from
+    a Service or by turns; LoadAware, where each gets what it can take, as by weights.
+
+    Default: Even, so that a mix of fast and slow replicas counts as that many slow ones.
+    """
     workload: WorkloadSpec | None = None
     """What is expected until real traffic has been measured. Default: 512 in, 256 out."""
     priority: int | None = Field(default=None, ge=0, le=1000)

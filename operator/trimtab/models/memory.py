@@ -1,7 +1,8 @@
 """What one plan leaves for the next. An empty memory means hold, never free."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from trimtab.models.forecast import ForecastState
 from trimtab.models.hardware import EngineSettings, Parallelism
 from trimtab.models.load import TokenShape
 from trimtab.models.performance import StepScales
@@ -36,7 +37,9 @@ class DeploymentMemory:
     measured: bool = False
     """Whether evidence has once been fresh for a whole window: the prior rate counts no more."""
     shape: TokenShape | None = None
-    """Last shape that was measured, on the planner's grid; doubt does not change it."""
+    """Shape that was last counted with, on the planner's grid; doubt does not change it."""
+    means: TokenShape | None = None
+    """Means of the lengths that it stands for."""
     zero_refused: bool = False
     """At zero replicas nothing reported whether requests wait: do not go there again."""
     last_down_at: float | None = None
@@ -47,6 +50,14 @@ class DeploymentMemory:
     """Which move that is."""
     peak_rps: float = 0.0
     """Largest demand seen, for the saving against a fixed fleet."""
+    forecast: ForecastState = field(default_factory=ForecastState)
+    """Arrival rates, for what is to come."""
+    foreseen: tuple[tuple[float, float], ...] = ()
+    """What was expected of late: when, in Unix seconds, and requests/s."""
+    margin: float = 0.0
+    """Share of the demand that alarms last asked for on top."""
+    margin_at: float = 0.0
+    """When that was, in Unix seconds: it fades from then on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

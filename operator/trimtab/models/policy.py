@@ -7,6 +7,7 @@ from trimtab.api.llmdeployment import (
     LLMDeploymentSpec,
     Mode,
     PlacementSpec,
+    Routing,
 )
 from trimtab.api.policy import (
     Baseline,
@@ -53,6 +54,8 @@ class EffectivePolicy:
     """The prior of the request rate."""
     priority: int
     mode: Mode
+    even: bool
+    """Whether the router gives each replica the same, whatever it can take."""
 
 
 def resolve(spec: LLMDeploymentSpec, policy: ServingPolicySpec | None) -> EffectivePolicy:
@@ -108,6 +111,7 @@ def resolve(spec: LLMDeploymentSpec, policy: ServingPolicySpec | None) -> Effect
         ),
         priority=DEFAULT_PRIORITY if spec.priority is None else spec.priority,
         mode=spec.mode or Mode.AUTO,
+        even=spec.routing is not Routing.LOAD_AWARE,
     )
 
 

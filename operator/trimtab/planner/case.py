@@ -1,6 +1,5 @@
 """One deployment as the stages see it: what runs, what is asked, what may be done."""
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -8,18 +7,26 @@ from trimtab.api.llmdeployment import Mode
 from trimtab.config import PlannerConfig
 from trimtab.models.load import TokenShape
 from trimtab.models.memory import DeploymentMemory
+from trimtab.models.plan import Why
 from trimtab.models.policy import EffectivePolicy
 from trimtab.models.snapshot import DeploymentState
-from trimtab.planner import history
+from trimtab.planner import foresight, history
 from trimtab.planner.candidates import Choice, capacity_at, choices_of
-from trimtab.planner.demand import Need, need_of
-from trimtab.planner.evidence import Evidence, evidence_of
+from trimtab.planner.demand import Circumstances, Need, need_of
+from trimtab.planner.evenly import carried
+from trimtab.planner.evidence import Alarm, Evidence, evidence_of
+from trimtab.planner.foresight import Foresight
 from trimtab.planner.place import Place, places_of
 from trimtab.planner.query import Market, Query, query_of
 from trimtab.planner.shortage import PoolState
+from trimtab.planner.starts import Starts, weights_of
 
 GUARD_PAUSE_S = 60.0
 """Time after a scale-up in which an alarm asks for no more: what was added must show first."""
+WEIGHT_MOST = 20.0
+"""A request of another time weighs at most so many times one of now, and at least as little."""
+ECHO_S = 30.0
+"""Beyond the window of the latencies: two scrapes until a new replica's part is in them."""
 GUARD_MOST = 2.0
 """Alarms take a fleet to so many times what its demand asks, and one replica more."""
 BRAKE_DEPLOYMENTS = 5
@@ -37,13 +44,14 @@ class Case:
     policy: EffectivePolicy
     evidence: Evidence
     need: Need
+    foresight: Foresight
     choices: tuple[Choice, ...]
     places: tuple[Place, ...]
     """What runs and what could, sorted by pool and parallelism."""
     memory: DeploymentMemory
     """With this plan's evidence in it."""
     grow_rps: float
-    """Demand that the fleet shall cover now; more than `need.rps` while an alarm holds."""
+    """Demand that the fleet shall cover: of now and as foreseen, more while an alarm holds."""
     keep_rps: float
     """Most that was asked over the window, in requests of the shape of now."""
     may_fall: bool
@@ -70,7 +78,10 @@ class Case:
     @property
     def is_covered(self) -> bool:
         """Whether what runs covers the demand of now, half of the headroom kept."""
-        tight = math.fsum(p.choice.tight_rps * p.supply for p in self.places if p.choice)
+        tight = carried(
+            ((p.choice.tight_rps, p.supply) for p in self.places if p.choice),
+            even=self.policy.even,
+        )
         return tight >= self.grow_rps * (1.0 - 1e-9)
 
 
@@ -80,6 +91,7 @@ class World:
 
     now: float
     market: Market
+    starts: Starts
 
     @property
     def pools(self) -> Mapping[str, PoolState]:
@@ -116,6 +128,7 @@ class _Draft:
     memory: DeploymentMemory
     evidence: Evidence
     need: Need
+    foresight: Foresight
     query: Query
     choices: tuple[Choice, ...]
     places: tuple[Place, ...]
@@ -125,19 +138,45 @@ def _draft(
     state: DeploymentState, policy: EffectivePolicy, memory: DeploymentMemory, world: World
 ) -> _Draft:
     evidence = evidence_of(state, policy.targets)
-    young = world.now - state.created < window_of(policy, world.config)
-    need = need_of(state.load, policy, evidence, memory, young=young)
+    since_s = 0.0 if memory.forecast.at is None else world.now - memory.forecast.at
+    memory = foresight.seen(memory, state.load, world.now)
+    around = Circumstances(
+        young=world.now - state.created < window_of(policy, world.config),
+        pending=any(variant.ready < variant.replicas for variant in state.variants),
+        since_s=since_s,
+    )
+    need = need_of(state.load, policy, evidence, memory, around)
     query = query_of(state, policy, need.shape, world.market)
     choices = choices_of(query)
+    places = places_of(state.variants, choices, world.config)
+    memory, found = foresight.foresee(
+        memory, policy, now=world.now, ready_s=_ready_s(query, places, world.starts)
+    )
     return _Draft(
         state=state,
         policy=policy,
         memory=memory,
         evidence=evidence,
         need=need,
+        foresight=found,
         query=query,
         choices=choices,
-        places=places_of(state.variants, choices, world.config),
+        places=places,
+    )
+
+
+def _ready_s(query: Query, places: Iterable[Place], starts: Starts) -> float:
+    """Return how long a replica takes that is asked for now, where it would most likely be."""
+    growing = [p for p in places if p.choice is not None and p.choice.grows and p.usable_rps > 0]
+    if not growing:
+        return 0.0
+    place = min(growing, key=lambda p: (p.ratio, p.name))
+    assert place.choice is not None
+    return starts.ready_s(
+        place.choice.state,
+        place.parallelism.devices,
+        query.state.spec.model.name,
+        weights_of(query.geometry, query.engine),
     )
 
 
@@ -154,61 +193,80 @@ def _is_braked(drafts: Iterable[_Draft]) -> bool:
 
 
 def _finish(draft: _Draft, world: World, *, brake: bool) -> Case:
-    now, policy = world.now, draft.policy
+    now, policy, before = world.now, draft.policy, draft.memory
     window_s = window_of(policy, world.config)
-    rps = _guarded(draft, now, world.config)
-    before = draft.memory
-    if brake:
-        memory = history.forget(before)
-    else:
-        memory = history.remember(
-            before,
-            history.Observation(
-                now=now, window_s=window_s, evidence=draft.evidence, need=draft.need, rps=rps
-            ),
+    asked = draft.foresight.demand(draft.need.rps)
+    guarded, learnt = _guarded(draft, asked, now, world.config)
+    if learnt:
+        before = foresight.learn(before, guarded / asked, now)
+    memory = history.forget(before)
+    if not brake:
+        seen = history.Observation(
+            now=now,
+            window_s=window_s,
+            evidence=draft.evidence,
+            need=draft.need,
+            rps=guarded if guarded > asked else draft.need.rps,
         )
+        memory = history.remember(before, seen)
     total = sum(place.replicas for place in draft.places)
     slept = total == 0 and before.idle_since is not None and before.last_down_at is not None
     if slept and not draft.evidence.fresh:
         memory = replace(memory, zero_refused=True)
     whole = draft.evidence.fresh and history.is_whole(memory, now, window_s)
+    minimum = _minimum(policy, memory, now, awake=not slept, whole=whole)
+    # What sleeps, or may, is woken by requests and not by a forecast of them.
+    rps = guarded if minimum > 0 else draft.need.rps
     return Case(
         state=draft.state,
         policy=policy,
         evidence=draft.evidence,
         need=draft.need,
+        foresight=draft.foresight,
         choices=draft.choices,
         places=draft.places,
         memory=memory,
         grow_rps=rps,
         keep_rps=max(rps, _window_rps(draft, memory)),
         may_fall=whole and policy.mode is not Mode.SCALE_UP_ONLY,
-        minimum=_minimum(policy, memory, now, awake=not slept, whole=whole),
+        minimum=minimum,
         window_s=window_s,
     )
 
 
-def _guarded(draft: _Draft, now: float, config: PlannerConfig) -> float:
-    """Return the demand, raised while an alarm says that the fleet does not cover it.
+def _guarded(draft: _Draft, rps: float, now: float, config: PlannerConfig) -> tuple[float, bool]:
+    """Return the demand `rps`, raised while an alarm says that the fleet does not cover it.
 
     An alarm keeps what runs for a window. It adds a replica, or half of the headroom, once all
-    that was added before serves, and never beyond GUARD_MOST of what the demand asks.
+    that was added before serves, and never beyond GUARD_MOST of what the demand asks. The second
+    value says whether that is a lesson: whether the fleet should have been enough and was not.
     """
-    rps = draft.need.rps
-    if draft.evidence.alarm is None:
-        return rps
+    alarm = draft.evidence.alarm
+    if alarm is None:
+        return rps, False
     places = [place for place in draft.places if place.choice is not None and place.supply]
-    given = math.fsum(p.usable_rps * p.supply for p in places)
-    tight = math.fsum(p.choice.tight_rps * p.supply for p in places if p.choice)
+    even = draft.policy.even
+    given = carried(((p.usable_rps, p.supply) for p in places), even=even)
+    tight = carried(((p.choice.tight_rps, p.supply) for p in places if p.choice), even=even)
     largest = max((p.usable_rps for p in places), default=0.0)
     pending = any(p.ready < p.supply for p in places)
     # A replica that never becomes Ready holds the guard back for as long as one may take, and no
     # longer. After a restart what was seen first stands for what was added last.
     pause = config.pending_patience_s if pending else GUARD_PAUSE_S
     since = draft.memory.last_up_at or draft.memory.fresh_since or now
-    if 0 <= now - since < pause or given > GUARD_MOST * rps + largest:
-        return max(rps, given)
-    return max(rps, tight * (1.0 + 1e-6))
+    waits = 0 <= now - since < pause or _echoes(draft, alarm)
+    most = GUARD_MOST * draft.foresight.base(draft.need.rps) + largest
+    if waits or given > most:
+        return max(rps, given), False
+    return max(rps, tight * (1.0 + 1e-6)), tight >= rps
+
+
+def _echoes(draft: _Draft, alarm: Alarm) -> bool:
+    """Return whether the latencies are of a time before what serves now was all there."""
+    if alarm.why is not Why.OVER_TARGET:
+        return False
+    ages = [v.youngest_ready_s for v in draft.state.variants if v.youngest_ready_s is not None]
+    return min(ages, default=0.0) < draft.state.load.window_s + ECHO_S
 
 
 def _window_rps(draft: _Draft, memory: DeploymentMemory) -> float:
@@ -230,19 +288,15 @@ def _factor(query: Query, reference: Choice | None, shape: TokenShape) -> float:
     if reference is None or reference.capacity is None:
         return 1.0
     then = capacity_at(query, reference, shape)
-    return 1.0 if then is None else reference.capacity.max_rps / then
+    if then is None:
+        return 1.0
+    return min(max(reference.capacity.max_rps / then, 1.0 / WEIGHT_MOST), WEIGHT_MOST)
 
 
 def _reference(places: Iterable[Place]) -> Choice | None:
-    """Return the choice that carries most of what runs, else the cheapest per request/s."""
+    """Return the choice that is best for requests of now: what they are compared on with others."""
     able = [p for p in places if p.choice is not None and p.usable_rps > 0]
-    if not able:
-        return None
-    best = min(
-        able,
-        key=lambda p: (-p.supply * p.usable_rps, p.ratio, p.name),
-    )
-    return best.choice
+    return min(able, key=lambda p: (p.ratio, p.name)).choice if able else None
 
 
 def _minimum(

@@ -12,6 +12,11 @@ from trimtab.planner.evidence import Evidence, checked
 
 DRAIN_S = 120.0
 """Time in which a queue shall be gone once the replicas for it are there."""
+SHAPE_REQUESTS = 200.0
+"""Requests that count as much as all before them: a mean of lengths that vary as much as they are
+long is then sure to about 5 %, and a few long prompts make no replica look too small."""
+STRAINED = 20.0
+"""How many times as many it takes while requests pile up: those that finish then are short ones."""
 SHAPE_STEP = 1.1
 """Ratio of neighbouring lengths on the grid of shapes."""
 SHAPE_STAY = 0.75
@@ -30,7 +35,21 @@ class Need:
     """Arrivals as measured."""
     source: DemandSource
     shape: TokenShape
-    shape_measured: bool
+    """On the planner's grid, so that capacities do not flicker with it."""
+    means: TokenShape | None
+    """What it stands for: means over the latest requests; None when nothing was ever measured."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Circumstances:
+    """What else decides what a measurement says."""
+
+    young: bool
+    """Whether the deployment is younger than its window."""
+    pending: bool
+    """Whether replicas that were asked for do not serve yet."""
+    since_s: float
+    """Seconds since the plan before."""
 
 
 def need_of(
@@ -38,22 +57,24 @@ def need_of(
     policy: EffectivePolicy,
     evidence: Evidence,
     memory: DeploymentMemory,
-    *,
-    young: bool,
+    around: Circumstances,
 ) -> Need:
     """Return the demand of one deployment.
 
     The prior rate counts until evidence has been fresh for a whole window (`memory.measured`).
-    Beside fresh evidence it counts only for a deployment younger than its window (`young`), so
-    that a first placement is completed; what runs is then held by the window anyway. A partial
-    measurement is a lower bound.
+    Beside fresh evidence it counts only for a young deployment, so that a first placement is
+    completed; what runs is then held by the window anyway. A partial measurement is a lower bound.
+    What waits is demand only once all replicas serve: before, it says how long they take to come,
+    and they will drain it.
     """
-    shape = measured_shape(load, policy.shape, memory.shape)
+    strained = evidence.alarm is not None
+    lengths = Lengths(before=memory.means, prior=policy.shape, strained=strained)
+    means = mean_shape(load, lengths, around.since_s)
     measured = evidence.arrivals
-    if measured is not None:
+    if measured is not None and not around.pending:
         measured += evidence.waiting / DRAIN_S
     prior = policy.prior_rps
-    if prior is not None and (memory.measured or (evidence.fresh and not young)):
+    if prior is not None and (memory.measured or (evidence.fresh and not around.young)):
         prior = None
     known = [rps for rps in (measured, prior) if rps is not None]
     if measured is not None and measured == max(known):
@@ -66,29 +87,57 @@ def need_of(
         rps=max(known, default=0.0),
         observed_rps=evidence.arrivals,
         source=source,
-        shape=shape or memory.shape or policy.shape,
-        shape_measured=shape is not None,
+        shape=(memory.shape or policy.shape) if means is None else on_grid(means, memory.shape),
+        means=means,
     )
 
 
-def measured_shape(
-    load: ObservedLoad, prior: TokenShape, last: TokenShape | None
-) -> TokenShape | None:
-    """Return the measured token shape, or None where it is not measured.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lengths:
+    """What is known of lengths before they are measured again."""
 
-    What is not measured of it comes from `prior`. Lengths stand on a geometric grid and leave a
-    remembered point only for good, so that a capacity does not flicker with them.
+    before: TokenShape | None
+    """What was counted with; None while nothing was measured."""
+    prior: TokenShape
+    """What the workload says: the first measurements are weighed against it."""
+    strained: bool
+    """Whether requests pile up."""
+
+
+def mean_shape(load: ObservedLoad, known: Lengths, since_s: float) -> TokenShape | None:
+    """Return the lengths to count with; None while none were measured.
+
+    Those of the last `since_s` seconds count as much as requests arrived in them: what a handful
+    of requests says of lengths is luck.
     """
     load = checked(load)
     inputs, outputs = fresh_value(load.input_tokens), fresh_value(load.output_tokens)
-    if inputs is None or outputs is None or inputs < 1 or outputs < 1:
-        return None
+    rate = fresh_value(load.arrival_rps)
+    if inputs is None or outputs is None or rate is None or inputs < 1 or outputs < 1:
+        return known.before
+    last = known.prior if known.before is None else known.before
+    requests = rate * min(max(since_s, 0.0), load.window_s)
+    weight = requests / (requests + SHAPE_REQUESTS * (STRAINED if known.strained else 1.0))
     hit = fresh_value(load.prefix_hit)
     return replace(
-        prior,
-        input_tokens=_length(inputs, last.input_tokens if last else None),
-        output_tokens=_length(outputs, last.output_tokens if last else None),
-        prefix_hit=_hit(prior.prefix_hit if hit is None else hit, last),
+        known.prior,
+        input_tokens=_mixed(last.input_tokens, inputs, weight),
+        output_tokens=_mixed(last.output_tokens, outputs, weight),
+        prefix_hit=_mixed(last.prefix_hit, last.prefix_hit if hit is None else hit, weight),
+    )
+
+
+def _mixed(before: float, now: float, weight: float) -> float:
+    return before * (1.0 - weight) + now * weight
+
+
+def on_grid(means: TokenShape, last: TokenShape | None) -> TokenShape:
+    """Return `means` on a geometric grid; a remembered point of it is left only for good."""
+    return replace(
+        means,
+        input_tokens=_length(means.input_tokens, last.input_tokens if last else None),
+        output_tokens=_length(means.output_tokens, last.output_tokens if last else None),
+        prefix_hit=_hit(means.prefix_hit, last),
     )
 
 

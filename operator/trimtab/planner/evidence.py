@@ -82,7 +82,12 @@ def evidence_of(state: DeploymentState, targets: LatencyTargets) -> Evidence:
     for field, name in _LATENCIES:
         if getattr(targets, field) is not None:
             others.append((name, getattr(load, field)))
-    present = [(name, signal) for name, signal in others if not isinstance(signal, Missing)]
+    # Without traffic there is none; what replicas do not export at all is another matter.
+    present = [
+        (name, signal)
+        for name, signal in others
+        if not isinstance(signal, Missing) or signal.absent
+    ]
     reason, message = _judge(load, needed, present, ready=sum(v.ready for v in state.variants))
     arrivals, waiting = at_least(load.arrival_rps), at_least(load.waiting)
     usable = load.configured and load.source_error is None

@@ -52,7 +52,8 @@ def remember(memory: DeploymentMemory, seen: Observation) -> DeploymentMemory:
         fresh_since=since,
         idle_since=idle_since if seen.evidence.idle else None,
         measured=memory.measured or samples[0].at <= now - seen.window_s,
-        shape=seen.need.shape if seen.need.shape_measured else memory.shape,
+        shape=memory.shape if seen.need.means is None else seen.need.shape,
+        means=seen.need.means,
         peak_rps=max(memory.peak_rps, seen.need.rps),
     )
 

@@ -52,7 +52,7 @@ def consider(
             if memory.move_since is not None:
                 memories[key] = replace(memory, move_since=None, move_to=None)
             continue
-        problem = free_question(case, config)
+        problem = free_question(case, config, room)
         counts = cover.cheapest(problem, room.bounds(problem))
         target = None
         if _saves(problem, room, config.switch_saving):

@@ -65,7 +65,9 @@ def shortfall(outcome: Outcome) -> tuple[Reason | None, str]:
         lacks = f"{fleet.missing} replicas below the minimum"
     if sum(fleet.counts) >= fleet.problem.maximum:
         return Reason.MAX_REPLICAS_REACHED, f"{lacks}: maxReplicas is {fleet.problem.maximum}"
-    growing = [p for p in case.places if p.choice is not None and p.choice.grows]
+    # Where all get the same, a slower replica would take from the rest instead of adding to it.
+    able = {option.name for option in fleet.problem.options if option.upper}
+    growing = [p for p in case.places if p.name in able and p.choice and p.choice.grows]
     free = dict(outcome.left.free)
     fits = [p for p in growing if free.get(p.pool, 0) >= p.parallelism.devices]
     if fits:

@@ -20,6 +20,7 @@ from trimtab.planner.problem import Room
 from trimtab.planner.query import Lessons, Market, Speeds
 from trimtab.planner.record import decision_of, inert_decision
 from trimtab.planner.settle import Settled, settle
+from trimtab.planner.starts import Starts, watched
 from trimtab.planner.wishes import demand_question, question
 
 UNLIMITED = 10**9
@@ -40,7 +41,8 @@ def plan(snapshot: Snapshot, config: PlannerConfig) -> Plan:
     market = Market(pools=pools, speeds=Speeds(snapshot.profiles), config=config)
     calibrations = taught(snapshot, market)
     market = replace(market, lessons=Lessons(calibrations))
-    world = World(now=snapshot.now, market=market)
+    starts = watched(snapshot)
+    world = World(now=snapshot.now, market=market, starts=Starts(starts))
     memories = {(m.namespace, m.name): m for m in snapshot.memory.deployments}
     decisions: list[Decision] = []
     remembered: list[DeploymentMemory] = []
@@ -70,6 +72,7 @@ def plan(snapshot: Snapshot, config: PlannerConfig) -> Plan:
             deployments=tuple(sorted(remembered, key=lambda m: (m.namespace, m.name))),
             pools=tuple(pool_memories),
             calibrations=calibrations,
+            starts=starts,
         ),
     )
 
@@ -87,7 +90,8 @@ class _Decided:
 def _decide(
     cases: Sequence[Case], room: Room, snapshot: Snapshot, config: PlannerConfig
 ) -> _Decided:
-    fleets = allocate([question(case, config) for case in cases], room)
+    fleets = allocate([question(case, config, room) for case in cases], room)
+    _ask_again(cases, fleets, room, config)
     found = moves.consider(cases, fleets, room, config=config, now=snapshot.now)
     settled = {
         case.state.key: settle(case, found.fleets[case.state.key], config, snapshot.now)
@@ -109,6 +113,26 @@ def _decide(
     return _Decided(decisions=decisions, memories=memories, room=found.room)
 
 
+def _ask_again(
+    cases: Sequence[Case], fleets: dict[Key, Fleet], room: Room, config: PlannerConfig
+) -> None:
+    """Ask those that fell short once more: another pace may do with what the others leave."""
+    if not any(fleet.is_short for fleet in fleets.values()):
+        return
+    for fleet in fleets.values():
+        room = room.minus(fleet.problem, fleet.counts)
+    for case in sorted(cases, key=lambda case: (-case.policy.priority, case.state.key)):
+        fleet = fleets[case.state.key]
+        if not (fleet.is_short and case.policy.even):
+            continue
+        mine = room.plus(fleet.problem, fleet.counts)
+        problem = question(case, config, mine)
+        other = Fleet(problem=problem, counts=cover.cheapest(problem, mine.bounds(problem)))
+        if (other.missing, other.short_rps) < (fleet.missing, fleet.short_rps):
+            fleets[case.state.key] = other
+            room = mine.minus(problem, other.counts)
+
+
 def _outcome(
     case: Case, fleet: Fleet, settled: Settled, *, room: Room, config: PlannerConfig
 ) -> Outcome:
@@ -128,10 +152,10 @@ def _asked(case: Case, fleet: Fleet, config: PlannerConfig) -> int | None:
     """Return the replicas that the demand of now alone asks for; None when it is unknown."""
     if case.need.observed_rps is None and case.need.rps == 0 and case.total:
         return None
-    problem = demand_question(case, config) if case.is_covered else fleet.problem
     # Whatever the pools hold: what is asked for is not less for being short.
-    free = dict.fromkeys((option.pool for option in problem.options), UNLIMITED)
-    return max(case.minimum, sum(cover.cheapest(problem, Room(free=free).bounds(problem))))
+    room = Room(free=dict.fromkeys((place.pool for place in case.places), UNLIMITED))
+    problem = demand_question(case, config, room) if case.is_covered else fleet.problem
+    return max(case.minimum, sum(cover.cheapest(problem, room.bounds(problem))))
 
 
 def _explained(result: Outcome) -> Outcome:

@@ -4,7 +4,6 @@ What is added goes at once, but for one step of growth. What goes waits until th
 long enough, serves the window's demand; a step at a time, and never beyond what the step allows.
 """
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -12,6 +11,7 @@ from trimtab.api.llmdeployment import Mode
 from trimtab.config import PlannerConfig
 from trimtab.planner.allocate import Fleet
 from trimtab.planner.case import Case
+from trimtab.planner.evenly import carried
 from trimtab.planner.place import Place, PlaceKey
 from trimtab.planner.problem import COVERED
 from trimtab.planner.wishes import option_places
@@ -51,7 +51,8 @@ def settle(case: Case, fleet: Fleet, config: PlannerConfig, now: float) -> Settl
             place.key: max(wanted[place.key], place.supply if _rests(case, now) else 0)
             for place in case.places
         }
-        _remove(case, fleet, targets, least, floor=_floor(case, fleet, config, now))
+        floor = _floor(case, fleet, config, now)
+        _remove(case, fleet, targets, wanted, least, floor=floor)
     return Settled(targets=targets, wanted=wanted)
 
 
@@ -104,6 +105,7 @@ def _remove(
     case: Case,
     fleet: Fleet,
     targets: dict[PlaceKey, int],
+    wanted: Mapping[PlaceKey, int],
     least: Mapping[PlaceKey, int],
     *,
     floor: int,
@@ -113,7 +115,7 @@ def _remove(
     for place in sorted(case.places, key=_removal_order):
         while total > floor and targets[place.key] > least[place.key]:
             targets[place.key] -= 1
-            if not _is_safe(case, fleet, targets, place):
+            if not _is_safe(case, fleet, targets, wanted, place):
                 targets[place.key] += 1
                 break
             total -= 1
@@ -124,7 +126,13 @@ def _removal_order(place: Place) -> tuple[bool, bool, float, str]:
     return place.lost == 0, place.stays, -place.ratio, place.name
 
 
-def _is_safe(case: Case, fleet: Fleet, targets: Mapping[PlaceKey, int], removed: Place) -> bool:
+def _is_safe(
+    case: Case,
+    fleet: Fleet,
+    targets: Mapping[PlaceKey, int],
+    wanted: Mapping[PlaceKey, int],
+    removed: Place,
+) -> bool:
     """Return whether one replica of `removed` may be missing from `targets`.
 
     A replica that is not Ready is removed first by its Deployment, so removing fewer than those
@@ -138,8 +146,14 @@ def _is_safe(case: Case, fleet: Fleet, targets: Mapping[PlaceKey, int], removed:
     if not case.may_fall or fleet.is_short:
         return False
     ready = sum(min(place.stable, targets[place.key]) for place in case.places)
-    rps = math.fsum(
-        place.usable_rps * min(place.stable, targets[place.key]) for place in case.places
-    )
     before = sum(place.ready for place in case.places)
-    return rps >= case.keep_rps * COVERED and ready >= min(case.minimum, before)
+    if ready < min(case.minimum, before):
+        return False
+    even, least = case.policy.even, case.keep_rps * COVERED
+    remain = {place.key: min(place.stable, targets[place.key]) for place in case.places}
+    # What is wanted may do by itself what it cannot beside slower ones that get as many requests.
+    alone = {place.key: min(remain[place.key], wanted[place.key]) for place in case.places}
+    return any(
+        carried(((p.usable_rps, replicas[p.key]) for p in case.places), even=even) >= least
+        for replicas in (remain, alone)
+    )

@@ -2,13 +2,15 @@
 
 import math
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from trimtab.api.llmdeployment import Mode
 from trimtab.config import PlannerConfig
 from trimtab.models.memory import DeploymentMemory
 from trimtab.planner.case import Case
+from trimtab.planner.evenly import paced
 from trimtab.planner.place import Place
-from trimtab.planner.problem import Option, Problem
+from trimtab.planner.problem import Option, Problem, Room
 
 LATENCY_POWER = 8.0
 """Where latency is the objective, a choice weighs as this power of how much slower it is than the
@@ -20,8 +22,10 @@ DEVICE_COST = 1e-4
 """Weight of one device, $/h: of two fleets that cost the same, the smaller one is taken."""
 
 
-def question(case: Case, config: PlannerConfig) -> Problem:
+def question(case: Case, config: PlannerConfig, room: Room) -> Problem:
     """Return what is asked for the replicas of `case`, the present mix kept.
+
+    `room` is what its additions may take, were it alone.
 
     - More than the maximum exist: the best of them stay.
     - Nothing may be removed, or the demand of now is not covered: what exists stays and is added
@@ -34,26 +38,26 @@ def question(case: Case, config: PlannerConfig) -> Problem:
         maximum = max(maximum, case.supply)
     if case.supply > maximum:
         least = minimum if case.may_fall else maximum
-        return _problem(case, config, rps=case.keep_rps, minimum=least)
+        return _asked(case, config, room, _Wish(rps=case.keep_rps, minimum=least))
     if not case.may_fall:
         lost = sum(place.lost for place in case.places)
         minimum = min(maximum, max(minimum, case.supply + lost))
     elif case.is_covered and case.supply >= minimum:
         keeps = move_places(case.memory)
-        return _problem(case, config, rps=case.keep_rps, minimum=minimum, keeps=keeps)
+        return _asked(case, config, room, _Wish(rps=case.keep_rps, minimum=minimum, keeps=keeps))
     rps = 0.0 if case.is_covered else case.grow_rps
     keeps = frozenset(place.name for place in case.places)
-    return _problem(case, config, rps=rps, minimum=minimum, keeps=keeps, grows=True)
+    return _asked(case, config, room, _Wish(rps=rps, minimum=minimum, keeps=keeps, grows=True))
 
 
-def free_question(case: Case, config: PlannerConfig) -> Problem:
+def free_question(case: Case, config: PlannerConfig, room: Room) -> Problem:
     """Return the question whether another mix would be cheaper: all may go, all may be added."""
-    return _problem(case, config, rps=case.keep_rps, minimum=case.minimum, grows=True)
+    return _asked(case, config, room, _Wish(rps=case.keep_rps, minimum=case.minimum, grows=True))
 
 
-def demand_question(case: Case, config: PlannerConfig) -> Problem:
+def demand_question(case: Case, config: PlannerConfig, room: Room) -> Problem:
     """Return the question what the demand of now alone would keep of what exists."""
-    return _problem(case, config, rps=case.grow_rps, minimum=case.minimum)
+    return _asked(case, config, room, _Wish(rps=case.grow_rps, minimum=case.minimum))
 
 
 def option_places(case: Case) -> tuple[Place, ...]:
@@ -75,15 +79,23 @@ def move_places(memory: DeploymentMemory) -> frozenset[str]:
     return frozenset(memory.move_to.split(_JOINT) if memory.move_to is not None else ())
 
 
-def _problem(
-    case: Case,
-    config: PlannerConfig,
-    *,
-    rps: float,
-    minimum: int,
-    keeps: frozenset[str] = frozenset(),
-    grows: bool = False,
-) -> Problem:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Wish:
+    """What one question asks for."""
+
+    rps: float
+    minimum: int
+    keeps: frozenset[str] = frozenset()
+    """Names of places where what exists stays."""
+    grows: bool = False
+
+
+def _asked(case: Case, config: PlannerConfig, room: Room, wish: _Wish) -> Problem:
+    problem = _problem(case, config, wish)
+    return paced(problem, room.bounds(problem)) if case.policy.even else problem
+
+
+def _problem(case: Case, config: PlannerConfig, wish: _Wish) -> Problem:
     places = option_places(case)
     dearest = max((p.price / p.parallelism.devices for p in places if p.price), default=1.0)
     fastest = min((p.choice.wait_s for p in places if p.choice and p.choice.wait_s), default=None)
@@ -94,8 +106,8 @@ def _problem(
     return Problem(
         key=case.state.key,
         priority=case.policy.priority,
-        rps=rps,
-        minimum=minimum,
+        rps=wish.rps,
+        minimum=wish.minimum,
         maximum=maximum,
         surge=max(0, maximum - case.supply),
         money=math.inf if cap is None else max(0.0, cap - _spent(case)),
@@ -109,8 +121,8 @@ def _problem(
                 cost=_cost(place, dearest, fastest),
                 price=place.price or 0.0,
                 current=place.supply,
-                lower=place.supply if place.name in keeps else 0,
-                upper=_most(place, maximum) if grows else place.supply,
+                lower=place.supply if place.name in wish.keeps else 0,
+                upper=_most(place, maximum) if wish.grows else place.supply,
             )
             for place in places
         ),

@@ -40,9 +40,15 @@ class Cut:
     growth: int = 0
     """Of the queues."""
     within_ttft: int = 0
+    paced: int = 0
+    """Answers of more than one token that ended."""
     within_itl: int = 0
+    """Those of them whose mean gap was within the target."""
     ttft_s: Digest = field(default_factory=Digest)
     itl_s: Digest = field(default_factory=Digest)
+    """Mean gaps of answers that ended."""
+    gap_s: Digest = field(default_factory=Digest)
+    """All gaps."""
     e2e_s: Digest = field(default_factory=Digest)
     sent_ttft_s: Digest = field(default_factory=Digest)
     """First tokens as clients see them: from the sending, not from reaching an engine."""
@@ -101,14 +107,15 @@ class Meter:
         """Return TTFT and ITL of the last window as clients see them, in seconds."""
         return (
             _merged(cut.sent_ttft_s for cut in self._cuts).quantile(q),
-            _merged(cut.itl_s for cut in self._cuts).quantile(q),
+            _merged(cut.gap_s for cut in self._cuts).quantile(q),
         )
 
     def latency(self, source: Source) -> Latency | None:
         """Return what llm-d's rule reads, or None."""
         if source is not Source.ANSWERS:
             return None
-        ttft, itl, _ = self._quantiles(RIVALS_PERCENTILE)
+        ttft, _, _ = self._quantiles(RIVALS_PERCENTILE)
+        itl = _merged(cut.gap_s for cut in self._cuts).quantile(RIVALS_PERCENTILE)
         return None if ttft is None or itl is None else Latency(ttft_s=ttft, itl_s=itl)
 
     def load(self, ready: Sequence[str], source: Source, now: float) -> ObservedLoad:
@@ -187,8 +194,9 @@ class Meter:
         shares = []
         if self._targets.ttft_s is not None and total.first_tokens:
             shares.append(sum(cut.within_ttft for cut in self._cuts) / total.first_tokens)
-        if self._targets.itl_s is not None and total.gaps:
-            shares.append(sum(cut.within_itl for cut in self._cuts) / total.gaps)
+        paced = sum(cut.paced for cut in self._cuts)
+        if self._targets.itl_s is not None and paced:
+            shares.append(sum(cut.within_itl for cut in self._cuts) / paced)
         return min(shares, default=None)
 
     def _read(self, pod: PodMeter, now: float) -> None:
@@ -221,6 +229,7 @@ class Meter:
                 self._first_token(pod, event)
             elif isinstance(event, Finished) and event.reason is not FinishReason.ABORT:
                 self._cut.e2e_s.add(event.at - event.reached_at)
+                self._pace(event.mean_itl_s)
                 for counts in (pod.now, self._cut.counts):
                     counts.finished += 1
                     counts.inputs += event.request.input_tokens
@@ -235,11 +244,16 @@ class Meter:
             cut = self._cut
             gap = event.first_s + event.growth_s * (event.count - 1) / 2.0
             many = event.count * event.decoding
-            cut.itl_s.add(gap, many)
-            cut.within_itl += many if gap <= (self._targets.itl_s or gap) else 0
+            cut.gap_s.add(gap, many)
             cut.counts.gaps += many
             pod.now.gaps += many
             pod.now.gap_s += gap * many
+
+    def _pace(self, itl_s: float | None) -> None:
+        if itl_s is not None:
+            self._cut.paced += 1
+            self._cut.itl_s.add(itl_s)
+            self._cut.within_itl += itl_s <= (self._targets.itl_s or itl_s)
 
     def _first_token(self, pod: PodMeter, event: FirstToken) -> None:
         cut = self._cut

@@ -253,5 +253,6 @@ class TestGuard:
         there = running(120.0)
         before = there.replicas()
         there.set_load(fresh_load(1.0, ttft_s=Fresh(value=9.0)))
-        there.run(3600.0)
-        assert there.replicas() == before
+        for _ in range(240):
+            there.tick()
+            assert there.replicas() >= before

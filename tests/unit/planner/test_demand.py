@@ -13,18 +13,29 @@ from trimtab.models.load import ObservedLoad, TokenShape
 from trimtab.models.memory import DeploymentMemory
 from trimtab.models.plan import DemandSource
 from trimtab.models.signals import Fresh, Missing, Partial, Stale
-from trimtab.planner.demand import DRAIN_S, SHAPE_STEP, Need, measured_shape, need_of
+from trimtab.planner.demand import (
+    DRAIN_S,
+    SHAPE_REQUESTS,
+    SHAPE_STEP,
+    Circumstances,
+    Lengths,
+    Need,
+    mean_shape,
+    need_of,
+    on_grid,
+)
 from trimtab.planner.evidence import evidence_of
 
 PRIOR = TokenShape(input_tokens=1024.0, output_tokens=256.0)
 BLANK = DeploymentMemory(namespace="n", name="d", uid="u")
 
 
-def need(load: ObservedLoad, *, young: bool = False, **memory: Any) -> Need:
+def need(load: ObservedLoad, *, young: bool = False, pending: bool = False, **memory: Any) -> Need:
     state = planned(variants=(variant_state(),), load=load)
     assert state.policy is not None
     evidence = evidence_of(state, state.policy.targets)
-    return need_of(load, state.policy, evidence, replace(BLANK, **memory), young=young)
+    around = Circumstances(young=young, pending=pending, since_s=15.0)
+    return need_of(load, state.policy, evidence, replace(BLANK, **memory), around)
 
 
 def test_measured_arrivals_and_the_queue_are_the_demand() -> None:
@@ -32,6 +43,11 @@ def test_measured_arrivals_and_the_queue_are_the_demand() -> None:
     assert found.rps == pytest.approx(4.0)
     assert found.observed_rps == 3.0
     assert found.source is DemandSource.PROMETHEUS
+
+
+def test_a_queue_is_no_demand_while_replicas_are_to_come() -> None:
+    load = fresh_load(3.0, waiting=Fresh(value=DRAIN_S))
+    assert need(load, pending=True).rps == 3.0
 
 
 def test_the_prior_counts_until_something_is_measured() -> None:
@@ -62,45 +78,63 @@ def test_a_stale_rate_is_unknown() -> None:
     assert need(fresh_load(1.0, arrival_rps=stale), measured=True).rps == 0.0
 
 
-def test_the_shape_is_measured_else_remembered_else_the_prior() -> None:
-    measured = need(fresh_load(1.0)).shape
-    assert measured.input_tokens == pytest.approx(1000.0, rel=0.05)
-    assert measured.output_tokens == pytest.approx(250.0, rel=0.05)
+def test_the_shape_is_remembered_else_the_prior_where_it_is_not_measured() -> None:
     last = TokenShape(input_tokens=77.0, output_tokens=7.0)
     blind = fresh_load(1.0, input_tokens=Missing(why="none"))
     assert need(blind, shape=last).shape == last
     assert need(blind).shape == PRIOR
-    assert not need(blind).shape_measured
+    assert need(blind).means is None
+
+
+def means(rate: float, before: TokenShape | None, *, strained: bool = False) -> TokenShape:
+    """What is counted with after 15 s of requests of 1000 + 250 tokens."""
+    known = Lengths(before=before, prior=PRIOR, strained=strained)
+    found = mean_shape(fresh_load(rate), known, 15.0)
+    assert found is not None
+    return found
+
+
+def test_lengths_are_believed_as_far_as_there_are_requests() -> None:
+    last = TokenShape(input_tokens=2000.0, output_tokens=250.0)
+    few, many = means(0.1, last), means(1000.0, last)
+    assert few.input_tokens > 1980.0
+    assert many.input_tokens < 1020.0
+    half = means(SHAPE_REQUESTS / 15.0, last)
+    assert half.input_tokens == pytest.approx(1500.0)
+
+
+def test_those_that_finish_while_requests_pile_up_say_little() -> None:
+    last = TokenShape(input_tokens=2000.0, output_tokens=250.0)
+    assert means(20.0, last, strained=True).input_tokens > 1900.0
+    assert means(20.0, last).input_tokens < 1500.0
+
+
+def test_the_first_requests_are_weighed_against_the_workload() -> None:
+    first = means(1.0, None)
+    assert PRIOR.input_tokens * 0.95 < first.input_tokens < PRIOR.input_tokens
 
 
 @given(st.floats(2.0, 1e5), st.floats(0.97, 1.03))
 def test_a_length_on_the_grid_stays_when_the_measured_one_moves_a_little(
     length: float, factor: float
 ) -> None:
-    def shape(value: float, last: TokenShape | None) -> TokenShape | None:
-        load = fresh_load(1.0, input_tokens=Fresh(value=value))
-        return measured_shape(load, PRIOR, last)
+    def shape(value: float, last: TokenShape | None) -> TokenShape:
+        return on_grid(replace(PRIOR, input_tokens=value), last)
 
     first = shape(length, None)
-    assert first is not None
     assert first.input_tokens == pytest.approx(length, rel=SHAPE_STEP**0.5 - 1 + 0.06)
     # From any point that rounds here, a move of 3 % is no reason to leave: 2.5 % of slack is kept.
     assert shape(first.input_tokens * factor, first) == first
 
 
 def test_a_length_that_moves_for_good_is_followed() -> None:
-    load = fresh_load(1.0, input_tokens=Fresh(value=1100.0))
     last = TokenShape(input_tokens=1000.0, output_tokens=250.0)
-    shape = measured_shape(load, PRIOR, last)
-    assert shape is not None
-    assert shape.input_tokens != 1000.0
+    assert on_grid(replace(last, input_tokens=1100.0), last).input_tokens != 1000.0
 
 
 def test_the_prefix_hit_is_rounded_down_and_stays() -> None:
     def hit(value: float, last: TokenShape | None = None) -> float:
-        shape = measured_shape(fresh_load(1.0, prefix_hit=Fresh(value=value)), PRIOR, last)
-        assert shape is not None
-        return shape.prefix_hit
+        return on_grid(replace(PRIOR, prefix_hit=value), last).prefix_hit
 
     assert hit(0.49) == 0.45
     assert hit(0.5) == 0.5

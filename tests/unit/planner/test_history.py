@@ -42,7 +42,7 @@ def seen(
         observed_rps=rps,
         source=DemandSource.PROMETHEUS,
         shape=shape,
-        shape_measured=True,
+        means=shape,
     )
     values: dict[str, Any] = {
         "now": now,

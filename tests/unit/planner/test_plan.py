@@ -120,7 +120,7 @@ class TestUpAndDown:
             sizes.append(there.replicas())
             if i == 5:
                 assert decision.why is Why.WINDOW
-                assert "1 would do" in decision.message
+                assert " would do now" in decision.message
         # The last high sample leaves the window after 300 s; twenty ticks of 15 s.
         assert sizes[18] == high
         assert sizes[22] < high

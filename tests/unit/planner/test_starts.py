@@ -83,4 +83,5 @@ def test_a_pool_that_is_gone_is_forgotten() -> None:
 
 def test_figures_are_finite() -> None:
     for one in after(30, loaded_s=LONGEST_S).starts:
-        assert math.isfinite(one.log_mean) and math.isfinite(one.log_var)
+        assert math.isfinite(one.log_mean)
+        assert math.isfinite(one.log_var)

@@ -1,0 +1,80 @@
+"""Where a router gives every replica the same, the slowest sets the pace of all.
+
+A Service, and any router that goes by turns or by open requests, gives a fast replica no more
+than a slow one can take. So a mix carries as much as if all its replicas were the slowest of them,
+and the question for the solver is asked anew for each pace: the options that keep up with it, each
+counted at it. The best answer's pace is the one that is asked for.
+"""
+
+import math
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import TypeAlias
+
+from trimtab.planner import cover
+from trimtab.planner.problem import Bounds, Counts, Problem
+
+_Rank: TypeAlias = tuple[float, int, float]
+"""Demand that is not covered, requests/s; replicas below the minimum; cost, $/h."""
+
+
+def carried(replicas: Iterable[tuple[float, int]], *, even: bool) -> float:
+    """Return the rate that replicas take together, requests/s.
+
+    Args:
+        replicas: Rate of one, and how many of them, for each kind.
+        even: Whether each gets the same, else each what it can take.
+    """
+    used = [(rate, count) for rate, count in replicas if count > 0]
+    if even:
+        return min((rate for rate, _ in used), default=0.0) * sum(count for _, count in used)
+    return math.fsum(rate * count for rate, count in used)
+
+
+def paced(problem: Problem, bounds: Bounds) -> Problem:
+    """Return `problem` at the pace at which its answer within `bounds` weighs least.
+
+    What exists and is slower than that is done without: it goes once the rest serves. What it
+    costs until then counts where the question is of keeping it.
+    """
+    best: tuple[_Rank, Problem] | None = None
+    for least, pace in sorted(_paces(problem)):
+        if best is not None and (0.0, 0, least) >= best[0]:
+            break
+        asked = _at(problem, pace)
+        rank = _rank(asked, cover.cheapest(asked, bounds), _sunk(problem, pace))
+        if best is None or rank < best[0]:
+            best = rank, asked
+    return problem if best is None else best[1]
+
+
+def _rank(problem: Problem, counts: Counts, sunk: float) -> _Rank:
+    """Return what answers at several paces are compared by; penalties are not alike at all."""
+    cost = problem.cost(counts) + problem.exposure(counts) + sunk
+    return round(problem.short_rps(counts), 6), problem.missing(counts), round(cost, 9)
+
+
+def _paces(problem: Problem) -> Iterable[tuple[float, float]]:
+    """Yield each possible pace, after the least that an answer at it can weigh."""
+    for pace in {o.rps for o in problem.options if o.upper > 0}:
+        count = max(1, math.ceil(problem.rps / pace * (1.0 - 1e-6)))
+        cheapest = min(o.cost for o in problem.options if o.upper > 0 and o.rps >= pace)
+        yield min(count, problem.maximum) * cheapest + _sunk(problem, pace), pace
+
+
+def _at(problem: Problem, pace: float) -> Problem:
+    slow = [option for option in problem.options if option.rps < pace]
+    return replace(
+        problem,
+        # Replicas that are as many as exist must not be made up for by others.
+        minimum=max(min(problem.minimum, 1), problem.minimum - sum(o.lower for o in slow)),
+        options=tuple(
+            replace(option, rps=pace) if option.rps >= pace else replace(option, lower=0, upper=0)
+            for option in problem.options
+        ),
+    )
+
+
+def _sunk(problem: Problem, pace: float) -> float:
+    """Return what kept replicas slower than `pace` cost, $/h."""
+    return math.fsum(option.cost * option.lower for option in problem.options if option.rps < pace)

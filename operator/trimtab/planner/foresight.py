@@ -1,0 +1,131 @@
+"""What will be asked by the time that a replica asked for now serves, and what bursts cost on top.
+
+The forecast is a quantile of the rate's maximum over that time. The margin is what alarms have
+shown to be needed beyond it, for bursts shorter than a rate can tell; it fades.
+"""
+
+import math
+from dataclasses import dataclass, replace
+from statistics import NormalDist
+
+from trimtab.models.forecast import ForecastState
+from trimtab.models.load import ObservedLoad
+from trimtab.models.memory import DeploymentMemory
+from trimtab.models.policy import EffectivePolicy
+from trimtab.models.signals import fresh_value
+from trimtab.planner import forecast
+from trimtab.planner.evidence import checked
+
+MEDIAN = 0.5
+SHORT_PER_LATE = 8.0
+"""So many times the share of requests that may be late, the forecast may fall short: it is of a
+maximum over minutes, and what exceeds it by a little is met by headroom, late by a little or not at
+all."""
+TARGETLESS = 0.80
+"""Quantile where no latency target says how much may be late."""
+DECIDE_S = 30.0
+"""From a rate's change to the write that follows: a scrape and a plan."""
+LASTS_S = 90.0
+"""Time for which a rate over a minute, scraped every 15 s, shows a burst that came all at once."""
+MOST_KEPT = 16
+RECALL_MINUTES = 20
+"""A burst of longer ago is no reason to hold replicas; if it comes every day, the median knows."""
+RISE = 1.5
+"""Times what was seen of late beyond which nothing is expected: what grows faster is met as it
+comes."""
+TREND = 1.05
+"""Times the median beyond which a trend explains no forecast."""
+MOST_TIMES = 2.0
+"""The margin takes a fleet to no more than twice the demand of now; KPA panics at that, too."""
+MARGIN_HALF_LIFE_S = 1800.0
+"""Time without an alarm in which a margin halves."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Foresight:
+    """What is expected of the demand. Rates are requests/s."""
+
+    horizon_s: float
+    """How far ahead: until a replica that is asked for now is Ready."""
+    rps: float | None
+    """Demand that is exceeded by then as seldom as the policy allows; None: too little is known."""
+    margin: float
+    """Share on top of it that bursts have been seen to need."""
+
+    def base(self, rps: float) -> float:
+        """Return the demand of now and as foreseen, where `rps` are asked for now."""
+        return max(rps, 0.0 if self.rps is None else self.rps)
+
+    def demand(self, rps: float) -> float:
+        """Return the same with the margin, which goes no further than the demand of now allows."""
+        base = self.base(rps)
+        return max(base, min(base * (1.0 + self.margin), MOST_TIMES * rps))
+
+
+def seen(memory: DeploymentMemory, load: ObservedLoad, now: float) -> DeploymentMemory:
+    """Return the memory with the arrival rate of now, where it is sure; doubt teaches nothing."""
+    rate = fresh_value(checked(load).arrival_rps)
+    if not load.configured or load.source_error is not None or rate is None:
+        return memory
+    return replace(memory, forecast=forecast.observe(memory.forecast, now=now, rps=rate))
+
+
+def foresee(
+    memory: DeploymentMemory, policy: EffectivePolicy, *, now: float, ready_s: float
+) -> tuple[DeploymentMemory, Foresight]:
+    """Return what to expect until a replica is Ready that takes `ready_s` seconds to come.
+
+    Only what has been expected for LASTS_S without a break counts: what a burst makes a forecast
+    leap to is over before a replica for it could serve. The demand of now counts at once in any
+    case. The memory that is returned keeps what was expected of late.
+    """
+    horizon_s = ready_s + DECIDE_S
+    found = Foresight(horizon_s=horizon_s, rps=None, margin=_margin(memory, now))
+    rps = _expected(memory.forecast, policy, now, horizon_s)
+    if rps is None:
+        return replace(memory, foreseen=()), found
+    past = [(at, was) for at, was in memory.foreseen if 0.0 <= now - at <= LASTS_S]
+    past = [*past, (now, rps)][-MOST_KEPT:]
+    found = replace(found, rps=min(was for _, was in past))
+    return replace(memory, foreseen=tuple(past)), found
+
+
+def _expected(
+    state: ForecastState, policy: EffectivePolicy, now: float, horizon_s: float
+) -> float | None:
+    """Return the quantile of the demand's maximum, without what chance alone makes of arrivals."""
+    q = TARGETLESS
+    if policy.targets.any:
+        q = max(MEDIAN, 1.0 - SHORT_PER_LATE * (1.0 - policy.targets.percentile))
+    peak = forecast.ahead(state, now=now, horizon_s=horizon_s, q=q)
+    middle = forecast.ahead(state, now=now, horizon_s=horizon_s, q=MEDIAN)
+    if peak is None or middle is None:
+        return None
+    # The tail of bursts is anybody's guess: beyond what was seen of late lies only a trend.
+    recent = max([*state.rates[-RECALL_MINUTES:], state.rps])
+    peak = min(peak, max(recent, min(TREND * middle, RISE * recent)))
+    return _without_chance(peak, horizon_s, q)
+
+
+def _without_chance(peak: float, horizon_s: float, q: float) -> float:
+    """Return the rate whose chance arrivals alone would show `peak` as their largest minute.
+
+    Requests that come independently of each other make minutes differ; what a replica can do is
+    worked out for such requests, so that this must not be counted twice. The square root of a
+    count has a standard deviation of one half, whatever the count.
+    """
+    likely = NormalDist().inv_cdf(q ** (1.0 / max(1.0, horizon_s / 60.0)))
+    root = math.sqrt(peak) - max(0.0, likely) * 0.5 / math.sqrt(60.0)
+    return max(0.0, root) ** 2
+
+
+def learn(memory: DeploymentMemory, factor: float, now: float) -> DeploymentMemory:
+    """Return the memory with a margin that is larger by `factor`, as an alarm has shown need of."""
+    margin = (1.0 + _margin(memory, now)) * factor - 1.0
+    return replace(memory, margin=min(margin, MOST_TIMES - 1.0), margin_at=now)
+
+
+def _margin(memory: DeploymentMemory, now: float) -> float:
+    # A clock that went back must not make a margin grow.
+    quiet_s = max(0.0, now - memory.margin_at)
+    return float(memory.margin * 0.5 ** (quiet_s / MARGIN_HALF_LIFE_S))
