@@ -24,6 +24,7 @@ from trimtab.simulate.contest import Progress as Done
 from trimtab.simulate.entrants import NAMES
 from trimtab.simulate.experiment import Experiment, check_policies
 from trimtab.simulate.report.page import report as page
+from trimtab.simulate.run import Mode
 from trimtab.simulate.scenario import history_entries, load_scenario
 from trimtab.simulate.sections import section_of
 from trimtab.units import parse_duration
@@ -89,6 +90,10 @@ def simulate(
         bool,
         typer.Option(help="Whether to search for the optimum and the best fixed fleet, too."),
     ] = True,
+    mode: Annotated[
+        Mode,
+        typer.Option(help="Requests one by one, or as a flow: for weeks and many models."),
+    ] = Mode.EXACT,
     output: Annotated[Output, typer.Option("--output", "-o", help="Format.")] = Output.TABLE,
     report: Annotated[
         Path | None, typer.Option(help="HTML file to write, with pictures and all decisions.")
@@ -109,8 +114,10 @@ def simulate(
     policies = list(NAMES) if policy == "all" else [name.strip() for name in policy.split(",")]
     check_policies(policies)
     experiments = _experiments(scenarios or (), file or (), trace, column or (), duration)
+    if mode is Mode.FLUID:
+        _err.print("Requests as a flow: approximate, most so for fleets that run at their limit")
     contest = Contest(
-        experiments=experiments,
+        experiments=[replace(each, mode=mode) for each in experiments],
         policies=policies,
         seeds=seeds,
         jobs=jobs or min(os.cpu_count() or 1, len(policies)),

@@ -9,8 +9,6 @@ import math
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from enum import StrEnum
-from typing import NamedTuple
 
 from trimtab.config import OperatorConfig
 from trimtab.errors import InvalidInput
@@ -28,38 +26,10 @@ from trimtab.planner.written import documents_in, manifests_of
 from trimtab.simulate.collected import collected, serves, written
 from trimtab.simulate.kinds import Kinds, variants_of
 from trimtab.simulate.policy import ReplicaView, Variant
-from trimtab.simulate.rivals.base import Phase
+from trimtab.simulate.statuses import Replicas, ReplicaStatus, Status, began_by, pod_of
 
 EPOCH = 1_790_000_000.0
 """Unix seconds that stand for 0 on the caller's clock: the planner reads hours and days off it."""
-
-
-class Status(StrEnum):
-    """How far a replica has come."""
-
-    UNSCHEDULABLE = "unschedulable"
-    """Asked for, and there is no node for it. One that merely starts is not."""
-    STARTING = "starting"
-    """From being asked for, or from having a node, until it serves."""
-    READY = "ready"
-    STOPPING = "stopping"
-    """It finishes its requests and gets no more."""
-
-
-class ReplicaStatus(NamedTuple):
-    """One replica. A plain tuple of its first three fields, or of all four, does as well."""
-
-    name: str
-    """The same at every call, and never another's."""
-    status: str
-    """A word of `Status`."""
-    since: float
-    """When that began, in seconds on the clock of the calls."""
-    variant: str = ""
-    """What it runs on, as in the answers; may be left out where there is one possibility."""
-
-
-Replicas = Sequence[tuple[str, str, float] | ReplicaStatus]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -214,9 +184,10 @@ class Scaler:
         if seen is not None:
             replicas = [ReplicaStatus(*each) for each in seen.replicas]
             past.runs_on = {each.name: self._variant(state.key, each) for each in replicas}
-            _remember(past, replicas)
+            past.replicas = {each.name: each for each in replicas}
+            past.began = began_by(past.began, replicas)
         pods = [
-            _pod(past.runs_on[each.name], each, past.began[each.name], now)
+            pod_of(past.runs_on[each.name], each, past.began[each.name], now)
             for each in past.replicas.values()
         ]
         load = (
@@ -300,52 +271,6 @@ def _at_hand(pool: Pool) -> Pool:
     """Return `pool` with all the nodes that it may have: starting is all that takes time."""
     devices = pool.usable_devices
     return replace(pool, devices=devices, nodes=-(-devices // pool.devices_per_node))
-
-
-def _remember(past: _Past, replicas: Iterable[ReplicaStatus]) -> None:
-    past.replicas = {each.name: each for each in replicas}
-    began = past.began
-    past.began = {
-        name: began.get(name, {}) | {_status(each): each.since}
-        for name, each in past.replicas.items()
-    }
-
-
-def _status(replica: ReplicaStatus) -> Status:
-    try:
-        return Status(replica.status)
-    except ValueError as error:
-        raise InvalidInput(
-            f"replica {replica.name}",
-            f"{replica.status!r} is no status",
-            f"Say one of {', '.join(Status)}",
-        ) from error
-
-
-def _pod(
-    variant: Variant, replica: ReplicaStatus, began: Mapping[Status, float], now: float
-) -> ReplicaView:
-    """Return a replica with the ages that its states tell; what nobody saw is unknown."""
-    status = _status(replica)
-    placed, ready = began.get(Status.STARTING), began.get(Status.READY)
-    made = min(began.values())
-    if status is Status.READY:
-        phase = Phase.READY
-    elif status is Status.STOPPING:
-        phase = Phase.LOADING if ready is None else Phase.READY
-    else:
-        phase = Phase.PENDING if status is Status.UNSCHEDULABLE else Phase.LOADING
-    return ReplicaView(
-        id=replica.name,
-        variant=variant,
-        phase=phase,
-        age_s=max(0.0, now - made),
-        unschedulable=status is Status.UNSCHEDULABLE,
-        placed_s=None if placed is None else max(0.0, now - placed),
-        ready_s=None if ready is None else max(0.0, now - ready),
-        terminating=status is Status.STOPPING,
-        scrape=None,
-    )
 
 
 def _rate(counts: Sequence[_Count], now: float, window_s: float) -> Signal:

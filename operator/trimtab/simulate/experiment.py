@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from zlib import crc32
 
 import numpy as np
@@ -14,7 +15,7 @@ from trimtab.simulate.hindsight import best_in_hindsight
 from trimtab.simulate.inputs.read import History
 from trimtab.simulate.optimum import Clairvoyant
 from trimtab.simulate.result import RunResult
-from trimtab.simulate.run import run
+from trimtab.simulate.run import Mode, run
 from trimtab.simulate.scenario import Scenario, traffic_of
 from trimtab.simulate.traffic import Traffic
 from trimtab.simulate.world import world_of
@@ -27,6 +28,8 @@ class Experiment:
     scenario: Scenario
     histories: Mapping[int, History] | None = None
     """What a Prometheus answered, by the number of the traffic entry."""
+    mode: Mode = Mode.EXACT
+    """How requests are served."""
 
     def traffic(self, seed: int) -> Mapping[Key, Traffic]:
         """Return the requests of one seed, the same for every policy."""
@@ -43,12 +46,14 @@ class Experiment:
             InvalidInput: There is no such policy.
         """
         check_policies([policy])
-        hardware, first = best_in_hindsight(self.scenario, self.traffic(seeds[0]), policy, seeds[0])
+        hardware, first = best_in_hindsight(
+            self.scenario, self.traffic(seeds[0]), policy, seeds[0], self.mode
+        )
         results = [first]
         for seed in seeds[1:]:
             traffic = self.traffic(seed)
             fresh = policy_on(policy, world_of(self.scenario, traffic), hardware)
-            results.append(run(self.scenario, traffic, fresh, seed))
+            results.append(run(self.scenario, traffic, fresh, seed, self.mode))
         return tuple(results)
 
     def measured(self, seed: int, results: Sequence[RunResult]) -> tuple[Measured, ...]:
@@ -57,7 +62,7 @@ class Experiment:
         The run of the optimum comes last, as a row of its own.
         """
         traffic = self.traffic(seed)
-        seer = Clairvoyant(self.scenario, traffic, seed, run)
+        seer = Clairvoyant(self.scenario, traffic, seed, partial(run, mode=self.mode))
         optimum = seer.optimum()
 
         def beside(result: RunResult) -> Measured:

@@ -28,8 +28,8 @@ Run = Callable[[Scenario, Mapping[Key, Traffic], Policy, int], RunResult]
 
 COMPARED = 0.5
 """Share of requests below which a result is not compared."""
-COMMON = 0.95
-"""Share of requests for which variants are compared with each other."""
+COMMON = (0.95, 0.99)
+"""Shares of requests for which variants are compared with each other: the nearest one counts."""
 KINDS = 2
 """Variants of a deployment that are looked at for each result."""
 EQUAL = 0.999
@@ -40,6 +40,9 @@ _DOUBT = 1.5
 """How much a variant's factor over its least cost may differ from that of the best one."""
 _NEAR = 1.15
 """A variant that costs so many times what the best one does is not looked at again."""
+_HELPS = 0.1
+"""Part of what is missing that half as many replicas more must bring, or more will not do: where
+less comes each time, ten times half as many more leave a third of it missing."""
 _GUESS = 1.5
 """Replicas for each that is needed at least: where the search begins."""
 
@@ -76,7 +79,7 @@ class FixedFleets:
         self._variants = {state.key: variants_of(world.snapshot, state) for state in world.states}
         self._horizon = horizon_of(world, seed)
         self._tried: dict[tuple[Key, tuple[tuple[str, int], ...]], _Tried] = {}
-        self._kinds: dict[Key, list[int]] = {}
+        self._kinds: dict[tuple[Key, float], list[int]] = {}
 
     def like(self, result: RunResult) -> FixedFleet | None:
         """Return the cheapest fixed fleets with the goodput of `result` for each deployment.
@@ -101,32 +104,33 @@ class FixedFleets:
         """Return the cheapest fixed fleet with which that share of requests meets its targets.
 
         Of one variant, or of two where a pool ends. Which variants are worth a try is found out
-        once, for a common goodput: the `KINDS` that serve it for the least.
+        once for each common goodput: the `KINDS` that serve it for the least.
         """
         service = self._services[key]
-        if key not in self._kinds:
-            self._kinds[key] = self._promising(service)
+        common = min(COMMON, key=lambda one: abs(one - share))
+        if (key, common) not in self._kinds:
+            self._kinds[key, common] = self._promising(service, common)
         best: Fleet | None = None
-        for number in self._kinds[key]:
+        for number in self._kinds[key, common]:
             found = self._of_one(service, number, share, best.usd if best else math.inf)
             if found and (best is None or found.usd < best.usd):
                 best = found
         return best
 
-    def _promising(self, service: Service) -> list[int]:
+    def _promising(self, service: Service, common: float) -> list[int]:
         """Return the numbers of the best variants, by what they cost for a common goodput.
 
         Looked at in order of the least that each could cost. The best one so far costs more than
         its least by some factor; a variant that would be much dearer at that factor is left out.
         """
-        floors = _floors(service, COMMON, self._horizon)
+        floors = _floors(service, common, self._horizon)
         costs: dict[int, float] = {}
         factor = 1.0
         for number in (int(n) for n in np.argsort(floors)):
             least = min(costs.values(), default=math.inf)
             if not math.isfinite(floors[number]) or floors[number] * factor > _DOUBT * least:
                 break
-            found = self._of_one(service, number, COMMON, _NEAR * least)
+            found = self._of_one(service, number, common, _NEAR * least)
             if found is not None:
                 costs[number] = found.usd
                 if found.usd < least:
@@ -176,7 +180,7 @@ class FixedFleets:
         )
         high = min(most, high or self._guess(key, variant, wanted))
         while self._try(key, base, variant, high).share < share * EQUAL:
-            if high >= most or self._saturated(key, base, variant, (low, high)):
+            if high >= most or self._hopeless((key, base, variant), (low, high), share):
                 return None
             low, high = high, min(most, high + max(1, high // 2))
         while high - low > max(1, high // FINE):
@@ -219,15 +223,22 @@ class FixedFleets:
         failed, _ = self._known(key, variant, share)
         return max(1, failed + 1, min(most, math.ceil(_GUESS * replicas)))
 
-    def _saturated(
-        self, key: Key, base: Mapping[Variant, int], variant: Variant, counts: tuple[int, int]
+    def _hopeless(
+        self,
+        fleet: tuple[Key, Mapping[Variant, int], Variant],
+        counts: tuple[int, int],
+        share: float,
     ) -> bool:
-        """Tell whether more replicas help no more: the last half more gave not one request."""
+        """Tell whether more replicas will not do: the last half more gave next to nothing of it.
+
+        A fleet that is overloaded serves nearly nobody in time and may soon serve all.
+        """
         low, high = counts
         if low < 2:
             return False
-        gain = self._try(key, base, variant, high).share - self._try(key, base, variant, low).share
-        return gain <= 0
+        before, after = self._try(*fleet, low).share, self._try(*fleet, high).share
+        gain = after - before
+        return gain <= 0 or (after >= COMPARED and gain < _HELPS * (share - after))
 
     def _try(self, key: Key, base: Mapping[Variant, int], variant: Variant, count: int) -> _Tried:
         fleet = {**base, variant: count}

@@ -11,27 +11,22 @@ from functools import partial
 
 from trimtab.models.snapshot import Key
 from trimtab.simulate.bill import Bill
-from trimtab.simulate.engine import Engine
-from trimtab.simulate.gateway import Gateway
 from trimtab.simulate.kinds import Kind, Kinds
-from trimtab.simulate.meter import Meter
 from trimtab.simulate.nodes import Node, Room
 from trimtab.simulate.policy import ReplicaView, Variant
 from trimtab.simulate.rivals.base import Phase
+from trimtab.simulate.sites import Site
 from trimtab.simulate.timeline import Timeline
 
 DRAIN_CHECK_S = 1.0
 """How often a leaving pod is looked at."""
-_LEAST_WEIGHT = 1e-3
-"""Of a replica that cannot meet the targets, where the router goes by what replicas can."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Service:
     """One deployment's clients and pages."""
 
-    gateway: Gateway
-    meter: Meter
+    site: Site
     shutdown_s: float
     """Time that a leaving replica has to finish its requests."""
 
@@ -99,7 +94,7 @@ class Fleet:
 
     def views(self, key: Key, now: float, *, metrics: bool) -> tuple[ReplicaView, ...]:
         """Return the pods of a deployment as a policy may see them."""
-        meter = self._ground.services[key].meter
+        site = self._ground.services[key].site
         return tuple(
             ReplicaView(
                 id=pod.id,
@@ -110,7 +105,7 @@ class Fleet:
                 placed_s=None if pod.placed_at is None else now - pod.placed_at,
                 ready_s=None if pod.ready_at is None else now - pod.ready_at,
                 terminating=pod.stop_at is not None,
-                scrape=meter.page(pod.id) if metrics else None,
+                scrape=site.page(pod.id) if metrics else None,
             )
             for pod in self._pods.values()
             if pod.variant.deployment == key
@@ -188,12 +183,9 @@ class Fleet:
             self.on_change(now)
 
     def _ready(self, pod: Pod, now: float) -> None:
-        service = self._ground.services[pod.variant.deployment]
-        engine = Engine(pod.kind.pace, pod.kind.settings)
         pod.phase = Phase.READY
         pod.ready_at = now
-        observe = service.meter.add(pod.id, pod.variant, engine)
-        service.gateway.add(pod.id, engine, observe, now, weight=pod.kind.rps or _LEAST_WEIGHT)
+        self._site(pod).open(pod.id, pod.variant, pod.kind, now)
         fail_after = self._ground.fail_after.get(pod.variant.pool)
         if fail_after is not None:
             self._timeline.at(now + fail_after(), partial(self._fail, pod))
@@ -207,15 +199,13 @@ class Fleet:
         if pod.ready_at is None:
             self._remove(pod, now)
             return
-        service = self._ground.services[pod.variant.deployment]
-        service.gateway.accept(pod.id, False, now)
+        self._site(pod).leave(pod.id, now)
         self._drain(pod, now)
 
     def _drain(self, pod: Pod, now: float) -> None:
         if pod.id not in self._pods or pod.stop_at is None:
             return
-        gateway = self._ground.services[pod.variant.deployment].gateway
-        if now >= pod.stop_at or gateway.outstanding(pod.id) == 0:
+        if now >= pod.stop_at or not self._site(pod).busy(pod.id):
             self._remove(pod, now)
             return
         look = min(now + DRAIN_CHECK_S, pod.stop_at)
@@ -224,9 +214,7 @@ class Fleet:
     def _remove(self, pod: Pod, now: float) -> None:
         del self._pods[pod.id]
         if pod.ready_at is not None:
-            service = self._ground.services[pod.variant.deployment]
-            service.gateway.remove(pod.id, now)
-            service.meter.remove(pod.id, now)
+            self._site(pod).close(pod.id, now)
         if pod.node is not None:
             self._ground.rooms[pod.variant.pool].release(pod.node, pod.kind.devices, now)
             self._bill.change(pod.variant, pod.kind, -1, now)
@@ -249,6 +237,9 @@ class Fleet:
             self.lost[pod.variant] += 1
             self.lost_replicas += 1
             self._lose([pod], now)
+
+    def _site(self, pod: Pod) -> Site:
+        return self._ground.services[pod.variant.deployment].site
 
     def _on(self, node: Node) -> list[Pod]:
         return [pod for pod in self._pods.values() if pod.node is node]

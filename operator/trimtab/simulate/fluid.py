@@ -144,6 +144,11 @@ class FluidReplicas:
         return sum(max(0.0, g.held - g.replicas * g.curve.full) for g in self._groups)
 
     @property
+    def finishing(self) -> float:
+        """Requests in replicas that get no more."""
+        return sum(group.held for group in self._groups if group.leaving)
+
+    @property
     def most_rps(self) -> float:
         """The largest throughput of the replicas that accept."""
         return sum(g.replicas * g.curve.most_rps for g in self._groups if not g.leaving)

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from trimtab.models.snapshot import Key
 from trimtab.simulate.entrants import Hardware, hardware_to_try, policy_on
 from trimtab.simulate.result import DeploymentResult, RunResult
-from trimtab.simulate.run import run
+from trimtab.simulate.run import Mode, run
 from trimtab.simulate.scenario import Scenario
 from trimtab.simulate.traffic import Traffic
 from trimtab.simulate.world import world_of
@@ -14,7 +14,11 @@ Tried = tuple[Hardware, RunResult]
 
 
 def best_in_hindsight(
-    scenario: Scenario, traffic: Mapping[Key, Traffic], name: str, seed: int
+    scenario: Scenario,
+    traffic: Mapping[Key, Traffic],
+    name: str,
+    seed: int,
+    mode: Mode = Mode.EXACT,
 ) -> Tried:
     """Return the hardware on which the policy `name` does best, and its run there.
 
@@ -28,7 +32,7 @@ def best_in_hindsight(
     world = world_of(scenario, traffic)
 
     def tried_on(hardware: Hardware) -> Tried:
-        return hardware, run(scenario, traffic, policy_on(name, world, hardware), seed)
+        return hardware, run(scenario, traffic, policy_on(name, world, hardware), seed, mode)
 
     tried = [tried_on(hardware) for hardware in hardware_to_try(name, world)]
     mixed = {key: _best_for(key, tried) for key in tried[0][0]}

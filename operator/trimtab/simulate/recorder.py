@@ -9,9 +9,6 @@ from trimtab.models.load import LatencyTargets
 from trimtab.models.snapshot import DeploymentState, Key
 from trimtab.simulate.bill import Bill
 from trimtab.simulate.fleet import Fleet
-from trimtab.simulate.gateway import Gateway
-from trimtab.simulate.ledger import Ledger, Tally
-from trimtab.simulate.meter import Meter
 from trimtab.simulate.nodes import Room
 from trimtab.simulate.policy import Choice, Variant
 from trimtab.simulate.readings import SCRAPE_S, WINDOW_S
@@ -23,6 +20,7 @@ from trimtab.simulate.result import (
     RunResult,
     Series,
 )
+from trimtab.simulate.sites import Site
 from trimtab.simulate.world import World
 
 MOST_STEPS = 2000
@@ -37,9 +35,7 @@ class Desk:
 
     state: DeploymentState
     targets: LatencyTargets
-    ledger: Ledger
-    gateway: Gateway
-    meter: Meter
+    site: Site
     arrived: list[int] = field(default_factory=lambda: [0])
     """At each scrape within the last window, of the whole run."""
     noted: int = 0
@@ -109,10 +105,10 @@ class Recorder:
         rps = (arrived - desk.arrived[0]) / SCRAPE_S / (len(desk.arrived) - 1)
         ready = Counter(pod.variant for pod in self._fleet.ready(key))
         capacity = sum(n * self._world.kinds.of(v).rps for v, n in ready.items())
-        total = desk.ledger.total
+        total = desk.site.total
         errors = total.lost + total.rejected + total.timed_out
         desk.errors = [*desk.errors, (errors, total.settled)][-_SCRAPES:]
-        ttft, itl = desk.meter.clients(desk.targets.percentile)
+        ttft, itl = desk.site.clients(desk.targets.percentile)
         if _over(desk, ttft, itl):
             desk.over_s += SCRAPE_S
         if rps > capacity:
@@ -121,8 +117,7 @@ class Recorder:
             desk.demand.append((arrived - desk.noted) / self.step_s)
             desk.noted = arrived
             desk.capacity.append(capacity)
-            waiting = sum(page.waiting for page in desk.meter.pages())
-            desk.queue.append(desk.gateway.queued + round(waiting))
+            desk.queue.append(desk.site.held + round(desk.site.waiting))
             desk.ttft.append(ttft)
             desk.itl.append(itl)
             for variant, count in ready.items():
@@ -173,10 +168,9 @@ class Recorder:
         self._bill.forget()
         self._fleet.lost_replicas = 0
         for desk in self._desks.values():
-            desk.before = desk.gateway.in_flight
-            desk.ledger.total = Tally()
+            desk.before = desk.site.in_flight
+            desk.site.begin_score()
             desk.errors = []
-            desk.meter.served_prompts = desk.meter.served_answers = 0
             desk.over_s = desk.short_s = 0.0
             desk.turns = 0
 
@@ -214,7 +208,8 @@ class Recorder:
         )
 
     def _scored(self, key: Key, desk: Desk, duration_s: float) -> DeploymentResult:
-        tally = desk.ledger.total
+        tally = desk.site.total
+        prompts, answers = desk.site.served_tokens
         settled = tally.settled
         met = {"all": tally.met, "ttft": tally.met_ttft, "itl": tally.met_itl, "e2e": tally.met_e2e}
         return DeploymentResult(
@@ -223,8 +218,8 @@ class Recorder:
             percentile=desk.targets.percentile,
             attainment={name: n / settled if settled else None for name, n in met.items()},
             goodput_rps=tally.met / duration_s,
-            input_tokens=desk.meter.served_prompts,
-            output_tokens=desk.meter.served_answers,
+            input_tokens=prompts,
+            output_tokens=answers,
             over_target_s=desk.over_s,
             short_s=desk.short_s,
             usd=self._bill.usd_of[key],

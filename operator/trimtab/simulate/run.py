@@ -2,16 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from enum import StrEnum
 
 from trimtab.models.capacity import Pool
-from trimtab.models.load import LatencyTargets
-from trimtab.models.snapshot import DeploymentState, Key
+from trimtab.models.snapshot import Key
 from trimtab.simulate.bill import Bill
-from trimtab.simulate.events import Request
 from trimtab.simulate.fleet import Fleet, Ground, Service
-from trimtab.simulate.gateway import Gateway, GatewaySettings, Router
-from trimtab.simulate.ledger import Ledger
-from trimtab.simulate.meter import Meter
 from trimtab.simulate.nodes import Room
 from trimtab.simulate.policy import DeploymentView, FleetView, Policy
 from trimtab.simulate.readings import SCRAPE_S
@@ -19,6 +15,8 @@ from trimtab.simulate.recorder import Desk, Recorder
 from trimtab.simulate.result import RunResult
 from trimtab.simulate.rivals.base import Source
 from trimtab.simulate.scenario import Scenario
+from trimtab.simulate.sites import Site
+from trimtab.simulate.staged import exact_sites, fluid_sites, targets_of
 from trimtab.simulate.timeline import DECIDE, LATER, SCRAPE, Timeline
 from trimtab.simulate.traffic import EMPTY, Traffic
 from trimtab.simulate.world import Chances, World, shutdown_s, world_of
@@ -26,7 +24,22 @@ from trimtab.simulate.world import Chances, World, shutdown_s, world_of
 DRAIN_STEP_S = 60.0
 
 
-def run(scenario: Scenario, traffic: Mapping[Key, Traffic], policy: Policy, seed: int) -> RunResult:
+class Mode(StrEnum):
+    """How requests are served."""
+
+    EXACT = "exact"
+    """One by one, on engines that work step by step."""
+    FLUID = "fluid"
+    """As a flow: for weeks and many models. Prompts share nothing and nobody tries again."""
+
+
+def run(
+    scenario: Scenario,
+    traffic: Mapping[Key, Traffic],
+    policy: Policy,
+    seed: int,
+    mode: Mode = Mode.EXACT,
+) -> RunResult:
     """Return what `policy` makes of `traffic` in `scenario`.
 
     Args:
@@ -34,22 +47,22 @@ def run(scenario: Scenario, traffic: Mapping[Key, Traffic], policy: Policy, seed
         traffic: The requests of each deployment, as `traffic_of` gives them.
         policy: Fresh: one object serves one run.
         seed: Chooses the luck of nodes and pods: delays, failures, reclaims.
+        mode: How requests are served.
 
     Raises:
-        InvalidInput: A manifest cannot be understood.
+        InvalidInput: A manifest cannot be understood, or the mode does not know what the scenario
+            is about.
     """
-    return _Run(world_of(scenario, traffic), policy, seed).result()
+    world = world_of(scenario, traffic)
+    sites = exact_sites(world) if mode is Mode.EXACT else fluid_sites(world, seed)
+    return _Run(world, policy, seed, sites).result()
 
 
 @dataclass(slots=True)
 class _Stream:
-    """The requests of one deployment, and how many of them were sent."""
+    """The requests of one deployment, and what was told of them."""
 
     traffic: Traffic
-    at: list[float]
-    inputs: list[int]
-    outputs: list[int]
-    sent: int = 0
     seen: int = 0
     """By the last decision."""
     ongoing: float = 0.0
@@ -60,20 +73,11 @@ class _Stream:
     began: float = 0.0
     """When the last decision was."""
 
-    @classmethod
-    def of(cls, traffic: Traffic) -> "_Stream":
-        return cls(
-            traffic=traffic,
-            at=traffic.at_s.tolist(),
-            inputs=traffic.input_tokens.tolist(),
-            outputs=traffic.output_tokens.tolist(),
-        )
-
 
 class _Run:
     """The state of one run."""
 
-    def __init__(self, world: World, policy: Policy, seed: int) -> None:
+    def __init__(self, world: World, policy: Policy, seed: int, sites: Mapping[Key, Site]) -> None:
         self._world = world
         self._policy = policy
         self._seed = seed
@@ -87,9 +91,13 @@ class _Run:
         }
         for name, room in self._rooms.items():
             room.open(chances.nodes_at_start(name), 0.0)
-        self._desks = {state.key: _desk(state, world.scenario) for state in world.states}
+        self._desks = {
+            state.key: Desk(state=state, targets=targets_of(state), site=sites[state.key])
+            for state in world.states
+        }
         self._streams = {
-            state.key: _Stream.of(world.traffic.get(state.key, EMPTY)) for state in world.states
+            state.key: _Stream(traffic=world.traffic.get(state.key, EMPTY))
+            for state in world.states
         }
         lives = {name: chances.fail_after(name) for name in self._rooms}
         ground = Ground(
@@ -97,8 +105,7 @@ class _Run:
             rooms=self._rooms,
             services={
                 state.key: Service(
-                    gateway=self._desks[state.key].gateway,
-                    meter=self._desks[state.key].meter,
+                    site=self._desks[state.key].site,
                     shutdown_s=shutdown_s(state),
                 )
                 for state in world.states
@@ -133,37 +140,24 @@ class _Run:
         for desk in self._desks.values():
             # Whoever waits still gets his answer or gives up; nothing else happens any more.
             until = end
-            while desk.gateway.in_flight:
+            while desk.site.in_flight:
                 until += DRAIN_STEP_S
-                desk.gateway.advance(until)
+                desk.site.advance(until)
         return self._recorder.result(policy.name, self._seed)
 
     def _advance(self, now: float) -> None:
         """Send what comes before `now`, and let everything happen until then."""
         for key, stream in self._streams.items():
-            gateway = self._desks[key].gateway
-            i, at, prefix = stream.sent, stream.at, stream.traffic.prefix
-            while i < len(at) and at[i] < now:
-                gateway.arrive(
-                    Request(
-                        id=i,
-                        arrival=at[i],
-                        input_tokens=stream.inputs[i],
-                        output_tokens=stream.outputs[i],
-                        prefix=() if prefix is None else prefix[i],
-                    )
-                )
-                i += 1
-            stream.sent = i
-            gateway.advance(now)
-            in_flight = gateway.in_flight
+            site = self._desks[key].site
+            site.advance(now)
+            in_flight = site.in_flight
             stream.ongoing += (stream.in_flight + in_flight) / 2.0 * (now - stream.until)
             stream.in_flight, stream.until = in_flight, now
 
     def _scrape(self, now: float) -> None:
         for desk in self._desks.values():
-            desk.meter.scrape(now)
-        self._recorder.note(now, {key: stream.sent for key, stream in self._streams.items()})
+            desk.site.scrape(now)
+        self._recorder.note(now, {key: desk.site.sent for key, desk in self._desks.items()})
 
     def _wake(self, now: float) -> None:
         if not self._woken and self._policy.debounce_s is not None:
@@ -193,15 +187,15 @@ class _Run:
                     wanted={v: n for v, n in self._fleet.wanted.items() if v.deployment == key},
                     replicas=self._fleet.views(key, now, metrics=source is Source.ANSWERS),
                     lost={v: n for v, n in lost.items() if v.deployment == key},
-                    load=desk.meter.load(ready, source, now),
-                    arrivals=_part(stream.traffic, stream.seen, stream.sent),
+                    load=desk.site.load(ready, source, now),
+                    arrivals=_part(stream.traffic, stream.seen, desk.site.sent),
                     ongoing=stream.ongoing / span if span > 0.0 else float(stream.in_flight),
                     in_flight=stream.in_flight,
-                    held=desk.gateway.queued,
-                    latency=desk.meter.latency(source),
+                    held=desk.site.held,
+                    latency=desk.site.latency(source),
                 )
             )
-            stream.seen, stream.ongoing, stream.began = stream.sent, 0.0, now
+            stream.seen, stream.ongoing, stream.began = desk.site.sent, 0.0, now
         return FleetView(
             now=now,
             metrics=source,
@@ -217,24 +211,6 @@ class _Run:
             devices=room.nodes * pool.devices_per_node,
             max_devices=pool.max_devices if room.rules.grows else None,
         )
-
-
-def _desk(state: DeploymentState, scenario: Scenario) -> Desk:
-    targets = LatencyTargets() if state.policy is None else state.policy.targets
-    ledger = Ledger(targets)
-    settings = GatewaySettings(
-        router=Router(scenario.router.value),
-        client_timeout_s=scenario.clients.timeout_s,
-        retries=scenario.clients.retries,
-        backoff_s=scenario.clients.backoff_s,
-    )
-    return Desk(
-        state=state,
-        targets=targets,
-        ledger=ledger,
-        gateway=Gateway(settings, ledger),
-        meter=Meter(targets),
-    )
 
 
 def _part(traffic: Traffic, start: int, end: int) -> Traffic:

@@ -13,9 +13,10 @@ from trimtab.models.memory import PlannerMemory
 from trimtab.models.plan import Decision
 from trimtab.models.snapshot import Key, Snapshot
 from trimtab.planner.plan import plan
-from trimtab.simulate.adapter import ReplicaStatus, Scaler, Seen, Status
+from trimtab.simulate.adapter import Scaler, Seen
 from trimtab.simulate.collected import collected, written
 from trimtab.simulate.policy import Choice, FleetView, Reason, ReplicaView, Variant
+from trimtab.simulate.statuses import ReplicaStatus, Status
 
 _NAME = "trimtab"
 

@@ -14,7 +14,8 @@ from trimtab.models.plan import Why
 from trimtab.planner.offline import Manifests
 from trimtab.planner.starts import watched
 from trimtab.planner.written import manifests_of
-from trimtab.simulate.adapter import ReplicaStatus, Scaler, Seen
+from trimtab.simulate.adapter import Scaler, Seen
+from trimtab.simulate.statuses import ReplicaStatus
 
 KEY = "assistants/chat"
 API = "trimtab.dev/v1alpha1"
