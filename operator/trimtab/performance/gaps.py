@@ -68,7 +68,8 @@ class RequestGap:
     """A request's mean gap, for each load and answer length (the last axis); in seconds.
 
     Either no prompt of others comes while it decodes, and all its gaps are those of the batch; or
-    some do, and what they add is a gamma variable. The batch's size spreads both.
+    some do, and what they add is a gamma variable. The batch's size spreads both as a normal one:
+    the sum has the moments of a shifted gamma variable (Pearson's third type).
     """
 
     quiet_s: Array
@@ -80,7 +81,9 @@ class RequestGap:
     added_s: Array
     """Mean of what prompts add, where there are any."""
     added_variance: Array
-    """Variance of it, the batch's size with it."""
+    """Variance of it."""
+    beside_s: Array
+    """Standard deviation of it all from the size of the batch, where there are any."""
     most_s: Array
     """A step full of prompts: no mean gap is longer, for each load."""
 
@@ -89,11 +92,13 @@ class RequestGap:
         limit = np.broadcast_to(seconds, self.quiet_s.shape[:1])[:, None]
         over = limit - self.quiet_s
         alone = cdf(over / np.maximum(self.crowd_s, 1e-9))
+        variance = self.added_variance + self.beside_s**2
+        deviation = np.sqrt(np.maximum(variance, 1e-18))
+        skew = 2.0 * self.added_variance**2 / np.maximum(self.added_s * deviation**3, 1e-30)
+        skew = np.maximum(skew, 1e-3)
         # Wilson and Hilferty: the cube root of a gamma variable is about normal.
-        shape = self.added_s**2 / np.maximum(self.added_variance, 1e-18)
-        ninth = 1.0 / (9.0 * shape)
-        cube = np.cbrt(np.maximum(over, 0.0) / np.maximum(self.added_s, 1e-12))
-        beside = np.where(over > 0.0, cdf((cube - (1.0 - ninth)) / np.sqrt(ninth)), 0.0)
+        cube = np.cbrt(np.maximum(1.0 + 0.5 * skew * (over - self.added_s) / deviation, 0.0))
+        beside = cdf(6.0 / skew * (cube - 1.0) + skew / 6.0)
         beside = np.where(limit >= self.most_s[:, None], 1.0, beside)
         above: Array = 1.0 - mean_of(self.quiet * alone + (1.0 - self.quiet) * beside, _SHARES)
         return np.maximum(above, 0.0)
@@ -143,7 +148,8 @@ def request_gap(replica: Replica, state: Equilibrium, first: FirstToken) -> Requ
         crowd_s=crowd_s[:, None],
         quiet=quiet,
         added_s=added / steps,
-        added_variance=added_variance / steps**2 + slower**2,
+        added_variance=added_variance / steps**2,
+        beside_s=slower,
         most_s=first.full_s,
     )
 
