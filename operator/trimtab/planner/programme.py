@@ -40,10 +40,15 @@ NODES, FEW_NODES = 1000, 1
 """Most branches of one solve of a small fleet, and of a large one."""
 EXACT, GAP = 1e-7, 3e-3
 """Relative gap at which a solve of a small fleet ends, and of a large one."""
+NARROWER = 10
+"""Times that columns are sought of half of the excess, where there are too many."""
+SEVERAL = 150
+"""Deployments of which all are asked for columns that could matter; of more, only those that the
+relaxation splits."""
 TOGETHER = 40
 """Deployments of a small fleet: all their columns are looked at that could matter."""
 MANY = 6000
-COLUMNS = 500
+COLUMNS = 4000
 """Most columns of an integer programme, those that could matter most."""
 BALANCE_STEPS = 60
 BALANCE_SPREAD = 0.03
@@ -383,7 +388,7 @@ def _rounded(
     weight = math.fsum(problems[i].cost(c) + problems[i].penalty(c) for i, c in enumerate(fleet))
     spare = max(0.0, weight - dual.bound) + 1e-6 * abs(weight)
     split = _split(columns, relaxation)
-    if len(problems) <= TOGETHER:
+    if len(problems) <= SEVERAL:
         split = set(range(len(problems)))
     pool = _candidates(columns, relaxation, dual, spare)
     short = any(
@@ -447,12 +452,13 @@ def _enumerated(
 ) -> tuple[list[_Column], bool]:
     """Return the known columns, and all others that could matter of those in `split`; if all are.
 
-    Where these are too many, it is those with a replica less: the relaxation has no use for an
-    answer that is a little short; sharing what is scarce has.
+    Where these are too many, it is those that exceed the best least, and where capacity is short
+    those with a replica less: the relaxation has no use for an answer that is a little short;
+    sharing what is scarce has.
     """
     pool, split, spare = known
     vector = np.array([dual.prices.get(resource, 0.0) for resource in market.numbers])
-    each = max(1, (MANY if spare == math.inf else COLUMNS) // max(1, len(split)))
+    each = max(1, (MANY if len(columns.problems) <= TOGETHER else COLUMNS) // max(1, len(split)))
     more = _Columns(columns.problems, columns.room)
     mine: dict[int, list[Counts]] = {i: [] for i in split}
     for column in pool:
@@ -463,11 +469,16 @@ def _enumerated(
     whole = True
     for index in sorted(split):
         tolls = market.tolls(index, vector)
-        every = market.questions[index].every(tolls, dual.least[index] + spare, each)
-        if every is None:
-            whole = False
-            every = tuple(_neighbours(columns.problems[index], mine[index], each))
-        for counts in (*mine[index], *every):
+        every, reach = None, spare
+        for _ in range(NARROWER):
+            every = market.questions[index].every(tolls, dual.least[index] + reach, each)
+            if every is not None:
+                break
+            whole, reach = False, reach / 2.0
+        problem = columns.problems[index]
+        scarce = not whole and any(problem.shortage(counts) > 0 for counts in mine[index])
+        near = _neighbours(problem, mine[index], each) if scarce else ()
+        for counts in (*mine[index], *near, *(every or ())):
             more.add(index, counts)
     return more.all, whole
 

@@ -1,10 +1,13 @@
 """Fleets made by dice: problems over pools of many kinds, with room for all of it or for less."""
 
 import math
+import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from random import Random
 
 from trimtab.models.snapshot import Key
+from trimtab.planner.allocate import Fleet
 from trimtab.planner.problem import Option, Problem, Room
 
 DEGREES = (1, 2, 4, 8)
@@ -76,3 +79,21 @@ def fleet(deployments: int, pools: int, seed: int = 0) -> tuple[list[Problem], l
 def loose(those: list[Kind]) -> Room:
     """Return room that nothing runs out of."""
     return Room(free={kind.name: 10**6 for kind in those})
+
+
+def shared(
+    problems: list[Problem], those: list[Kind], alone: Mapping[Key, Fleet], share: float
+) -> Room:
+    """Return room for so much of what all take of each pool alone, and for some who must move."""
+    used = dict.fromkeys((kind.name for kind in those), 0)
+    for one in problems:
+        for option, count in zip(one.options, alone[one.key].counts, strict=True):
+            used[option.pool] += option.devices * count
+    spare = sum(used.values()) / (2 * len(used))
+    return Room(free={name: int(share * taken + spare) for name, taken in used.items()})
+
+
+def say(text: str) -> None:
+    """Print a line at once."""
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
