@@ -23,6 +23,8 @@ class ForecastState:
     """When the last rate of the last closed minute was measured."""
     closed: int = 0
     """Minutes that were closed in all."""
+    settled: int = 0
+    """Minutes that were closed since the level last shifted."""
     rates: Row = ()
     """Rates of the last closed minutes without a gap, oldest first."""
     levels: Row = ()

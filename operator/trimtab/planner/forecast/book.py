@@ -22,6 +22,7 @@ from trimtab.planner.forecast.constants import (
     MINUTE_S,
     MOVE_HALF_LIVES,
     MOVE_SHARES,
+    NEAREST,
     PRIOR,
     PRIOR_MINUTES,
     SHARPNESS,
@@ -53,6 +54,7 @@ class Book:
         """Open what `state` remembers; it is what `written` returned, or empty."""
         self.at, self.rps, self.phase = state.at, state.rps, state.phase
         self.closed, self.closed_at = state.closed, state.closed_at
+        self.settled = state.settled
         self.rates = list(state.rates)
         self.past = list(state.past)
         self.levels: Floats = np.array(state.levels)
@@ -123,27 +125,27 @@ class Book:
                 len(MOVE_HALF_LIVES), math.sqrt(max(rate, 1.0 / MINUTE_S) / MINUTE_S)
             )
         else:
-            self.moves = self.moves + np.maximum(_MOVE_GAIN, 1.0 / (self.closed + 2)) * (
-                abs(rate - self.levels[SHORT]) - self.moves
-            )
-            self.levels = self._moved(rate, 1.0)
+            self.levels, self.moves, shifted = self._moved(rate, 1.0)
+            self.settled = 0 if shifted else self.settled + 1
         self.closed += 1
-        row = (*_row(self.levels), short(self.scale(self.levels)))
+        row = (*map(short, self.levels.tolist()), short(_scale(self.levels, self.moves)))
         self.past = [*self.past, row][-LONGEST:]
 
-    def _moved(self, rate: float, share: float) -> Floats:
-        """Return the levels after `share` of a minute of `rate`."""
-        gain = np.maximum(_GAIN, 1.0 / (self.closed + 2))
-        levels = self.levels + (1.0 - (1.0 - gain) ** share) * (rate - self.levels)
-        far = np.abs(levels - levels[SHORT]) > SHIFT_MOVES * self.moves[-1]
-        far[: SHORT + 1] = False
-        return np.where(far, levels[SHORT], levels)
+    def _moved(self, rate: float, share: float) -> tuple[Floats, Floats, bool]:
+        """Return levels and mean surprises after `share` of a minute of `rate`.
 
-    def scale(self, levels: Floats) -> float:
-        """Return the mean surprise of a minute to expect at `levels`, requests/s; above 0."""
-        recent = math.exp(float(MOVE_SHARES @ np.log(self.moves + 1e-9)))
-        chance = math.sqrt(float(levels[SHORT]) / MINUTE_S)
-        return max(recent, CHANCE_SHARE * chance, 0.5 / MINUTE_S)
+        And whether the level shifted: levels that lag behind it begin anew at the nearest.
+        """
+        surprise = abs(rate - self.levels[NEAREST])
+        gain = 1.0 - (1.0 - np.maximum(_MOVE_GAIN, 1.0 / (self.closed + 2))) ** share
+        moves = self.moves + gain * (surprise - self.moves)
+        gain = 1.0 - (1.0 - np.maximum(_GAIN, 1.0 / (self.settled + 2))) ** share
+        levels = self.levels + gain * (rate - self.levels)
+        # Surprises of a higher rate were larger, by the square root where they are chance.
+        smaller = np.sqrt(np.minimum(1.0, levels[SHORT] / np.maximum(levels, 1.0 / MINUTE_S)))
+        far = np.abs(levels - levels[SHORT]) > SHIFT_MOVES * moves[-1] * smaller
+        far[: SHORT + 1] = False
+        return np.where(far, levels[NEAREST], levels), moves, bool(far.any())
 
     def weights(self) -> Floats:
         """Return how much each expert counts for each horizon, (6, experts); rows sum to 1."""
@@ -184,13 +186,13 @@ class Book:
         if self.at is not None and self.closed_at is not None:
             # Of the last measurement, only what is not in a closed minute is new.
             share = min(1.0, (self.at - self.closed_at) / MINUTE_S)
-        levels = self._moved(rate, share)
+        levels, moves, _ = self._moved(rate, share)
         levels[0] = rate
         rates = np.array([*self.rates, rate])
         recent = np.array([rates[-span:].max() for span in ANCHORS.tolist()])
         said = experts(np.broadcast_to(levels, (len(ANCHORS), len(levels))), recent)
         location = (self.weights() * said).sum(axis=1)
-        scale = self.scale(levels) * np.sqrt(np.maximum(self.widths, 0.05))
+        scale = _scale(levels, moves) * np.sqrt(np.maximum(self.widths, 0.05))
         below = self.counts.cumsum(axis=1)[:, :-1] + PRIOR_MINUTES * PRIOR
         below = below / (self.counts.sum(axis=1, keepdims=True) + PRIOR_MINUTES)
         off = np.array([np.interp(q, row, EDGES) for row in below])
@@ -204,6 +206,7 @@ class Book:
             phase=self.phase,
             closed_at=self.closed_at,
             closed=self.closed,
+            settled=self.settled,
             rates=tuple(self.rates),
             levels=_row(self.levels),
             moves=_row(self.moves),
@@ -226,13 +229,21 @@ def experts(levels: Floats, recent: Floats) -> Floats:
     return np.column_stack((levels, np.maximum(trend, 0.0), recent))
 
 
+def _scale(levels: Floats, moves: Floats) -> float:
+    """Return the mean surprise of a minute to expect, requests/s; above 0."""
+    recent = math.exp(float(MOVE_SHARES @ np.log(moves + 1e-9)))
+    chance = math.sqrt(float(levels[SHORT]) / MINUTE_S)
+    return max(recent, CHANCE_SHARE * chance, 0.5 / MINUTE_S)
+
+
 def minute_of(at: float, phase: float) -> int:
     """Return the number of the minute that Unix second `at` lies in."""
     return math.floor((at - phase) / MINUTE_S)
 
 
 def _row(values: Floats) -> Row:
-    return tuple(map(short, values.tolist()))
+    # Six digits: with four, a mean of hours would stand still between its small steps.
+    return tuple([float(f"{value:.6g}") if value else 0.0 for value in values.tolist()])
 
 
 def short(value: float) -> float:

@@ -11,8 +11,10 @@ ANCHORS = np.array((1, 2, 5, 10, 20, 30))
 of a replica on a node still to be bought; others are read off between them."""
 HALF_LIVES = np.array((0.01, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0))
 """Half-lives of levels, in minutes, a factor of 2 apart: the last value, to two hours."""
+NEAREST = 1
+"""Which level surprises are measured against: the last minutes, so that a shift surprises once."""
 SHORT = 2
-"""Which level surprises are measured against, and level shifts seen by."""
+"""Which level shifts are seen by, and trends begin at."""
 MOVE_HALF_LIVES = np.array((5.0, 30.0, 240.0))
 """Half-lives of mean surprises, in minutes: a burst, a start-up, a shift of work."""
 MOVE_SHARES = np.array((0.4, 0.3, 0.3))

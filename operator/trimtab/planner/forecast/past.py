@@ -46,7 +46,7 @@ def warmed(points: Sequence[tuple[float, float]]) -> ForecastState:
     for now, rps in ordered:
         if now > ordered[-1][0] - _REPLAYED_S:
             book.observe(now, rps)
-    return book.written()
+    return book.written() if ordered else ForecastState()
 
 
 def _measured(now: float, rps: float) -> bool:
