@@ -102,6 +102,9 @@ def base_layer(progress: Progress = print_progress) -> Layer:
             made = Path(temporary) / "layer.tar"
             _tar(root, made)
             made.rename(path)
+        for older in path.parent.glob("base-*.tar"):
+            if older != path:
+                older.unlink()
     return Layer(path)
 
 

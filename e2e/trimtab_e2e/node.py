@@ -32,6 +32,7 @@ SERVICES = "10.96.0.0/16"
 
 _INIT = Path(__file__).with_name("node_init.py")
 _CGROUPS = Path("/sys/fs/cgroup")
+_CGROUP = "trimtab-"
 _KUBELET_PORT = 10250
 _LINKS = IPv4Address("100.64.0.0")  # shared address space (RFC 6598): no office network has it
 _PODS = IPv4Address("100.80.0.0")
@@ -70,7 +71,6 @@ class RealNodes:
     def __init__(self, state: State, crew: Crew, binaries: Binaries) -> None:
         self._state = state
         self._folder = state.folder / "node"
-        self._cgroup = f"trimtab-{state.folder.name}"
         self._crew = crew
         self._binaries = binaries
         self.network = NodeNetwork.of(state)
@@ -83,6 +83,7 @@ class RealNodes:
         """
         node_tools()  # before anything is made
         self._folder.mkdir()
+        self._remove_left_cgroups()
         for folder in self._cgroup_folders():
             for number in range(len(NODES)):
                 (folder / str(number)).mkdir(parents=True)
@@ -149,16 +150,9 @@ class RealNodes:
         return ["nsenter", f"--target={self._first_process()}", *what, "--", *command]
 
     def remove(self) -> None:
-        """Give back the cgroup; to be called when the node's programs have ended."""
-        deadline = time.monotonic() + 10
-        for top in self._cgroup_folders():
-            while top.is_dir():
-                for folder, _, _ in os.walk(top, topdown=False):
-                    with contextlib.suppress(OSError):  # its last process is just ending
-                        os.rmdir(folder)
-                if time.monotonic() > deadline:
-                    return
-                time.sleep(0.05)
+        """Give back the cgroup; to be called when the nodes' programs have ended."""
+        for folder in self._cgroup_folders():
+            _remove_cgroup(folder)
 
     @property
     def _tools(self) -> NodeTools:
@@ -169,15 +163,19 @@ class RealNodes:
         unshare = self._state.pids["node"]
         children = Path(f"/proc/{unshare}/task/{unshare}/children").read_text().split()
         if not children:
-            raise StartFailed("the real node has ended")
+            raise StartFailed("the real nodes have ended")
         return int(children[0])
 
     def _cgroup_folders(self) -> list[Path]:
-        if (_CGROUPS / "cgroup.controllers").exists():
-            return [_CGROUPS / self._cgroup]
-        # Version 1: a hierarchy for each controller; some are links to one that holds two.
-        hierarchies = {path.resolve() for path in _CGROUPS.iterdir() if path.is_dir()}
-        return [path / self._cgroup for path in sorted(hierarchies)]
+        return [folder / f"{_CGROUP}{self._state.folder.name}" for folder in _hierarchies()]
+
+    def _remove_left_cgroups(self) -> None:
+        """Remove those of clusters that are gone, for one that was killed removed nothing."""
+        clusters = self._state.folder.parent
+        for folder in _hierarchies():
+            for left in folder.glob(f"{_CGROUP}*"):
+                if not (clusters / left.name.removeprefix(_CGROUP)).is_dir():
+                    _remove_cgroup(left)
 
     def _run(self, name: str, *command: str) -> None:
         self._crew.start(name, self.inside(*command), self._tools.environment)
@@ -250,7 +248,7 @@ disabled_plugins = ["io.containerd.internal.v1.opt", "io.containerd.snapshotter.
             "authorization": {"mode": "AlwaysAllow"},
             "containerRuntimeEndpoint": f"unix://{_run_folder(number)}/containerd.sock",
             "cgroupDriver": "cgroupfs",
-            "cgroupRoot": f"/{self._cgroup}/{number}",
+            "cgroupRoot": f"/{_CGROUP}{self._state.folder.name}/{number}",
             "failCgroupV1": False,
             "failSwapOn": False,
             "oomScoreAdj": 0,
@@ -272,6 +270,22 @@ disabled_plugins = ["io.containerd.internal.v1.opt", "io.containerd.snapshotter.
             # The connection table's size is the machine's, not the node's.
             "conntrack": {"maxPerCore": 0, "min": 0},
         }
+
+
+def _hierarchies() -> list[Path]:
+    if (_CGROUPS / "cgroup.controllers").exists():
+        return [_CGROUPS]
+    # Version 1: a hierarchy for each controller; some are links to one that holds two.
+    return sorted({path.resolve() for path in _CGROUPS.iterdir() if path.is_dir()})
+
+
+def _remove_cgroup(top: Path) -> None:
+    deadline = time.monotonic() + 10
+    while top.is_dir() and time.monotonic() < deadline:
+        for folder, _, _ in os.walk(top, topdown=False):
+            with contextlib.suppress(OSError):  # its last process is just ending
+                os.rmdir(folder)
+        time.sleep(0.05)
 
 
 def _run_folder(number: int) -> str:
