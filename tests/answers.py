@@ -15,9 +15,9 @@ NAMESPACE = "assistants"
 STEM = f"chat-h100-tp1-{bodies.HASH}-"
 CONFIG = OperatorConfig(scrape_interval_s=15.0, rate_window_s=60.0)
 
-TTFT = {"0.1": 6.0, "0.5": 9.0, "1.0": 10.0, "+Inf": 10.0, "sum": 2.5}
+TTFT = {"0.1": 6.0, "0.5": 9.0, "1.0": 10.0, "+Inf": 10.0, "sum": 2.5, "count": 10.0}
 """Ten first tokens a second, 90 % of them within half a second; their mean is 0.25 s."""
-ITL = {"0.01": 0.0, "0.025": 800.0, "0.05": 1000.0, "+Inf": 1000.0, "sum": 22.0}
+ITL = {"0.01": 0.0, "0.025": 800.0, "0.05": 1000.0, "+Inf": 1000.0, "sum": 22.0, "count": 1000.0}
 """A thousand gaps a second of 22 ms on average."""
 E2E = {"1.0": 2.0, "5.0": 8.0, "10.0": 8.0, "+Inf": 8.0}
 

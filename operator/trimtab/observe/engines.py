@@ -108,6 +108,9 @@ class Engine:
     arrivals: Arrivals
     ttft: Metric
     itl: Metric
+    """Each time between two tokens."""
+    pace: Metric
+    """The same as the mean of each answer, where the engine has that: what targets are about."""
     e2e: Metric
     input_tokens: Mean
     output_tokens: Mean
@@ -120,7 +123,7 @@ class Engine:
     def needed(self) -> Iterator[Metric | Mean]:
         """Yield what a plan reads; the first two it cannot do without."""
         yield from (self.arrivals.counted, self.waiting, self.running, self.kv_utilization)
-        yield from (self.ttft, self.itl, self.e2e)
+        yield from (self.ttft, self.itl, self.pace, self.e2e)
         yield from (self.input_tokens, self.output_tokens, self.prefix_hit)
 
 
@@ -143,6 +146,7 @@ def get(engine: EngineType) -> Engine:
         ),
         ttft=_histogram(data, "ttft", "time to first token"),
         itl=_histogram(data, "itl", "time between tokens"),
+        pace=_histogram(data, "pace", "time between tokens of an answer"),
         e2e=_histogram(data, "e2e", "end-to-end latency"),
         input_tokens=Mean(what="prompt lengths", ratios=_ratios(means["input_tokens"])),
         output_tokens=Mean(what="answer lengths", ratios=_ratios(means["output_tokens"])),

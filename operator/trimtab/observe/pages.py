@@ -72,7 +72,7 @@ def names_of(engine: Engine) -> frozenset[str]:
     names = {one.name for each in found for one in each}
     for mean in (engine.input_tokens, engine.output_tokens, engine.prefix_hit):
         names |= {one.name for ratio in mean.ratios for one in (ratio.above, ratio.below)}
-    for histogram in (engine.ttft, engine.itl, engine.e2e):
+    for histogram in (engine.ttft, engine.itl, engine.pace, engine.e2e):
         names |= {one.name + part for one in histogram.series for part in _PARTS}
     return frozenset(names)
 
@@ -114,14 +114,8 @@ def evaluate(
         values=values,
         arrivals=dict(arrivals),
         buckets={name: _buckets(pods, choose) for name, choose in _HISTOGRAMS.items()},
-        sums={
-            name: _by_stem(
-                (place, value)
-                for place, pod in pods.items()
-                if (value := pod.rate(_parts(choose(pod.engine), "_sum"))) is not None
-            )
-            for name, choose in _HISTOGRAMS.items()
-        },
+        sums={name: _totals(pods, choose, "_sum") for name, choose in _MEANT.items()},
+        counts={name: _totals(pods, choose, "_count") for name, choose in _MEANT.items()},
         failures=failures,
     )
 
@@ -133,9 +127,24 @@ _MEANS: Mapping[str, Callable[[Engine], Mean]] = {
 }
 _HISTOGRAMS: Mapping[str, Callable[[Engine], Metric]] = {
     "ttft": lambda engine: engine.ttft,
-    "itl": lambda engine: engine.itl,
+    "itl": lambda engine: engine.pace,
     "e2e": lambda engine: engine.e2e,
 }
+_MEANT: Mapping[str, Callable[[Engine], Metric]] = {
+    "ttft": lambda engine: engine.ttft,
+    "itl": lambda engine: engine.itl,
+}
+
+
+def _totals(
+    pods: Mapping[Place, "_Pod"], choose: Callable[[Engine], Metric], part: str
+) -> Mapping[Place, float]:
+    """Return by stem what a histogram's sum or count grew by, per second."""
+    return _by_stem(
+        (place, value)
+        for place, pod in pods.items()
+        if (value := pod.rate(_parts(choose(pod.engine), part))) is not None
+    )
 
 
 class _Pod:

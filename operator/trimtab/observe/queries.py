@@ -19,7 +19,7 @@ from trimtab.observe.promql import labelled, series
 STEM_LABEL = "trimtab_stem"
 PART_LABEL = "trimtab_part"
 """Tells the values apart that one query brings."""
-SUM = "sum"
+SUM, COUNT = "sum", "count"
 """Bucket bound under which the sum of a histogram's values is asked for."""
 MAX_QUERIES = 15
 """Queries of one pass, those of gateways and custom engines included."""
@@ -77,9 +77,9 @@ class _Builder:
             "prefix_hit": self._mean(lambda engine: engine.prefix_hit),
             "input_tokens": self._mean(lambda engine: engine.input_tokens),
             "output_tokens": self._mean(lambda engine: engine.output_tokens),
-            "ttft": self._histogram(lambda engine: engine.ttft, with_sum=True),
-            "itl": self._histogram(lambda engine: engine.itl, with_sum=True),
-            "e2e": self._histogram(lambda engine: engine.e2e, with_sum=False),
+            "ttft": self._histogram(lambda engine: engine.ttft, lambda engine: engine.ttft),
+            "itl": self._histogram(lambda engine: engine.pace, lambda engine: engine.itl),
+            "e2e": self._histogram(lambda engine: engine.e2e),
         }
         return {name: expr for name, expr in found.items() if expr}
 
@@ -122,16 +122,21 @@ class _Builder:
         stemmed = f'label_replace({by_pod}, "{STEM_LABEL}", "$1", "pod", "{_STEM_PATTERN}")'
         return f"sum by ({kept}) ({stemmed})"
 
-    def _histogram(self, choose: Callable[[Engine], Metric], *, with_sum: bool) -> str:
-        """Return the buckets of a histogram and, as one bucket more, its sum: for its mean."""
+    def _histogram(
+        self,
+        choose: Callable[[Engine], Metric],
+        meant: Callable[[Engine], Metric] | None = None,
+    ) -> str:
+        """Return the buckets of a histogram and, as two buckets more, sum and count of `meant`."""
 
         def of(engine: Engine) -> str:
             wanted = choose(engine).series
-            buckets = either(_target(self._over("rate", one, "_bucket"), "le") for one in wanted)
-            sums = either(_target(self._over("rate", one, "_sum")) for one in wanted)
-            return either(
-                [buckets, labelled(sums, {"le": SUM})] if with_sum and sums else [buckets]
-            )
+            found = [either(_target(self._over("rate", one, "_bucket"), "le") for one in wanted)]
+            for mark, part in ((SUM, "_sum"), (COUNT, "_count")) if meant else ():
+                series = meant(engine).series if meant else ()
+                total = either(_target(self._over("rate", one, part)) for one in series)
+                found += [labelled(total, {"le": mark})] if total else []
+            return either(each for each in found if each)
 
         return self._by_stem(self._each(of), "le")
 

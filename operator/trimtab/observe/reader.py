@@ -98,7 +98,7 @@ class Reader:
             running=self._gauge("running", self._engine.running, MAX_REQUESTS),
             kv_utilization=self._gauge("kv_utilization", self._engine.kv_utilization, 1.0),
             ttft_s=self._latency("ttft", self._engine.ttft),
-            itl_s=self._latency("itl", self._engine.itl),
+            itl_s=self._latency("itl", self._engine.pace),
             e2e_s=self._latency("e2e", self._engine.e2e),
             slo_attainment=self._attainment(),
             window_s=self._window_s,
@@ -123,31 +123,41 @@ class Reader:
         )
 
     def _histogram_mean(self, query: str, metric: engines.Metric) -> Signal:
-        counted = self._merged(query, metric)
-        if not isinstance(counted, dict):
-            return counted
-        namespace, stems = self._subject.key.namespace, self._buckets(query)
-        sums = self._readings.sums.get(query, {})
-        known = [stem for stem in stems if (namespace, stem) in sums]
-        if len(known) < len(stems):
+        found = self._counted(query, metric)
+        if not isinstance(found, dict):
+            return found
+        sums, namespace = self._readings.sums.get(query, {}), self._subject.key.namespace
+        total = {stem: sums[namespace, stem] for stem in found if (namespace, stem) in sums}
+        if len(total) < len(found):
             return Missing(why=f"no replica exports {metric.newest}_sum", absent=True)
-        total = {stem: sums[namespace, stem] for stem in known}
-        counts = {stem: stems[stem][math.inf] for stem in known}
-        return self._ratio(total, counts, known, MAX_SECONDS)
+        return self._ratio(total, found, list(found), MAX_SECONDS)
+
+    def _counted(self, query: str, metric: engines.Metric) -> dict[str, float] | Signal:
+        """Return by stem how many values a histogram counted in a second."""
+        merged = self._merged(query, metric)
+        if not isinstance(merged, dict):
+            return merged
+        counts, namespace = self._readings.counts.get(query, {}), self._subject.key.namespace
+        stems = self._buckets(query)
+        found = {stem: counts[namespace, stem] for stem in stems if (namespace, stem) in counts}
+        if len(found) < len(stems):
+            return Missing(why=f"no replica exports {metric.newest}_count", absent=True)
+        return found
 
     def _per_replica(self, query: str, metric: engines.Metric, stem: str) -> Signal:
         """Return the observations of a histogram per second and replica.
 
         Missing while replicas come and go: what those counted that are gone is in the sum.
         """
-        counted = self._merged(query, metric)
-        if not isinstance(counted, dict):
-            return counted
+        found = self._counted(query, metric)
+        if not isinstance(found, dict):
+            return found
         here = self._readings.arrivals.get((self._subject.key.namespace, stem), {})
         reporting = self._coverage.reporting
         if set(here) != set(reporting):
             return Missing(why="replicas came or went within the window")
-        return self._coverage.qualified_by_stem(counted[math.inf] / len(reporting), [stem])
+        rate = math.fsum(found.values()) / len(reporting)
+        return self._coverage.qualified_by_stem(rate, [stem])
 
     def _gauge(self, query: str, gauge: engines.Gauge, most: float) -> Signal:
         for name in ("seen", query):
@@ -300,7 +310,7 @@ class Reader:
         least: Signal | None = None
         for query, metric, target in (
             ("ttft", engine.ttft, targets.ttft_s),
-            ("itl", engine.itl, targets.itl_s),
+            ("itl", engine.pace, targets.itl_s),
             ("e2e", engine.e2e, targets.e2e_s),
         ):
             if target is None:

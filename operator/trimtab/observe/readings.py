@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from trimtab.errors import Unavailable
 from trimtab.observe.prometheus import MetricsSource, Refused, Sample
-from trimtab.observe.queries import PART_LABEL, STEM_LABEL, SUM
+from trimtab.observe.queries import COUNT, PART_LABEL, STEM_LABEL, SUM
 from trimtab.observe.world import pod_stem
 
 Place = tuple[str, str]
@@ -29,7 +29,9 @@ class Readings:
     buckets: Mapping[str, Mapping[Place, Mapping[float, float]]]
     """By query, then by stem: rate by upper bound."""
     sums: Mapping[str, Mapping[Place, float]]
-    """By query of a histogram, then by stem: what its values add up to, per second."""
+    """By query of a histogram, then by stem: what the values add up to, per second."""
+    counts: Mapping[str, Mapping[Place, float]]
+    """Likewise how many they are."""
     refused: Mapping[str, str] = field(default_factory=dict)
     failures: Mapping[Place, str] | None = None
     """By pod: why its page could not be read; None where Prometheus reads the pages."""
@@ -49,6 +51,7 @@ def take(metrics: MetricsSource, queries: Mapping[str, str], budget_s: float) ->
     arrivals: Mapping[Place, Mapping[Place, float]] = {}
     buckets: dict[str, Mapping[Place, Mapping[float, float]]] = {}
     sums: dict[str, Mapping[Place, float]] = {}
+    counts: dict[str, Mapping[Place, float]] = {}
     refused = {}
     for name, expr in queries.items():
         if time.monotonic() - started > budget_s:
@@ -62,8 +65,9 @@ def take(metrics: MetricsSource, queries: Mapping[str, str], budget_s: float) ->
             arrivals = _by_stem_and_pod(samples)
         elif name in _BY_BUCKET:
             buckets[name] = _by_bucket(samples)
-            total = tuple(each for each in samples if each.labels.get("le") == SUM)
-            sums[name] = _by_place(total, STEM_LABEL)
+            for mark, totals in ((SUM, sums), (COUNT, counts)):
+                marked = tuple(each for each in samples if each.labels.get("le") == mark)
+                totals[name] = _by_place(marked, STEM_LABEL)
         elif name in _MEANS:
             for part, those in _by_part(samples, "above", "below").items():
                 values[f"{name}_{part}"] = _by_place(those, STEM_LABEL)
@@ -72,7 +76,14 @@ def take(metrics: MetricsSource, queries: Mapping[str, str], budget_s: float) ->
                 values[part] = _by_place(those, "pod")
         else:
             values[name] = _by_place(samples, "pod")
-    return Readings(values=values, arrivals=arrivals, buckets=buckets, sums=sums, refused=refused)
+    return Readings(
+        values=values,
+        arrivals=arrivals,
+        buckets=buckets,
+        sums=sums,
+        counts=counts,
+        refused=refused,
+    )
 
 
 def _by_place(samples: tuple[Sample, ...], label: str) -> dict[Place, float]:

@@ -161,7 +161,9 @@ def _series(name: str, pods: list[Place], stems: list[Place]) -> list[Series]:
     if name in _HISTOGRAMS:
         bounds = _bounds(name)
         rates = [min(10.0, 2.0 * (at + 1)) for at in range(len(bounds))]
-        values = dict(zip(bounds, rates, strict=True)) | ({} if name == "e2e" else {"sum": 0.5})
+        values = dict(zip(bounds, rates, strict=True)) | (
+            {} if name == "e2e" else {"sum": 0.5, "count": rates[-1]}
+        )
         return [_at_stem(at, rate, le=le) for at in stems for le, rate in values.items()]
     if name in ("input_tokens", "output_tokens", "prefix_hit"):
         values = {"above": 2.0 if name == "prefix_hit" else 800.0, "below": 8.0}

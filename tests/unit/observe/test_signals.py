@@ -438,10 +438,19 @@ def test_while_replicas_come_and_go_a_rate_per_replica_is_unknown() -> None:
 
 
 def test_a_mean_without_its_sum_is_missing_by_name() -> None:
-    one = load(steady(ENDS, itl=by_bucket({"0.05": 1.0, "+Inf": 1.0}))).variants[0]
+    one = load(steady(ENDS, itl=by_bucket({"0.05": 1.0, "+Inf": 1.0, "count": 1.0}))).variants[0]
     assert one.itl_s == Missing(
         why="no replica exports vllm:inter_token_latency_seconds_sum", absent=True
     )
+
+
+def test_the_target_is_held_against_means_of_answers_and_learning_rests_on_single_times() -> None:
+    # Each answer's mean between 0.025 and 0.05 s, each single time 0.01 s in the mean.
+    paces = {"0.025": 0.0, "0.05": 10.0, "+Inf": 10.0, "sum": 8.0, "count": 800.0}
+    found = load(steady(ENDS, itl=by_bucket(paces)))
+    assert 0.025 < value(found.itl_s) <= 0.05
+    assert value(found.variants[0].itl_s) == pytest.approx(0.01)
+    assert value(found.variants[0].gaps_per_s) == pytest.approx(800 / 3)
 
 
 def test_what_half_of_a_variant_reports_is_partial() -> None:
