@@ -43,6 +43,8 @@ class Pool:
     """What the pool can grow to, or None: it has what its nodes have."""
     provisioning_s: float
     failure_domain: str
+    node_free: tuple[int, ...] = ()
+    """Devices that no pod holds on each of its nodes, sorted; empty where that is not known."""
 
     @property
     def usable_devices(self) -> int:

@@ -16,7 +16,32 @@ def room_of(snapshot: Snapshot, pools: Mapping[str, PoolState]) -> Room:
         budgets=tuple(
             _budget_room(budget, snapshot.deployments, pools) for budget in snapshot.budgets
         ),
+        blocks={
+            (name, size): free
+            for name, state in pools.items()
+            for size, free in blocks_of(state).items()
+        },
     )
+
+
+def blocks_of(state: PoolState) -> dict[int, int]:
+    """Return the free blocks of each size on nodes that are there or may come.
+
+    Only sizes of which there are fewer than the devices allow: devices that are free on many nodes
+    are no room for a replica that needs them on one. What waits for its node is taken as placed
+    where it disturbs least.
+    """
+    pool = state.pool
+    if not pool.node_free:
+        return {}
+    growth = max(0, state.limit + pool.foreign_devices - pool.devices)
+    found = {}
+    for size in range(2, pool.devices_per_node + 1):
+        if pool.devices_per_node % size == 0:
+            blocks = sum(free // size for free in pool.node_free) + growth // size
+            if blocks < state.free // size:
+                found[size] = blocks
+    return found
 
 
 def bound_by(budget: Budget, deployments: Iterable[DeploymentState]) -> frozenset[Key]:

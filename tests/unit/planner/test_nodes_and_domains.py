@@ -5,9 +5,14 @@ import math
 import random
 from typing import Any
 
+from builders import planned, pool
+from fleetworld import FleetWorld
 from trimtab.models.snapshot import Key
 from trimtab.planner.allocate import allocate
+from trimtab.planner.ledger import blocks_of
+from trimtab.planner.plan import plan
 from trimtab.planner.problem import Counts, Option, Problem, Room
+from trimtab.planner.shortage import PoolState
 
 
 def option(name: str, devices: int, **over: Any) -> Option:
@@ -65,6 +70,22 @@ def test_two_deployments_share_the_blocks_of_nodes() -> None:
     fleets = allocate(asked, room)
     assert sum(fleets[one.key].counts[0] for one in asked) == 1
     assert not any(fleet.is_short for fleet in fleets.values())
+
+
+def test_a_plan_puts_nothing_on_fragments_of_nodes() -> None:
+    # Eight devices are free, four on each of two nodes: no room for a replica of eight.
+    state = planned(placement={"tensorParallel": [8]})
+    for node_free, replicas in (((0, 8), 1), ((4, 4), 0), ((), 1)):
+        h100 = pool(foreign_devices=8, node_free=node_free)
+        there = FleetWorld(pools=[h100], deployments={state.key: state})
+        decision = plan(there.snapshot(), there.config).decisions[0]
+        assert sum(target.replicas for target in decision.targets) == replicas
+
+
+def test_nodes_that_may_come_are_whole() -> None:
+    h100 = pool(foreign_devices=8, node_free=(4, 4), max_devices=24)
+    state = PoolState(pool=h100, promised=0, limit=16, short=False)
+    assert blocks_of(state) == {8: 1}
 
 
 def test_blocks_say_exactly_what_fits_on_nodes() -> None:
