@@ -8,11 +8,12 @@ import structlog
 
 from trimtab.config import OperatorConfig
 from trimtab.errors import Unavailable
-from trimtab.models.memory import Calibration, PlannerMemory
+from trimtab.models.memory import Calibration, DeploymentMemory, PlannerMemory
 from trimtab.models.snapshot import Key
 from trimtab.observe.history import Points, demand_history, known, replay
 from trimtab.observe.prometheus import RangeSource
 from trimtab.observe.world import WorldView
+from trimtab.planner.forecast import warmed
 from trimtab.planner.lessons import relearnt
 
 AGAIN_S = 60.0
@@ -48,7 +49,17 @@ def recalled(memory: PlannerMemory, past: Past) -> PlannerMemory:
     What these have learnt of anything that the replay has not seen stays.
     """
     found = {_variant(each): each for each in (*memory.calibrations, *past.calibrations)}
-    return replace(memory, calibrations=tuple(found[key] for key in sorted(found)))
+    return replace(
+        memory,
+        deployments=tuple(_with_demand(each, past) for each in memory.deployments),
+        calibrations=tuple(found[key] for key in sorted(found)),
+    )
+
+
+def _with_demand(memory: DeploymentMemory, past: Past) -> DeploymentMemory:
+    """Return `memory` with the forecaster's past, which reaches up to the fetch, too."""
+    points = past.demand.get(Key(namespace=memory.namespace, name=memory.name))
+    return replace(memory, forecast=warmed(points)) if points else memory
 
 
 def _variant(one: Calibration) -> tuple[str, str, str, tuple[int, int, int]]:

@@ -7,9 +7,10 @@ from trimtab.controller import warm
 from trimtab.controller.warm import Past, Recall, recalled
 from trimtab.errors import Unavailable
 from trimtab.models.hardware import EngineSettings, Parallelism
-from trimtab.models.memory import Calibration, PlannerMemory
+from trimtab.models.memory import Calibration, DeploymentMemory, PlannerMemory
 from trimtab.models.snapshot import Key
 from trimtab.performance.belief import prior
+from trimtab.planner.forecast import ahead
 
 KEY = Key(namespace="assistants", name="chat")
 SCALES = prior()
@@ -41,6 +42,17 @@ def test_what_was_relearnt_stands_beside_what_the_first_plans_have_learnt() -> N
     ]
     assert recalled(memory, Past()) == memory
     assert replace(recalled(memory, past), calibrations=()) == PlannerMemory()
+
+
+def test_the_forecaster_knows_the_demand_of_before() -> None:
+    mine = DeploymentMemory(namespace=KEY.namespace, name=KEY.name, uid="u")
+    other = replace(mine, name="other")
+    past = Past(demand={KEY: [(60.0 * minute, 7.0) for minute in range(120)]})
+    found = recalled(PlannerMemory(deployments=(mine, other)), past).deployments
+    assert found[1] == other
+    expected = ahead(found[0].forecast, now=60.0 * 119, horizon_s=300.0, q=0.5)
+    assert expected is not None
+    assert 6.0 < expected < 8.0
 
 
 def test_the_past_is_given_once() -> None:
