@@ -110,6 +110,12 @@ class Demand:
     """Arrivals as measured; None when unknown."""
     input_tokens: float
     output_tokens: float
+    foreseen_rps: float | None = None
+    """What is expected at most until a replica asked for now serves; None: no opinion."""
+    horizon_s: float | None = None
+    """How long that is, in seconds."""
+    margin: float = 0.0
+    """Share on top of the demand that alarms have shown to be needed; it fades."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

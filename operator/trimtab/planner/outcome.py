@@ -91,7 +91,7 @@ def explain(outcome: Outcome) -> tuple[Why, str]:
     if why is Why.NO_CANDIDATE:
         return why, unplaced(case)
     price = texts.money(texts.price_of(case, outcome.targets))
-    head = f"{texts.fleet(case, outcome.targets)} at {price} for {texts.demand(case.need)}."
+    head = f"{texts.fleet(case, outcome.targets)} at {price} for {texts.demand(case)}."
     tail = _tail(outcome, why)
     if outcome.short_reason is not None and outcome.short_message not in tail:
         tail = f"{tail} {outcome.short_message}.".strip()

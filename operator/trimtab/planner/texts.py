@@ -1,13 +1,15 @@
 """How figures of a decision read to a person."""
 
+import math
 from collections.abc import Mapping
 
 from trimtab.models.plan import DemandSource
 from trimtab.planner.case import Case
-from trimtab.planner.demand import Need
 from trimtab.planner.place import Place, PlaceKey
 from trimtab.units import format_money
 
+WORTH_SAYING = 1.1
+"""What is expected is said where it is so many times the demand of now."""
 _SOURCES = {
     DemandSource.PROMETHEUS: "measured",
     DemandSource.WORKLOAD: "expected by spec.workload",
@@ -25,12 +27,17 @@ def money(usd: float | None) -> str:
     return "an unknown price" if usd is None else f"${format_money(usd)}/h"
 
 
-def demand(need: Need) -> str:
-    """Return the demand, where it comes from, and for what requests."""
+def demand(case: Case) -> str:
+    """Return the demand, where it comes from, for what requests, and what it is expected to be."""
+    need, ahead = case.need, case.foresight
     shape = f"of {need.shape.input_tokens:.0f} + {need.shape.output_tokens:.0f} tokens"
     if need.source is DemandSource.UNKNOWN:
         return f"an unknown demand {shape}"
-    return f"{rate(need.rps)} {shape} ({_SOURCES[need.source]})"
+    known = f"{rate(need.rps)} {shape} ({_SOURCES[need.source]})"
+    if ahead.rps is None or ahead.rps < WORTH_SAYING * need.rps or case.minimum == 0:
+        return known
+    minutes = math.ceil(ahead.horizon_s / 60.0)
+    return f"{known}, up to {rate(ahead.rps)} within {minutes} min"
 
 
 def fleet(case: Case, counts: Mapping[PlaceKey, int]) -> str:
