@@ -32,9 +32,9 @@ the prior, half-lives of levels) were chosen among round values with these servi
 each the mean loss changes by less than 1 %. Other slices are the better judge.
 
 A mean over a group can be dragged by one run-away of a baseline (an autoregression that was
-unstable for an hour, say): *best of four* cannot. Weak: the first half hour of a rate that climbs, as in
-Azure's conversation trace, where the prior belief is too narrow; and single clients whose rate
-stands still and jumps, where the last value is all there is to know.
+unstable for an hour, say): *best of four* cannot. Weak: the first half hour of a rate that climbs,
+as in Azure's conversation trace, where the prior belief is too narrow; and single clients whose
+rate stands still and jumps, where the last value is all there is to know.
 
 Left out: a profile by time of day or week. Over the ten minutes that are scored yesterday helped
 nothing here; hints of the schedule are the planner's.
