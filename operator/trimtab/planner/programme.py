@@ -47,9 +47,11 @@ SEVERAL = 150
 relaxation splits."""
 TOGETHER = 40
 """Deployments of a small fleet: all their columns are looked at that could matter."""
-MANY = 6000
-COLUMNS = 4000
-"""Most columns of an integer programme, those that could matter most."""
+MANY_COLUMNS, SOME_COLUMNS, FEW_COLUMNS = 6000, 4000, 1000
+"""Most columns that are sought for the integer programme of a small fleet, of one in which all are
+asked, and of a larger one."""
+SPARE_COLUMNS = 500
+"""Most columns that it takes of those that are known and not in the relaxation."""
 BALANCE_STEPS = 60
 BALANCE_SPREAD = 0.03
 """How much dearer, as a share, an option is that gets 1/e of what the cheapest gets."""
@@ -90,7 +92,8 @@ class _Quiet(highspy.Highs):  # type: ignore[misc]  # highspy ships no types
         super().enableCallbacks()
 
 
-def _solver(*, exact: bool) -> _Quiet:
+def quiet_solver(*, exact: bool) -> _Quiet:
+    """Return a solver on one thread, from one seed, to a number of nodes, which prints nothing."""
     solver = _Quiet()
     for name, setting in (
         ("threads", 1),
@@ -135,7 +138,7 @@ class _Relaxation:
         self.columns = columns
         self.loaded = 0
         self.rows: dict[Resource, int] = {}
-        self.solver = _solver(exact=True)
+        self.solver = quiet_solver(exact=True)
         for _ in columns.problems:
             self.solver.addRow(1.0, 1.0, 0, np.array([], dtype=np.int32), np.array([]))
 
@@ -441,7 +444,7 @@ def _candidates(
         (i for i, more in enumerate(excess) if more <= spare and i not in mine),
         key=lambda i: (excess[i], i),
     )
-    return [columns.all[i] for i in (*taken, *others[:COLUMNS])]
+    return [columns.all[i] for i in (*taken, *others[:SPARE_COLUMNS])]
 
 
 def _enumerated(
@@ -458,7 +461,7 @@ def _enumerated(
     """
     pool, split, spare = known
     vector = np.array([dual.prices.get(resource, 0.0) for resource in market.numbers])
-    each = max(1, (MANY if len(columns.problems) <= TOGETHER else COLUMNS) // max(1, len(split)))
+    each = max(1, _most_columns(len(columns.problems)) // max(1, len(split)))
     more = _Columns(columns.problems, columns.room)
     mine: dict[int, list[Counts]] = {i: [] for i in split}
     for column in pool:
@@ -481,6 +484,12 @@ def _enumerated(
         for counts in (*mine[index], *near, *(every or ())):
             more.add(index, counts)
     return more.all, whole
+
+
+def _most_columns(deployments: int) -> int:
+    if deployments <= TOGETHER:
+        return MANY_COLUMNS
+    return SOME_COLUMNS if deployments <= SEVERAL else FEW_COLUMNS
 
 
 def _neighbours(problem: Problem, known: Sequence[Counts], most: int) -> list[Counts]:
@@ -573,7 +582,7 @@ def _whole(room: Room, columns: Sequence[_Column], free: Sequence[int]) -> _Quie
     lp.a_matrix_.index_ = np.array(index, dtype=np.int32)
     lp.a_matrix_.value_ = np.array(value)
     lp.integrality_ = [highspy.HighsVarType.kInteger] * size
-    solver = _solver(exact=len(free) <= TOGETHER)
+    solver = quiet_solver(exact=len(free) <= TOGETHER)
     solver.passModel(lp)
     return solver
 

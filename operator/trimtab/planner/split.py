@@ -18,9 +18,7 @@ import highspy
 import numpy as np
 
 from trimtab.errors import InvalidInput
-
-NODES = 10_000
-"""Most branches of one solve; a count and not a time, so that every machine answers alike."""
+from trimtab.planner.programme import quiet_solver
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,10 +56,7 @@ def cheapest_split(rps: Sequence[float], options: Sequence[SplitOption]) -> Spli
     asked = [c for c, rate in enumerate(rps) if rate > 0]
     if any(all(option.rates[c] <= 0 for option in options) for c in asked):
         return None
-    solver = highspy.Highs()
-    solver.setOptionValue("output_flag", False)
-    for name, setting in (("threads", 1), ("random_seed", 0), ("mip_max_nodes", NODES)):
-        solver.setOptionValue(name, setting)
+    solver = quiet_solver(exact=True)
     infinite = highspy.kHighsInf
     none = np.array([], dtype=np.int32), np.array([])
     for c in asked:
