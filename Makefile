@@ -100,6 +100,26 @@ accuracy: $(STAMP) ## Score the performance model against measurements (about 6 
 benchmark: $(STAMP) ## Run every policy on every scenario and write docs/benchmark.md
 	@cd tests && $(abspath $(BIN))/python -m bench.benchmark $(BENCHMARK)
 
+.PHONY: bench
+bench: $(STAMP) ## Print how good and how fast the planner's programme is
+	@cd tests && $(abspath $(BIN))/python -m bench.planner
+
+.PHONY: bench-control
+bench-control: $(STAMP) ## Hold a policy against fixed fleets and known courses of demand
+	@cd tests && $(abspath $(BIN))/python -m bench.control
+
+.PHONY: bench-observe
+bench-observe: $(STAMP) ## Print what one pass over the metrics costs
+	@cd tests && $(abspath $(BIN))/python -m bench.observe
+
+.PHONY: forecast
+forecast: $(STAMP) ## Score forecasts against four baselines and write docs/forecast.md
+	@cd tests && $(abspath $(BIN))/python -m bench.forecast
+
+.PHONY: mutants
+mutants: $(STAMP) ## Put bugs into the planner and count those that its tests see (half an hour)
+	@cd tests && $(abspath $(BIN))/python -m bench.mutants
+
 .PHONY: requirements
 requirements: ## Pin the dependencies anew (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header pyproject.toml -o requirements/runtime.txt

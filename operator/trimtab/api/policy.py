@@ -63,7 +63,7 @@ class LatencyPolicy(ApiModel):
     time_to_first_token: Annotated[Duration, lasting("1ms", "1h")] | None = None
     """Longest time from a request to its first token (TTFT), such as 800ms. Default: no target."""
     inter_token_latency: Annotated[Duration, lasting("1ms", "1m")] | None = None
-    """Longest gap between two tokens of an answer (ITL), such as 50ms. Default: no target."""
+    """Longest mean time between the tokens of an answer (ITL), such as 50ms. Default: none."""
     end_to_end: Annotated[Duration, lasting("1ms", "24h")] | None = None
     """Longest time from a request to its last token (E2E), such as 20s. Default: no target."""
 
@@ -141,7 +141,7 @@ class ServingPolicy(Resource):
         Column(
             name="ITL",
             path=".spec.latency.interTokenLatency",
-            description="Longest gap between two tokens.",
+            description="Longest mean time between two tokens.",
         ),
         Column(
             name="E2E",

@@ -164,6 +164,8 @@ class Decision:
     """All of them, the chosen first, then by price."""
     usd_per_hour: float | None
     usd_per_million_tokens: float | None
+    gap: float | None = None
+    """How much dearer than the best its fleet may be, as a share; None: not proven at all."""
     saving: Saving | None
     facts: tuple[Fact, ...]
     """MetricsAvailable, CapacityAvailable, SLOMet, Optimized and, where it holds, Stalled."""

@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from trimtab.api.engine import EngineSpec
+from trimtab.api.engine import EngineSpec, EngineType
 from trimtab.api.llmdeployment import LLMDeploymentSpec
 from trimtab.catalog import geometries
 from trimtab.config import PlannerConfig
@@ -17,6 +17,9 @@ from trimtab.performance.capacity import CapacityRequest
 from trimtab.performance.profiles import MeasuredPoint, ProfileKey, points_for
 from trimtab.planner.shortage import PoolState
 from trimtab.units import parse_decimal
+
+_TIMED_AS = {EngineType.SGLANG: "sglang", EngineType.TENSORRT_LLM: "trtllm"}
+"""Engines whose step times the performance model knows by themselves; the others count as vLLM."""
 
 
 class Speeds:
@@ -159,6 +162,7 @@ def engine_settings(spec: LLMDeploymentSpec) -> EngineSettings:
     default, engine, model = EngineSettings(), spec.engine or EngineSpec(), spec.model
     share = engine.gpu_memory_utilization
     return EngineSettings(
+        name=_TIMED_AS.get(engine.type or EngineType.VLLM, default.name),
         weight_dtype=model.quantization or default.weight_dtype,
         kv_dtype=model.kv_cache_dtype or default.kv_dtype,
         max_model_len=model.max_model_len or default.max_model_len,

@@ -59,6 +59,7 @@ def decision_of(outcome: Outcome) -> Decision:
         candidates=tuple(sorted(_candidates(outcome), key=_by_verdict)),
         usd_per_hour=usd,
         usd_per_million_tokens=_per_million(outcome, usd),
+        gap=outcome.fleet.gap if math.isfinite(outcome.fleet.gap) else None,
         saving=saving_of(case, usd),
         facts=facts_of(outcome),
     )

@@ -47,9 +47,9 @@ def settle(case: Case, fleet: Fleet, config: PlannerConfig, now: float) -> Settl
     targets = {place.key: place.replicas for place in case.places}
     _add(case, wanted, targets)
     if case.policy.mode is not Mode.SCALE_UP_ONLY:
+        rests = _rests(case, now)
         least = {
-            place.key: max(wanted[place.key], place.supply if _rests(case, now) else 0)
-            for place in case.places
+            place.key: max(wanted[place.key], place.supply if rests else 0) for place in case.places
         }
         floor = _floor(case, fleet, config, now)
         _remove(case, fleet, targets, wanted, least, floor=floor)

@@ -83,7 +83,11 @@ def _remember(
                 backoff_s=before.backoff_s,
                 held=max(before.held, scheduled),
             )
-    if any(_is_stuck(pool, v, scheduled, config) for v in variants):
+    # Pods on their way out give their devices back: a pool is not full for them.
+    leaving = sum(
+        max(0, v.pods - v.unschedulable - v.replicas) * v.parallelism.devices for v in variants
+    )
+    if any(_is_stuck(pool, v, scheduled - leaving, config) for v in variants):
         rest = config.shortage_backoff_s if before is None else before.backoff_s
         return PoolMemory(
             pool=pool.name,

@@ -1,16 +1,18 @@
 """From a case to the solver's question: which replicas are kept, may go, or may be added."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from trimtab.api.llmdeployment import Mode
 from trimtab.config import PlannerConfig
 from trimtab.models.memory import DeploymentMemory
+from trimtab.planner import spot
 from trimtab.planner.case import Case
 from trimtab.planner.evenly import paced
 from trimtab.planner.place import Place
 from trimtab.planner.problem import Option, Problem, Room
+from trimtab.planner.starts import INIT_S
 
 LATENCY_POWER = 8.0
 """Where latency is the objective, a choice weighs as this power of how much slower it is than the
@@ -97,8 +99,7 @@ def _asked(case: Case, config: PlannerConfig, room: Room, wish: _Wish) -> Proble
 
 def _problem(case: Case, config: PlannerConfig, wish: _Wish) -> Problem:
     places = option_places(case)
-    dearest = max((p.price / p.parallelism.devices for p in places if p.price), default=1.0)
-    fastest = min((p.choice.wait_s for p in places if p.choice and p.choice.wait_s), default=None)
+    weights = _Weights.of(places)
     cap = case.policy.max_usd_per_hour
     maximum = case.policy.max_replicas
     if case.policy.mode is Mode.SCALE_UP_ONLY:
@@ -112,17 +113,19 @@ def _problem(case: Case, config: PlannerConfig, wish: _Wish) -> Problem:
         surge=max(0, maximum - case.supply),
         money=math.inf if cap is None else max(0.0, cap - _spent(case)),
         switch=config.switch_saving,
+        survive=wish.rps * _survive_share(case, places),
         options=tuple(
             Option(
                 name=place.name,
                 pool=place.pool,
                 devices=place.parallelism.devices,
                 rps=place.usable_rps,
-                cost=_cost(place, dearest, fastest),
+                cost=_cost(place, weights),
                 price=place.price or 0.0,
                 current=place.supply,
                 lower=place.supply if place.name in wish.keeps else 0,
                 upper=_most(place, maximum) if wish.grows else place.supply,
+                domain="" if place.choice is None else spot.domain_of(place.choice.state.pool),
             )
             for place in places
         ),
@@ -135,21 +138,55 @@ def _most(place: Place, maximum: int) -> int:
     return max(place.supply, maximum)
 
 
-def _cost(place: Place, dearest: float, fastest: float | None) -> float:
-    """Return what the solver weighs one replica at; what has no price weighs as the dearest.
+def _survive_share(case: Case, places: Iterable[Place]) -> float:
+    """Return the share of the demand that must outlast the loss of any one spot domain."""
+    risks = [_risk(p) for p in places if p.choice and spot.domain_of(p.choice.state.pool)]
+    if not risks:
+        return 0.0
+    worst = max(risks, key=lambda risk: risk.ready_s)
+    return spot.survive_share(worst, case.policy.targets.percentile)
 
-    Args:
-        place: Where the replica would be.
-        dearest: Largest price of one device, $/h.
-        fastest: Shortest wait over all places where latency is the objective, else None.
-    """
+
+def _risk(place: Place) -> spot.Risk:
+    assert place.choice is not None
+    return spot.Risk(ready_s=place.choice.state.pool.provisioning_s + INIT_S)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Weights:
+    """What the places of one question are weighed against."""
+
+    dearest: float
+    """Largest price of one device, $/h."""
+    steady: float | None
+    """Least price of one request/s on capacity that is not taken back, $/h; None without any."""
+    fastest: float | None
+    """Shortest wait over all places where latency is the objective, else None."""
+
+    @classmethod
+    def of(cls, places: Sequence[Place]) -> "_Weights":
+        """Return those of `places`."""
+        steady = [p.ratio for p in places if p.choice and not spot.domain_of(p.choice.state.pool)]
+        waits = [p.choice.wait_s for p in places if p.choice and p.choice.wait_s]
+        return cls(
+            dearest=max((p.price / p.parallelism.devices for p in places if p.price), default=1.0),
+            steady=min((ratio for ratio in steady if math.isfinite(ratio)), default=None),
+            fastest=min(waits, default=None),
+        )
+
+
+def _cost(place: Place, weights: _Weights) -> float:
+    """Return what the solver weighs one replica at; what has no price weighs as the dearest."""
     devices = place.parallelism.devices
-    price = dearest * devices if place.price is None else place.price
+    price = weights.dearest * devices if place.price is None else place.price
     money = price + DEVICE_COST * devices
+    if place.choice is not None and spot.domain_of(place.choice.state.pool):
+        substitute = 0.0 if weights.steady is None else weights.steady * place.usable_rps
+        money += spot.interruption_cost(price, substitute, _risk(place))
     wait = place.choice.wait_s if place.choice else None
-    if fastest is None or wait is None:
+    if weights.fastest is None or wait is None:
         return money
-    slower: float = min(wait / fastest, SLOWEST) ** LATENCY_POWER
+    slower: float = min(wait / weights.fastest, SLOWEST) ** LATENCY_POWER
     return place.usable_rps * slower + 1e-3 * money
 
 
