@@ -19,7 +19,7 @@ def test_percentiles_are_in_order(asked: CapacityRequest) -> None:
         return
     rates = saturation_rate(one) * np.array([0.001, 0.1, 0.5, 0.8, 0.95])
     found = [open_loop(one, rates, share) for share in PERCENTILES]
-    for name in ("ttft_s", "itl_s", "tpot_s", "e2e_s"):
+    for name in ("ttft_s", "itl_s", "gap_s", "e2e_s"):
         values = np.stack([getattr(outlook, name) for outlook in found])
         assert np.all(np.isfinite(values)), name
         assert np.all(values > 0.0), name

@@ -45,6 +45,7 @@ _SIGNALS = (
 _HISTOGRAMS = (
     ("ttft", "time to first token, seconds"),
     ("itl", "time between two tokens, seconds"),
+    ("pace", "its mean over an answer, which targets are held against, seconds"),
     ("e2e", "end-to-end latency, seconds"),
 )
 _MEANS = (

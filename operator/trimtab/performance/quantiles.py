@@ -8,7 +8,7 @@ import numpy as np
 from trimtab.performance.lengths import WEIGHTS
 from trimtab.performance.steptime import Array
 
-_ROUNDS = 10
+_ROUNDS = 20
 _NEAR = 1e-4
 """Logarithm of what is above, relative to what was asked, at which a quantile is found."""
 
