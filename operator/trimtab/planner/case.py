@@ -197,7 +197,7 @@ def _finish(draft: _Draft, world: World, *, brake: bool) -> Case:
     window_s = window_of(policy, world.config)
     asked = draft.foresight.demand(draft.need.rps)
     guarded, learnt = _guarded(draft, asked, now, world.config)
-    if learnt:
+    if learnt and asked > 0:
         before = foresight.learn(before, guarded / asked, now)
     memory = history.forget(before)
     if not brake:

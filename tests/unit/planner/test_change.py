@@ -228,6 +228,15 @@ class TestGuard:
         there.run(7200.0)
         assert there.replicas() <= 2 * before + 1
 
+    @pytest.mark.parametrize("over", [{"kv_utilization": 0.97}, {"ttft_s": 9.0}])
+    def test_an_alarm_without_any_demand_is_no_lesson(self, over: dict[str, float]) -> None:
+        there = running(0.0)
+        signals: dict[str, Any] = {name: Fresh(value=value) for name, value in over.items()}
+        there.set_load(fresh_load(0.0, **signals))
+        there.run(900.0)
+        (memory,) = there.memory.deployments
+        assert memory.margin == 0.0
+
     def test_a_replica_that_never_starts_does_not_silence_the_guard_for_ever(self) -> None:
         there = running(40.0)
         before = there.replicas()
