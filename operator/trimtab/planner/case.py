@@ -15,7 +15,7 @@ from trimtab.planner.candidates import Choice, capacity_at, choices_of
 from trimtab.planner.demand import Circumstances, Need, need_of
 from trimtab.planner.evenly import carried
 from trimtab.planner.evidence import Alarm, Evidence, evidence_of
-from trimtab.planner.foresight import Foresight
+from trimtab.planner.foresight import Foresight, Seen
 from trimtab.planner.place import Place, places_of
 from trimtab.planner.query import Market, Query, query_of
 from trimtab.planner.shortage import PoolState
@@ -25,8 +25,8 @@ GUARD_PAUSE_S = 60.0
 """Time after a scale-up in which an alarm asks for no more: what was added must show first."""
 WEIGHT_MOST = 20.0
 """A request of another time weighs at most so many times one of now, and at least as little."""
-ECHO_S = 30.0
-"""Beyond the window of the latencies: two scrapes until a new replica's part is in them."""
+ECHO = 1.5
+"""Windows of the latencies, and scrapes, until those of a time with fewer replicas are out."""
 GUARD_MOST = 2.0
 """Alarms take a fleet to so many times what its demand asks, and one replica more."""
 BRAKE_DEPLOYMENTS = 5
@@ -149,9 +149,8 @@ def _draft(
     query = query_of(state, policy, need.shape, world.market)
     choices = choices_of(query)
     places = places_of(state.variants, choices, world.config)
-    memory, found = foresight.foresee(
-        memory, policy, now=world.now, ready_s=_ready_s(query, places, world.starts)
-    )
+    seen = Seen(now=world.now, rps=evidence.arrivals, window_s=state.load.window_s)
+    memory, found = foresight.foresee(memory, policy, seen, _ready_s(query, places, world.starts))
     return _Draft(
         state=state,
         policy=policy,
@@ -266,7 +265,7 @@ def _echoes(draft: _Draft, alarm: Alarm) -> bool:
     if alarm.why is not Why.OVER_TARGET:
         return False
     ages = [v.youngest_ready_s for v in draft.state.variants if v.youngest_ready_s is not None]
-    return min(ages, default=0.0) < draft.state.load.window_s + ECHO_S
+    return min(ages, default=0.0) < ECHO * draft.state.load.window_s
 
 
 def _window_rps(draft: _Draft, memory: DeploymentMemory) -> float:

@@ -25,6 +25,10 @@ TARGETLESS = 0.80
 """Quantile where no latency target says how much may be late."""
 DECIDE_S = 30.0
 """From a rate's change to the write that follows: a scrape and a plan."""
+UNLEARNT_TIMES = 1.3
+"""Times the rate that is expected while there is no forecast (research/models.md 4.2)."""
+NOTICED = 2.0
+"""Standard deviations from which on two rates are taken to differ."""
 LASTS_S = 90.0
 """Time for which a rate over a minute, scraped every 15 s, shows a burst that came all at once."""
 MOST_KEPT = 16
@@ -70,8 +74,20 @@ def seen(memory: DeploymentMemory, load: ObservedLoad, now: float) -> Deployment
     return replace(memory, forecast=forecast.observe(memory.forecast, now=now, rps=rate))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """What is measured now."""
+
+    now: float
+    """Unix seconds."""
+    rps: float | None
+    """Arrivals; None when unknown."""
+    window_s: float
+    """Time over which they were counted."""
+
+
 def foresee(
-    memory: DeploymentMemory, policy: EffectivePolicy, *, now: float, ready_s: float
+    memory: DeploymentMemory, policy: EffectivePolicy, seen: Seen, ready_s: float
 ) -> tuple[DeploymentMemory, Foresight]:
     """Return what to expect until a replica is Ready that takes `ready_s` seconds to come.
 
@@ -79,15 +95,32 @@ def foresee(
     leap to is over before a replica for it could serve. The demand of now counts at once in any
     case. The memory that is returned keeps what was expected of late.
     """
-    horizon_s = ready_s + DECIDE_S
+    now, horizon_s = seen.now, ready_s + DECIDE_S
     found = Foresight(horizon_s=horizon_s, rps=None, margin=_margin(memory, now))
     rps = _expected(memory.forecast, policy, now, horizon_s)
     if rps is None:
-        return replace(memory, foreseen=()), found
+        return replace(memory, foreseen=()), replace(found, rps=_unlearnt(memory, seen))
     past = [(at, was) for at, was in memory.foreseen if 0.0 <= now - at <= LASTS_S]
     past = [*past, (now, rps)][-MOST_KEPT:]
     found = replace(found, rps=min(was for _, was in past))
     return replace(memory, foreseen=tuple(past)), found
+
+
+def _unlearnt(memory: DeploymentMemory, seen: Seen) -> float | None:
+    """Return what to expect before the forecaster has an opinion: more than now, and the climb.
+
+    A rate over a window is that of half a window ago. What chance makes of two rates is no climb.
+    """
+    if seen.rps is None:
+        return None
+    lag_s, climb = seen.window_s / 2.0, 0.0
+    before = [one for one in memory.samples if seen.now - one.at >= lag_s]
+    if before:
+        last = before[-1]
+        chance = NOTICED * math.sqrt((seen.rps + last.rps) / seen.window_s)
+        risen = max(0.0, seen.rps - last.rps - chance)
+        climb = risen * lag_s / (seen.now - last.at)
+    return min(UNLEARNT_TIMES * (seen.rps + climb), MOST_TIMES * seen.rps)
 
 
 def _expected(

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from builders import planned
 from fleetworld import fresh_load
-from trimtab.models.memory import DeploymentMemory
+from trimtab.models.memory import DeploymentMemory, WantedSample
 from trimtab.models.policy import EffectivePolicy
 from trimtab.models.signals import Missing
 from trimtab.planner.foresight import (
@@ -16,7 +16,9 @@ from trimtab.planner.foresight import (
     MARGIN_HALF_LIFE_S,
     MOST_TIMES,
     RISE,
+    UNLEARNT_TIMES,
     Foresight,
+    Seen,
     foresee,
     learn,
     seen,
@@ -40,12 +42,30 @@ def watched(
     for rate in rates:
         now += 15.0
         memory = seen(memory, fresh_load(rate), now)
-        memory, found = foresee(memory, policy(), now=now, ready_s=READY_S)
+        memory, found = foresee(memory, policy(), Seen(now=now, rps=rate, window_s=60.0), READY_S)
     return memory, found, now
 
 
-def test_nothing_is_expected_of_what_was_hardly_seen() -> None:
-    assert watched([5.0] * 8)[1].rps is None
+def blind(now: float) -> Seen:
+    return Seen(now=now, rps=None, window_s=60.0)
+
+
+def climbing(at: float, rps: float, before: float) -> float | None:
+    """What is expected in the first minutes, where 30 s ago `before` was asked."""
+    shape = policy().shape
+    memory = replace(BLANK, samples=(WantedSample(at=at - 30.0, rps=before, shape=shape),))
+    return foresee(memory, policy(), Seen(now=at, rps=rps, window_s=60.0), READY_S)[1].rps
+
+
+def test_before_there_is_a_forecast_more_is_expected_than_is_seen() -> None:
+    assert watched([5.0] * 8)[1].rps == pytest.approx(UNLEARNT_TIMES * 5.0)
+    assert foresee(BLANK, policy(), blind(100.0), READY_S)[1].rps is None
+
+
+def test_a_steep_climb_is_followed_from_the_first_minute_and_chance_is_none() -> None:
+    assert climbing(600.0, 12.0, 6.0) == pytest.approx(UNLEARNT_TIMES * 16.9, rel=0.01)
+    assert climbing(600.0, 6.5, 6.0) == pytest.approx(UNLEARNT_TIMES * 6.5)
+    assert climbing(600.0, 12.0, 0.0) == MOST_TIMES * 12.0
 
 
 def test_a_steady_rate_is_expected_to_stay_and_chance_is_not_counted_twice() -> None:
@@ -90,7 +110,7 @@ def test_no_less_than_the_demand_of_now_is_covered(
 def test_a_margin_fades_and_is_bounded() -> None:
     memory = learn(BLANK, 1.3, 1000.0)
     assert memory.margin == pytest.approx(0.3)
-    later = foresee(memory, policy(), now=1000.0 + MARGIN_HALF_LIFE_S, ready_s=READY_S)[1]
+    later = foresee(memory, policy(), blind(1000.0 + MARGIN_HALF_LIFE_S), READY_S)[1]
     assert later.margin == pytest.approx(0.15)
     for _ in range(20):
         memory = learn(memory, 1.3, 1000.0)
@@ -99,4 +119,4 @@ def test_a_margin_fades_and_is_bounded() -> None:
 
 def test_a_clock_that_went_back_grows_no_margin() -> None:
     memory = learn(BLANK, 1.3, 1e6)
-    assert foresee(memory, policy(), now=0.0, ready_s=READY_S)[1].margin == pytest.approx(0.3)
+    assert foresee(memory, policy(), blind(0.0), READY_S)[1].margin == pytest.approx(0.3)
