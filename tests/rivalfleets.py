@@ -6,9 +6,9 @@ import math
 from pathlib import Path
 from typing import Any
 
+from classsplit import SplitOption
 from trimtab.models.snapshot import Key
 from trimtab.planner.problem import Option, Problem, Room
-from trimtab.planner.split import SplitOption
 
 FOLDER = Path(__file__).parent / "data" / "rivals"
 MANY = 10_000

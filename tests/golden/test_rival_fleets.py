@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
+from classsplit import cheapest_split
 from rivalfleets import melange, vectors, wva
 from trimtab.planner.allocate import allocate
-from trimtab.planner.split import cheapest_split
 
 MELANGE = [case for case in vectors("melange") if case["output"] is not None]
 WVA = vectors("wva_optimizer")

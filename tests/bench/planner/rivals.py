@@ -4,10 +4,10 @@ import math
 import time
 
 from bench.planner.fleets import say
+from classsplit import cheapest_split
 from rivalfleets import melange, vectors, wva
 from trimtab.planner import cover
 from trimtab.planner.allocate import allocate
-from trimtab.planner.split import cheapest_split
 
 
 def show() -> None:
