@@ -206,6 +206,7 @@ def _finish(draft: _Draft, world: World, *, brake: bool) -> Case:
             evidence=draft.evidence,
             need=draft.need,
             rps=guarded if guarded > asked else draft.need.rps,
+            settling=_is_settling(draft.state),
         )
         memory = history.remember(before, seen)
     total = sum(place.replicas for place in draft.places)
@@ -262,10 +263,13 @@ def _guarded(draft: _Draft, rps: float, now: float, config: PlannerConfig) -> tu
 
 def _echoes(draft: _Draft, alarm: Alarm) -> bool:
     """Return whether the latencies are of a time before what serves now was all there."""
-    if alarm.why is not Why.OVER_TARGET:
-        return False
-    ages = [v.youngest_ready_s for v in draft.state.variants if v.youngest_ready_s is not None]
-    return min(ages, default=0.0) < ECHO * draft.state.load.window_s
+    return alarm.why is Why.OVER_TARGET and _is_settling(draft.state)
+
+
+def _is_settling(state: DeploymentState) -> bool:
+    """Return whether a replica got Ready so lately that rates and latencies are of before."""
+    ages = [v.youngest_ready_s for v in state.variants if v.youngest_ready_s is not None]
+    return min(ages, default=0.0) < ECHO * state.load.window_s
 
 
 def _window_rps(draft: _Draft, memory: DeploymentMemory) -> float:

@@ -26,19 +26,21 @@ class Observation:
     need: Need
     rps: float
     """Demand to remember, requests/s: at least what an overloaded fleet was seen to need."""
+    settling: bool
+    """Whether a replica got Ready so lately that it cannot be in the rates yet."""
 
 
 def remember(memory: DeploymentMemory, seen: Observation) -> DeploymentMemory:
     """Return the memory with one more observation; doubt empties the window.
 
     A gap, a clock that went back, and a sample from the future all begin the evidence anew: a
-    jump of the clock never shortens a window. That some replicas do not report yet is no news of
+    jump of the clock never shortens a window. That a new replica does not report yet is no news of
     the others: it breaks the evidence only once it lasts for as long as a gap may.
     """
     now, since = seen.now, memory.fresh_since
     if not seen.evidence.fresh:
-        bridged = seen.evidence.reason is Reason.METRICS_PARTIAL and _follows(memory, now)
-        return memory if bridged else forget(memory)
+        new = seen.settling and seen.evidence.reason is Reason.METRICS_PARTIAL
+        return memory if new and _follows(memory, now) else forget(memory)
     samples, idle_since = memory.samples, memory.idle_since
     if since is None or since > now or not _follows(memory, now):
         samples, since, idle_since = (), now, None

@@ -50,6 +50,7 @@ def seen(
         "evidence": evidence,
         "need": need,
         "rps": rps,
+        "settling": False,
     }
     return Observation(**(values | over))
 
@@ -75,8 +76,8 @@ def test_doubt_empties_the_window() -> None:
     assert memory.measured
 
 
-def partial(now: float) -> Observation:
-    few = seen(now, fresh=False)
+def partial(now: float, *, settling: bool = True) -> Observation:
+    few = seen(now, fresh=False, settling=settling)
     return replace(few, evidence=replace(few.evidence, reason=Reason.METRICS_PARTIAL))
 
 
@@ -86,6 +87,10 @@ def test_a_replica_that_does_not_report_yet_breaks_no_evidence() -> None:
         memory = remember(memory, partial(TICKS[-1] + late))
     assert memory == after(TICKS)
     assert is_whole(remember(memory, seen(TICKS[-1] + GAP_S)), TICKS[-1] + GAP_S, 300.0)
+
+
+def test_one_that_falls_silent_empties_the_window() -> None:
+    assert remember(after(TICKS), partial(TICKS[-1] + 15.0, settling=False)).samples == ()
 
 
 def test_one_that_keeps_silent_does() -> None:
