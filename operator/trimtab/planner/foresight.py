@@ -120,7 +120,7 @@ def _unlearnt(memory: DeploymentMemory, seen: Seen) -> float | None:
         chance = NOTICED * math.sqrt((seen.rps + last.rps) / seen.window_s)
         risen = max(0.0, seen.rps - last.rps - chance)
         climb = risen * lag_s / (seen.now - last.at)
-    return max(UNLEARNT_TIMES * seen.rps, seen.rps + climb)
+    return min(UNLEARNT_TIMES * (seen.rps + climb), MOST_TIMES * seen.rps)
 
 
 def _expected(
