@@ -213,32 +213,6 @@ def test_every_engine_is_lost_at_once(world: World) -> None:
         time.sleep(HOLD_S + 2 * SCRAPE_S)
 
 
-def test_every_pod_is_scraped_by_two_jobs(world: World) -> None:
-    """F43: nobody counts double."""
-    path = world.stack.cluster.dir / "prometheus" / "prometheus.yaml"
-    before = path.read_text()
-    document = yaml.safe_load(before)
-    (job,) = document["scrape_configs"]
-    twin = job | {"job_name": "monitoring/twin"}
-    world.comes_to_rest(HEALED_S)
-    began = time.monotonic()
-    path.write_text(yaml.safe_dump(document | {"scrape_configs": [job, twin]}))
-    world.reload_prometheus()
-    try:
-        eventually(
-            lambda: world.count("count(vllm:num_requests_running)") == 2 * REPLICAS * len(KEYS),
-            "both jobs scrape every pod",
-            60,
-        )
-        time.sleep(HOLD_S)
-    finally:
-        path.write_text(before)
-        world.reload_prometheus()
-    looks = world.watcher.since(began)
-    assert {look.replicas[key] for look in looks for key in KEYS} == {REPLICAS}
-    world.heals()
-
-
 def test_another_tenant_s_pod_claims_to_be_ours(world: World) -> None:
     """F47: in the victim's name, and with its labels, from another namespace."""
     victim = KEYS[0]
@@ -380,3 +354,32 @@ def test_the_past_comes_back_as_prometheus_kept_it(world: World) -> None:
     for state in last.deployments:
         assert isinstance(state.load.waiting, Fresh)
         assert state.load.source_error is None
+
+
+def test_every_pod_is_scraped_by_two_jobs(world: World) -> None:
+    """F43: nobody counts double.
+
+    Last, for Prometheus answers with what a job that is gone scraped for five minutes more.
+    """
+    path = world.stack.cluster.dir / "prometheus" / "prometheus.yaml"
+    before = path.read_text()
+    document = yaml.safe_load(before)
+    (job,) = document["scrape_configs"]
+    twin = job | {"job_name": "monitoring/twin"}
+    world.comes_to_rest(HEALED_S)
+    began = time.monotonic()
+    path.write_text(yaml.safe_dump(document | {"scrape_configs": [job, twin]}))
+    world.reload_prometheus()
+    try:
+        eventually(
+            lambda: world.count("count(vllm:num_requests_running)") == 2 * REPLICAS * len(KEYS),
+            "both jobs scrape every pod",
+            60,
+        )
+        time.sleep(HOLD_S)
+    finally:
+        path.write_text(before)
+        world.reload_prometheus()
+    looks = world.watcher.since(began)
+    assert {look.replicas[key] for look in looks for key in KEYS} == {REPLICAS}
+    world.heals()
