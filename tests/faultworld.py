@@ -46,7 +46,7 @@ NAMES = ("one", "two", "three", "four", "five")
 KEYS = tuple((tenant, name) for tenant in TENANTS for name in NAMES)
 REPLICAS = 3
 LOAD = 2.62
-"""Replicas' worth of requests: two are too few and four too many by a third, whatever the jitter of
+"""Replicas' worth of requests: two are too few and four too many by a fifth, whatever the jitter of
 scrapes on a busy machine."""
 
 
