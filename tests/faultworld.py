@@ -240,7 +240,7 @@ def deployment(key: Name, flow: Flow) -> dict[str, Any]:
             "model": {"name": "meta-llama/Llama-3.1-8B-Instruct", "maxModelLen": 8192},
             "scaling": {
                 "minReplicas": 1,
-                "maxReplicas": 6,
+                "maxReplicas": REPLICAS,
                 "scaleDownWindow": f"{WINDOW_S}s",
             },
             "workload": {

@@ -26,7 +26,7 @@ TARGETLESS = 0.80
 DECIDE_S = 30.0
 """From a rate's change to the write that follows: a scrape and a plan."""
 UNLEARNT_TIMES = 1.3
-"""Times the rate expected of a climb while there is no forecast (research/models.md 4.2)."""
+"""Times the rate that is expected while there is no forecast (research/models.md 4.2)."""
 NOTICED = 2.0
 """Standard deviations from which on two rates are taken to differ."""
 LASTS_S = 90.0
@@ -107,20 +107,19 @@ def foresee(
 
 
 def _unlearnt(memory: DeploymentMemory, seen: Seen) -> float | None:
-    """Return what to expect before the forecaster has an opinion: that a climb goes on.
+    """Return what to expect before the forecaster has an opinion: more than now, and the climb.
 
     A rate over a window is that of half a window ago. What chance makes of two rates is no climb.
     """
-    lag_s = seen.window_s / 2.0
+    if seen.rps is None:
+        return None
+    lag_s, climb = seen.window_s / 2.0, 0.0
     before = [one for one in memory.samples if seen.now - one.at >= lag_s]
-    if seen.rps is None or not before:
-        return None
-    last = before[-1]
-    risen = seen.rps - last.rps
-    risen -= NOTICED * math.sqrt((seen.rps + last.rps) / seen.window_s)
-    if risen <= 0:
-        return None
-    climb = risen * lag_s / (seen.now - last.at)
+    if before:
+        last = before[-1]
+        chance = NOTICED * math.sqrt((seen.rps + last.rps) / seen.window_s)
+        risen = max(0.0, seen.rps - last.rps - chance)
+        climb = risen * lag_s / (seen.now - last.at)
     return min(UNLEARNT_TIMES * (seen.rps + climb), MOST_TIMES * seen.rps)
 
 

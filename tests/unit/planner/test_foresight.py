@@ -57,14 +57,14 @@ def climbing(at: float, rps: float, before: float) -> float | None:
     return foresee(memory, policy(), Seen(now=at, rps=rps, window_s=60.0), READY_S)[1].rps
 
 
-def test_before_there_is_a_forecast_nothing_is_expected_of_a_steady_rate() -> None:
-    assert watched([5.0] * 8)[1].rps is None
+def test_before_there_is_a_forecast_more_is_expected_than_is_seen() -> None:
+    assert watched([5.0] * 8)[1].rps == pytest.approx(UNLEARNT_TIMES * 5.0)
     assert foresee(BLANK, policy(), blind(100.0), READY_S)[1].rps is None
 
 
 def test_a_steep_climb_is_followed_from_the_first_minute_and_chance_is_none() -> None:
     assert climbing(600.0, 12.0, 6.0) == pytest.approx(UNLEARNT_TIMES * 16.9, rel=0.01)
-    assert climbing(600.0, 6.5, 6.0) is None
+    assert climbing(600.0, 6.5, 6.0) == pytest.approx(UNLEARNT_TIMES * 6.5)
     assert climbing(600.0, 12.0, 0.0) == MOST_TIMES * 12.0
 
 
