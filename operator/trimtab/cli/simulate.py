@@ -1,6 +1,5 @@
 """`trimtab simulate`: what would it have cost, and who would have waited, on your own traffic."""
 
-import json
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -15,6 +14,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from trimtab.cli import output as printed
 from trimtab.cli import prometheus, replay
 from trimtab.cli.ownload import columns_of, scenario_from
 from trimtab.errors import InvalidInput
@@ -35,6 +35,8 @@ EPILOG = """[bold]Examples[/]
 
   trimtab simulate -f manifests/ --trace requests.csv --policy trimtab,hpa-queue --report out.html
 
+  trimtab simulate weeks.yaml --mode fluid --no-hindsight -o csv
+
   trimtab simulate --record decisions.jsonl
 """
 _USUAL = ("trimtab", "static-peak", "hpa-queue", "keda")
@@ -48,6 +50,7 @@ class Output(StrEnum):
 
     TABLE = "table"
     JSON = "json"
+    YAML = "yaml"
     CSV = "csv"
 
 
@@ -130,10 +133,10 @@ def simulate(
             if output is Output.TABLE:
                 Console().print(table(rows_of(outcome.measured)))
     rows = [row for outcome in found for row in rows_of(outcome.measured)]
-    if output is Output.JSON:
-        typer.echo(json.dumps(to_json(rows), indent=2))
-    elif output is Output.CSV:
+    if output is Output.CSV:
         typer.echo(to_csv(rows), nl=False)
+    elif output is not Output.TABLE:
+        printed.echo(to_json(rows), printed.Output(output))
     if report is not None:
         _write_report(report, found)
     failures = [

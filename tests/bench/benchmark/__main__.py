@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from bench.benchmark.alone import priority_of
 from bench.benchmark.page import Run, write
 from trimtab.simulate.contest import Contest, Progress, outcomes
 from trimtab.simulate.entrants import NAMES
@@ -52,11 +53,13 @@ def main(arguments: Sequence[str]) -> int:
         seeds=seeds,
         jobs=given.jobs,
     )
-    sections, failures = {}, []
+    sections, failures, priorities = {}, [], {}
     for outcome in outcomes(contest, tell):
         name = outcome.experiment.scenario.name
         sections[name] = section_of(outcome)
         failures += [f"{name}, {words}" for words in outcome.failures]
+        if (priority := priority_of(outcome)) is not None:
+            priorities[name] = priority
         write(
             given.docs,
             Run(
@@ -65,6 +68,7 @@ def main(arguments: Sequence[str]) -> int:
                 missing_policies=[each for each in NAMES if each not in policies],
                 failures=failures,
                 minutes=(time.monotonic() - began) / 60.0,
+                priorities=[priorities[each] for each in names if each in priorities],
             ),
         )
     return 1 if failures else 0

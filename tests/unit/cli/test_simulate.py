@@ -2,7 +2,7 @@
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -101,6 +101,20 @@ def test_a_scenario_gives_a_row_for_each_policy_and_one_for_hindsight(tmp_path: 
     text = page.read_text()
     assert "Two minutes of little." in text
     assert "trimtab" in text
+
+
+@pytest.mark.parametrize(("form", "read"), [("json", json.loads), ("yaml", yaml.safe_load)])
+def test_the_answer_is_the_same_in_json_and_yaml(
+    tmp_path: Path, form: str, read: Callable[[str], Any]
+) -> None:
+    result = run(
+        scenario(tmp_path), "--policy", "static-peak", "--seeds", "1", "--jobs", "1",
+        "--no-hindsight", "-o", form,
+    )  # fmt: skip
+    assert result.exit_code == 0, result.stderr
+    (row,) = read(result.stdout)
+    assert (row["scenario"], row["policy"], row["seeds"]) == ("tiny", "static-peak", 1)
+    assert row["figures"]["usd"]["mean"] > 0.0
 
 
 def test_ones_own_log_is_read_with_its_notes(tmp_path: Path) -> None:

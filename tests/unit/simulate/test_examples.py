@@ -104,5 +104,6 @@ def test_the_page_has_every_row_and_says_what_is_missing(held: Held, tmp_path: P
     ):
         assert words in page
     widths = {line.count("|") for line in page.splitlines() if line.startswith("| ")}
-    assert len(widths) == 2  # the glance and the table of the scenario
+    # The claim, the glance, Trimtab against the others, and the table of the scenario.
+    assert len(widths) == 4
     assert "<svg" in (tmp_path / "images" / "benchmark-steady.svg").read_text()
