@@ -26,7 +26,7 @@ TARGETLESS = 0.80
 DECIDE_S = 30.0
 """From a rate's change to the write that follows: a scrape and a plan."""
 UNLEARNT_TIMES = 1.3
-"""Times the rate that is expected while there is no forecast (research/models.md 4.2)."""
+"""Times a rate that rises is expected while there is no forecast (research/models.md 4.2)."""
 NOTICED = 2.0
 """Standard deviations from which on two rates are taken to differ."""
 LASTS_S = 90.0
@@ -109,18 +109,20 @@ def foresee(
 def _unlearnt(memory: DeploymentMemory, seen: Seen) -> float | None:
     """Return what to expect before the forecaster has an opinion: more than now, and the climb.
 
-    A rate over a window is that of half a window ago. What chance makes of two rates is no climb.
+    A rate over a window is that of half a window ago. One that has not risen as long as it is
+    remembered is expected to stay as it is.
     """
-    if seen.rps is None:
-        return None
-    lag_s, climb = seen.window_s / 2.0, 0.0
+    lag_s = seen.window_s / 2.0
     before = [one for one in memory.samples if seen.now - one.at >= lag_s]
-    if before:
-        last = before[-1]
-        chance = NOTICED * math.sqrt((seen.rps + last.rps) / seen.window_s)
-        risen = max(0.0, seen.rps - last.rps - chance)
-        climb = risen * lag_s / (seen.now - last.at)
+    if seen.rps is None or not before or not _risen(before[0].rps, seen.rps, seen.window_s):
+        return None
+    climb = _risen(before[-1].rps, seen.rps, seen.window_s) * lag_s / (seen.now - before[-1].at)
     return min(UNLEARNT_TIMES * (seen.rps + climb), MOST_TIMES * seen.rps)
+
+
+def _risen(before: float, now: float, window_s: float) -> float:
+    """Return by how much one rate exceeds another and what chance may make of them."""
+    return max(0.0, now - before - NOTICED * math.sqrt((now + before) / window_s))
 
 
 def _expected(
