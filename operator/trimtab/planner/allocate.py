@@ -84,12 +84,20 @@ def allocate(problems: Sequence[Problem], room: Room) -> dict[Key, Fleet]:
             # Where most contend, all do.
             clashes = [[problem.key for problem in problems]]
         for clash in clashes:
-            merged = {member.key: member for key in clash for member in groups[key]}
+            merged = {m.key: m for group in _distinct(groups, clash) for m in group}
             groups |= dict.fromkeys(merged, tuple(merged[key] for key in sorted(merged)))
-        touched = {groups[key] for clash in clashes for key in clash}
-        for group in sorted(touched, key=lambda members: members[0].key):
+        for group in _distinct(groups, [key for clash in clashes for key in clash]):
             fleets |= _together(group, room, alone)
     return fleets
+
+
+def _distinct(
+    groups: Mapping[Key, tuple[Problem, ...]], keys: Sequence[Key]
+) -> list[tuple[Problem, ...]]:
+    """Return the groups of `keys`, each once, by their first members."""
+    # No deployment is in two groups, so the first member tells them apart.
+    first = {groups[key][0].key: groups[key] for key in keys}
+    return [first[key] for key in sorted(first)]
 
 
 def greedy(problems: Sequence[Problem], room: Room) -> dict[Key, Fleet]:
