@@ -19,6 +19,7 @@ def pool_of(
     nodes: int,
     devices: int,
     foreign_devices: int,
+    node_free: tuple[int, ...] = (),
     catalogue_price: Price | None,
 ) -> Pool:
     """Return the pool of `resource`.
@@ -28,6 +29,7 @@ def pool_of(
         nodes: Ready, schedulable nodes that its selector matches.
         devices: Devices on them.
         foreign_devices: Devices on them that pods of others hold.
+        node_free: Devices of each node that no pod holds; empty where that is not known.
         catalogue_price: Price of one device from elsewhere, or None when nobody knows one.
 
     Raises:
@@ -49,6 +51,7 @@ def pool_of(
         nodes=nodes,
         devices=devices,
         foreign_devices=foreign_devices,
+        node_free=tuple(sorted(node_free)),
         max_devices=max_devices,
         provisioning_s=_provisioning_s(spec, grows=(max_devices or 0) > devices),
         failure_domain=spec.failure_domain or resource.metadata.name,

@@ -36,6 +36,8 @@ class VariantState:
     """Ready replicas."""
     pods: int
     """Pods that hold or want devices, terminating ones too."""
+    unplaced: int = 0
+    """Those of them that have no node yet."""
     unschedulable: int = 0
     """Pods that the scheduler cannot place."""
     unschedulable_s: float = 0.0

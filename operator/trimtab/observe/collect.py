@@ -210,6 +210,7 @@ def _variant(
         replicas=len(staying) if child is None else child.replicas,
         ready=len(ready),
         pods=len(pods),
+        unplaced=sum(pod.node is None for pod in pods),
         unschedulable=len(waiting),
         unschedulable_s=max((max(0.0, now - since) for since in waiting), default=0.0),
         youngest_ready_s=_between(youngest.ready_since, now) if youngest else None,

@@ -103,6 +103,8 @@ class _Holdings:
     nodes: int = 0
     devices: int = 0
     foreign: int = 0
+    free: tuple[int, ...] = ()
+    """Devices of each node that takes replicas, less those that pods on it hold."""
     problems: tuple[tuple[str, int], ...] = ()
     """Why the other nodes do not count, and how many there are of each."""
 
@@ -126,6 +128,7 @@ class _Holdings:
                     nodes=found.nodes + 1,
                     devices=found.devices + node.offers(resource),
                     foreign=found.foreign + foreign,
+                    free=(*found.free, max(0, node.offers(resource) - held - foreign)),
                 )
             else:
                 problems[problem] += 1
@@ -208,6 +211,7 @@ def _facts(
             nodes=found.nodes,
             devices=found.devices,
             foreign_devices=found.foreign,
+            node_free=found.free,
             catalogue_price=fed or catalogue_price(resource, found.members),
         )
         ready, reason, message = _verdict(pool, found)

@@ -28,8 +28,8 @@ def blocks_of(state: PoolState) -> dict[int, int]:
     """Return the free blocks of each size on nodes that are there or may come.
 
     Only sizes of which there are fewer than the devices allow: devices that are free on many nodes
-    are no room for a replica that needs them on one. What waits for its node is taken as placed
-    where it disturbs least.
+    are no room for a replica that needs them on one. What waits for its node has its blocks taken,
+    and is smaller than a block placed where it disturbs least.
     """
     pool = state.pool
     if not pool.node_free:
@@ -39,8 +39,9 @@ def blocks_of(state: PoolState) -> dict[int, int]:
     for size in range(2, pool.devices_per_node + 1):
         if pool.devices_per_node % size == 0:
             blocks = sum(free // size for free in pool.node_free) + growth // size
+            blocks -= sum(count * (devices // size) for devices, count in state.waiting)
             if blocks < state.free // size:
-                found[size] = blocks
+                found[size] = max(0, blocks)
     return found
 
 

@@ -99,6 +99,7 @@ def _pool(resource: AcceleratorPool, known: Pool | None) -> Pool:
         nodes=known.nodes if known else 0,
         devices=known.devices if known else 0,
         foreign_devices=known.foreign_devices if known else 0,
+        node_free=known.node_free if known else (),
         catalogue_price=selected_price(resource.spec) or (known.price if known else None),
     )
     if known is None and pool.max_devices is None:

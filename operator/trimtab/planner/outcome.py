@@ -68,13 +68,18 @@ def shortfall(outcome: Outcome) -> tuple[Reason | None, str]:
     # Where all get the same, a slower replica would take from the rest instead of adding to it.
     able = {option.name for option in fleet.problem.options if option.upper}
     growing = [p for p in case.places if p.name in able and p.choice and p.choice.grows]
-    free = dict(outcome.left.free)
-    fits = [p for p in growing if free.get(p.pool, 0) >= p.parallelism.devices]
+    left = outcome.left
+    enough = [p for p in growing if left.free_in(p.pool) >= p.parallelism.devices]
+    fits = [p for p in enough if not left.scatters(p.pool, p.parallelism.devices)]
     if fits:
         return Reason.BUDGET_REACHED, f"{lacks}: {_budget_left(outcome, fits)}"
     if any(p.choice is not None and p.choice.state.short for p in case.places):
         names = sorted({p.pool for p in case.places if p.choice and p.choice.state.short})
         return Reason.POOL_SHORT, f"{lacks}: pods wait in vain on {', '.join(names)}"
+    if enough:
+        least = min(enough, key=lambda p: (p.parallelism.devices, p.name))
+        why = texts.scattered(left.free_in(least.pool), least.parallelism.devices)
+        return Reason.CAPACITY_SHORT, f"{lacks}: on {least.pool} {why}"
     return Reason.CAPACITY_SHORT, f"{lacks}: no pool that can serve it has devices left"
 
 
@@ -156,6 +161,8 @@ def _why_up(outcome: Outcome) -> Why:
         return case.evidence.alarm.why
     if case.is_covered:
         return Why.BOUNDS
+    if case.foresight.hint is not None and case.foresight.hint.rps > case.need.rps:
+        return Why.SCHEDULED
     return Why.DEMAND_ROSE
 
 

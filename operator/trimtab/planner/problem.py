@@ -185,6 +185,15 @@ class Bounds:
     blocks: tuple[tuple[str, int, int], ...] = ()
     """(pool, size, free): blocks of `size` devices on one node, where they are scarce."""
 
+    def free_in(self, pool: str) -> int:
+        """Return the devices that are free in `pool`."""
+        return dict(self.free).get(pool, 0)
+
+    def scatters(self, pool: str, devices: int) -> bool:
+        """Return whether so many devices are free in `pool`, but no longer on one node."""
+        scarce = any(each == (pool, devices, 0) for each in self.blocks)
+        return scarce and self.free_in(pool) >= devices
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BudgetRoom:

@@ -59,8 +59,11 @@ class _Market:
     """Pools and measurements, to tell whether they are the same as in an earlier plan."""
 
     def __init__(self, pools: Mapping[str, PoolState], profiles: Sequence[Profile]) -> None:
-        # What is promised changes with every replica, and decides no choice.
-        self.figures = [(name, s.pool, s.limit, s.short) for name, s in sorted(pools.items())]
+        # What is promised, and free on nodes, changes with every replica and decides no choice.
+        self.figures = [
+            (name, replace(s.pool, node_free=()), s.limit, s.short)
+            for name, s in sorted(pools.items())
+        ]
         self.profiles = tuple(profiles)
 
 

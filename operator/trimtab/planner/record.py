@@ -173,11 +173,14 @@ def _verdict(outcome: Outcome, choice: Choice, usd: float | None) -> tuple[Verdi
     if choice.refusal is not None:
         return choice.refusal, choice.message
     devices = choice.parallelism.devices
-    free = dict(outcome.left.free).get(choice.state.pool.name, 0)
+    pool, left = choice.state.pool.name, outcome.left
+    free = left.free_in(pool)
     alone = _alone(outcome, choice)
     cheaper = alone[1] is None or usd is None or alone[1] < usd
     if free < devices and (cheaper or outcome.short_reason is not None):
         return Verdict.NO_CAPACITY, f"{serves}, but {free} devices are free and it needs {devices}"
+    if left.scatters(pool, devices) and (cheaper or outcome.short_reason is not None):
+        return Verdict.NO_CAPACITY, f"{serves}, but {texts.scattered(free, devices)}"
     needs = f"{serves}: {alone[0]} of them cost {texts.money(alone[1])}"
     if not cheaper:
         return Verdict.DEARER, f"{needs}, the chosen fleet {texts.money(usd)}"

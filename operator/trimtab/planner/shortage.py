@@ -19,6 +19,8 @@ class PoolState:
     limit: int
     """Devices that our replicas may count on; while short, those that were scheduled there."""
     short: bool
+    waiting: tuple[tuple[int, int], ...] = ()
+    """(devices of one, replicas): those that have no node yet, where nodes are known."""
 
     @property
     def free(self) -> int:
@@ -53,12 +55,23 @@ def survey(
             promised=sum(held_pods(v) * v.parallelism.devices for v in mine),
             limit=limit,
             short=short,
+            waiting=_waiting(mine) if pool.node_free else (),
         )
         if entry is None:
             known.pop(pool.name, None)
         else:
             known[pool.name] = entry
     return states, _alive(known, snapshot.now)
+
+
+def _waiting(variants: Iterable[VariantState]) -> tuple[tuple[int, int], ...]:
+    """Return how many replicas of each size have no node yet, their pods made or not."""
+    found: dict[int, int] = {}
+    for v in variants:
+        count = held_pods(v) - (v.pods - v.unplaced)
+        if count > 0:
+            found[v.parallelism.devices] = found.get(v.parallelism.devices, 0) + count
+    return tuple(sorted(found.items()))
 
 
 def _remember(

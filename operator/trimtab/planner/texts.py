@@ -27,13 +27,24 @@ def money(usd: float | None) -> str:
     return "an unknown price" if usd is None else f"${format_money(usd)}/h"
 
 
+def scattered(free: int, devices: int) -> str:
+    """Return why free devices are no room for a replica that needs them on one node."""
+    return f"{free} devices are free and no node has {devices} of them"
+
+
 def demand(case: Case) -> str:
     """Return the demand, where it comes from, for what requests, and what it is expected to be."""
     need, ahead = case.need, case.foresight
     shape = f"of {need.shape.input_tokens:.0f} + {need.shape.output_tokens:.0f} tokens"
     if need.source is DemandSource.UNKNOWN:
-        return f"an unknown demand {shape}"
-    known = f"{rate(need.rps)} {shape} ({_SOURCES[need.source]})"
+        known = f"an unknown demand {shape}"
+    else:
+        known = f"{rate(need.rps)} {shape} ({_SOURCES[need.source]})"
+    hint = ahead.hint
+    if hint is not None and hint.rps > need.rps:
+        return f"{known}, {rate(hint.rps)} by the schedule's {hint.name}"
+    if need.source is DemandSource.UNKNOWN:
+        return known
     if ahead.rps is None or ahead.rps < WORTH_SAYING * need.rps or case.minimum == 0:
         return known
     minutes = math.ceil(ahead.horizon_s / 60.0)

@@ -114,6 +114,7 @@ def test_variants_with_their_pods() -> None:
             replicas=4,
             ready=2,
             pods=5,
+            unplaced=2,
             unschedulable=2,
             unschedulable_s=700.0,
             youngest_ready_s=40.0,

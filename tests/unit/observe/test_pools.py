@@ -4,10 +4,15 @@ from typing import Any
 
 import bodies
 from trimtab.api.conditions import Reason
+from trimtab.config import OperatorConfig
+from trimtab.models.memory import PlannerMemory
+from trimtab.models.plan import Decision, Verdict
+from trimtab.observe.collect import collect
 from trimtab.observe.kinds import Kind
 from trimtab.observe.pools import PoolFacts, assign, pool_facts
 from trimtab.observe.store import Store
 from trimtab.observe.world import WorldView
+from trimtab.planner.plan import plan
 
 DISCOVERED = {"trimtab.dev/discovered": "true"}
 GPU_TAINT = {"key": "nvidia.com/gpu", "value": "present", "effect": "NoSchedule"}
@@ -148,6 +153,74 @@ def test_a_cordoned_node_has_what_our_replicas_hold_there() -> None:
         )
     )
     assert (facts.nodes, facts.devices, facts.foreign_devices) == (1, 10, 0)
+
+
+def test_free_devices_are_counted_on_each_node_that_takes_replicas() -> None:
+    facts = only(
+        world(
+            pools=[bodies.pool()],
+            nodes=[
+                h100_node("a"),
+                h100_node("b"),
+                h100_node("c", cordoned=True),
+                h100_node("d"),
+                h100_node("e", ready=False),
+            ],
+            deployments=[bodies.llm_deployment()],
+            pods=[
+                bodies.pod("aaaaa", tensor=2, node="a"),
+                bodies.pod("bbbbb", tensor=4, node="b"),
+                bodies.pod("ccccc", tensor=4, unschedulable_s=5, ready_s=None),
+                bodies.pod("ddddd", tensor=8, node="a", phase="Succeeded"),
+            ],
+            foreign=[
+                bodies.foreign_pod(node="b", devices=3),
+                bodies.foreign_pod("full", node="d", devices=9),
+            ],
+        )
+    )
+    assert facts.pool is not None
+    assert facts.pool.node_free == (0, 1, 6)
+
+
+def test_a_pool_without_nodes_says_nothing_of_what_is_free_on_them() -> None:
+    grows = bodies.pool(spec={"capacity": {"maxDevices": 32}})
+    facts = only(world(pools=[grows]))
+    assert facts.pool is not None
+    assert (facts.pool.node_free, facts.pool.usable_devices) == ((), 32)
+
+
+def test_a_replica_of_four_is_not_planned_onto_four_devices_of_four_nodes() -> None:
+    wanted = bodies.llm_deployment(
+        spec={
+            "model": {"name": "meta-llama/Llama-3.1-8B-Instruct"},
+            "placement": {"tensorParallel": [4]},
+            "workload": {"inputTokens": 500, "outputTokens": 100, "requestsPerSecond": "1"},
+        }
+    )
+    nodes = [h100_node(name) for name in "abcd"]
+
+    def decided(*held: int) -> Decision:
+        view = world(
+            pools=[bodies.pool()],
+            nodes=nodes,
+            deployments=[wanted],
+            foreign=[
+                bodies.foreign_pod(f"other-{node}", node=node, devices=count)
+                for node, count in zip("abcd", held, strict=True)
+            ],
+        )
+        config = OperatorConfig()
+        snapshot = collect(view, None, now=bodies.NOW, memory=PlannerMemory(), config=config)
+        return plan(snapshot, config.planner).decisions[0]
+
+    assert sum(each.replicas for each in decided(8, 8, 8, 4).targets) == 1
+    scattered = decided(7, 7, 7, 7)
+    assert sum(each.replicas for each in scattered.targets) == 0
+    assert "on h100 4 devices are free and no node has 4 of them" in scattered.message
+    (lost,) = scattered.candidates
+    assert lost.verdict is Verdict.NO_CAPACITY
+    assert lost.message.endswith("but 4 devices are free and no node has 4 of them")
 
 
 def test_promised_is_what_the_children_ask_for() -> None:

@@ -3,16 +3,18 @@
 import itertools
 import math
 import random
+from dataclasses import replace
 from typing import Any
 
-from builders import planned, pool
+from builders import planned, pool, variant_state
 from fleetworld import FleetWorld
+from trimtab.models.hardware import Parallelism
 from trimtab.models.snapshot import Key
 from trimtab.planner.allocate import allocate
 from trimtab.planner.ledger import blocks_of
 from trimtab.planner.plan import plan
 from trimtab.planner.problem import Counts, Option, Problem, Room
-from trimtab.planner.shortage import PoolState
+from trimtab.planner.shortage import PoolState, survey
 
 
 def option(name: str, devices: int, **over: Any) -> Option:
@@ -86,6 +88,36 @@ def test_nodes_that_may_come_are_whole() -> None:
     h100 = pool(foreign_devices=8, node_free=(4, 4), max_devices=24)
     state = PoolState(pool=h100, promised=0, limit=16, short=False)
     assert blocks_of(state) == {8: 1}
+
+
+def test_what_waits_for_its_node_has_its_blocks_taken() -> None:
+    # 8 + 2 + 2 free: one block of 8, two of 4. A replica of four that has no node yet takes one.
+    h100 = pool(devices=12, node_free=(2, 2, 8))
+    for waiting, blocks in (
+        ((), {4: 2, 8: 1}),
+        (((4, 1),), {4: 1, 8: 1}),
+        (((1, 2),), {4: 2, 8: 1}),
+        (((8, 1),), {4: 0, 8: 0}),
+    ):
+        promised = sum(size * count for size, count in waiting)
+        state = PoolState(pool=h100, promised=promised, limit=12, short=False, waiting=waiting)
+        said = blocks_of(state)
+        for size, most in blocks.items():
+            assert min(said.get(size, 99), state.free // size) == min(most, state.free // size)
+
+
+def test_replicas_without_a_node_count_as_waiting_whether_their_pods_exist_or_not() -> None:
+    made = variant_state(replicas=3, pods=3, unplaced=1, ready=2, parallelism=Parallelism(tensor=4))
+    to_come = variant_state(replicas=5, pods=3, parallelism=Parallelism(tensor=2))
+    leaving = variant_state(replicas=0, pods=1, ready=0)
+    state = planned(variants=(made, to_come, leaving))
+    known = pool(node_free=(4, 4))
+    states = []
+    for each in (known, pool()):
+        world = FleetWorld(pools=[each], deployments={state.key: state})
+        snapshot = replace(world.snapshot(), deployments=(state,))
+        states.append(survey(snapshot, world.config)[0]["h100"].waiting)
+    assert states == [((2, 2), (4, 1)), ()]
 
 
 def test_blocks_say_exactly_what_fits_on_nodes() -> None:
