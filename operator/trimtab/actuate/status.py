@@ -43,6 +43,7 @@ _LASTING = frozenset(
     {
         Why.INITIAL,
         Why.DEMAND_ROSE,
+        Why.SCHEDULED,
         Why.DEMAND_FELL,
         Why.QUEUE_GREW,
         Why.OVER_TARGET,

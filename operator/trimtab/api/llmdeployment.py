@@ -7,6 +7,7 @@ from pydantic import Field
 
 from trimtab.api.base import ApiEnum, ApiModel, DecimalString, ObjectName, Resource
 from trimtab.api.columns import AGE, MESSAGE, READY, Column
+from trimtab.api.demand import DemandSpec, ScheduledDemand, Weekday
 from trimtab.api.engine import (
     Adapter,
     CacheVolume,
@@ -39,6 +40,7 @@ __all__ = [
     "CacheVolume",
     "CostStatus",
     "DecisionStatus",
+    "DemandSpec",
     "EngineMetrics",
     "EngineSpec",
     "EngineType",
@@ -59,9 +61,11 @@ __all__ = [
     "Quantization",
     "RejectedCandidate",
     "Routing",
+    "ScheduledDemand",
     "SecretKey",
     "SummaryStatus",
     "VariantStatus",
+    "Weekday",
     "WorkloadSpec",
 ]
 
@@ -208,6 +212,8 @@ class LLMDeploymentSpec(ApiModel):
     """
     workload: WorkloadSpec | None = None
     """What is expected until real traffic has been measured. Default: 512 in, 256 out."""
+    demand: DemandSpec | None = None
+    """What is known of the demand beforehand, such as office hours. Default: nothing."""
     priority: int | None = Field(default=None, ge=0, le=1000)
     """Who comes first when capacity is short; more is more important. Default: 100."""
     mode: Mode | None = None

@@ -54,6 +54,8 @@ class DeploymentMemory:
     """Arrival rates, for what is to come."""
     foreseen: tuple[tuple[float, float], ...] = ()
     """What was expected of late: when, in Unix seconds, and requests/s."""
+    hinted: tuple[str, ...] = ()
+    """Entries of the spec's schedule that are asked for, until their windows end."""
     margin: float = 0.0
     """Share of the demand that alarms last asked for on top."""
     margin_at: float = 0.0

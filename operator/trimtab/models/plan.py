@@ -26,6 +26,8 @@ class Why(StrEnum):
     STEADY = "Steady"
     """Nothing to change."""
     DEMAND_ROSE = "DemandRose"
+    SCHEDULED = "Scheduled"
+    """The schedule in the spec asks for more by the time that a replica is Ready."""
     DEMAND_FELL = "DemandFell"
     QUEUE_GREW = "QueueGrew"
     OVER_TARGET = "OverTarget"

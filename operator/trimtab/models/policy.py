@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass
 from typing import TypeVar
+from zoneinfo import ZoneInfo
 
+from trimtab.api.demand import ScheduledDemand
 from trimtab.api.llmdeployment import (
     LLMDeploymentSpec,
     Mode,
@@ -52,6 +54,8 @@ class EffectivePolicy:
     """The prior of the token shape."""
     prior_rps: float | None
     """The prior of the request rate."""
+    schedule: tuple[ScheduledDemand, ...] = ()
+    """When more is asked than can be seen before; the time zones exist."""
     priority: int
     mode: Mode
     even: bool
@@ -109,10 +113,30 @@ def resolve(spec: LLMDeploymentSpec, policy: ServingPolicySpec | None) -> Effect
             if workload and workload.requests_per_second
             else None
         ),
+        schedule=_schedule(spec),
         priority=DEFAULT_PRIORITY if spec.priority is None else spec.priority,
         mode=spec.mode or Mode.AUTO,
         even=spec.routing is not Routing.LOAD_AWARE,
     )
+
+
+def _schedule(spec: LLMDeploymentSpec) -> tuple[ScheduledDemand, ...]:
+    """Return the schedule, whose time zones only the zone database can check."""
+    entries = tuple((spec.demand.schedule if spec.demand else None) or ())
+    for entry in entries:
+        if entry.time_zone is not None:
+            _known_zone(entry.time_zone, f"spec.demand.schedule[{entry.name}].timeZone")
+    return entries
+
+
+def _known_zone(name: str, field: str) -> None:
+    try:
+        ZoneInfo(name)
+    # A name of a folder in the database is an OSError, one of none a KeyError.
+    except (KeyError, ValueError, OSError) as error:
+        raise InvalidInput(
+            field, f"there is no time zone {name!r}", "Write one of IANA's, such as Europe/Berlin"
+        ) from error
 
 
 def _merge(field: str, inline: _Policy, named: _Policy | None) -> _Policy:

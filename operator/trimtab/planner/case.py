@@ -1,7 +1,9 @@
 """One deployment as the stages see it: what runs, what is asked, what may be done."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from trimtab.api.llmdeployment import Mode
 from trimtab.config import PlannerConfig
@@ -15,7 +17,7 @@ from trimtab.planner.candidates import Choice, capacity_at, choices_of
 from trimtab.planner.demand import Circumstances, Need, need_of
 from trimtab.planner.evenly import carried
 from trimtab.planner.evidence import Alarm, Evidence, evidence_of
-from trimtab.planner.foresight import Foresight, Seen
+from trimtab.planner.foresight import Ahead, Foresight, Seen
 from trimtab.planner.place import Place, places_of
 from trimtab.planner.query import Market, Query, query_of
 from trimtab.planner.shortage import PoolState
@@ -150,7 +152,11 @@ def _draft(
     choices = choices_of(query)
     places = places_of(state.variants, choices, world.config)
     seen = Seen(now=world.now, rps=evidence.arrivals, window_s=state.load.window_s)
-    memory, found = foresight.foresee(memory, policy, seen, _ready_s(query, places, world.starts))
+    ready_s = partial(_ready_s, query, places, world.starts)
+    memory, found = foresight.foresee(memory, policy, seen, ready_s(0.0))
+    memory, found = foresight.scheduled(
+        memory, policy, found, Ahead(now=world.now, ready_s=ready_s)
+    )
     return _Draft(
         state=state,
         policy=policy,
@@ -164,16 +170,18 @@ def _draft(
     )
 
 
-def _ready_s(query: Query, places: Iterable[Place], starts: Starts) -> float:
-    """Return how long a replica takes that is asked for now, where it would most likely be."""
+def _ready_s(query: Query, places: Sequence[Place], starts: Starts, rps: float) -> float:
+    """Return how long replicas for `rps` take, and be it one, where they would most likely be."""
     growing = [p for p in places if p.choice is not None and p.choice.grows and p.usable_rps > 0]
     if not growing:
         return 0.0
     place = min(growing, key=lambda p: (p.ratio, p.name))
     assert place.choice is not None
+    given = math.fsum(p.usable_rps * p.supply for p in places)
+    more = max(1, math.ceil((rps - given) / place.usable_rps))
     return starts.ready_s(
         place.choice.state,
-        place.parallelism.devices,
+        place.parallelism.devices * more,
         query.state.spec.model.name,
         weights_of(query.geometry, query.engine),
     )
@@ -215,6 +223,8 @@ def _finish(draft: _Draft, world: World, *, brake: bool) -> Case:
         memory = replace(memory, zero_refused=True)
     whole = draft.evidence.fresh and history.is_whole(memory, now, window_s)
     minimum = _minimum(policy, memory, now, awake=not slept, whole=whole)
+    if draft.foresight.hint is not None:
+        minimum = max(1, policy.min_replicas)  # the user says that requests will come
     # What sleeps, or may, is woken by requests and not by a forecast of them.
     rps = guarded if minimum > 0 else draft.need.rps
     return Case(

@@ -5,6 +5,7 @@ shown to be needed beyond it, for bursts shorter than a rate can tell; it fades.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from statistics import NormalDist
 
@@ -13,8 +14,10 @@ from trimtab.models.load import ObservedLoad
 from trimtab.models.memory import DeploymentMemory
 from trimtab.models.policy import EffectivePolicy
 from trimtab.models.signals import fresh_value
-from trimtab.planner import forecast
+from trimtab.planner import forecast, schedule
 from trimtab.planner.evidence import checked
+from trimtab.planner.schedule import Hint
+from trimtab.planner.starts import LONGEST_S
 
 MEDIAN = 0.5
 SHORT_PER_LATE = 8.0
@@ -55,6 +58,8 @@ class Foresight:
     """Demand that is exceeded by then as seldom as the policy allows; None: too little is known."""
     margin: float
     """Share on top of it that bursts have been seen to need."""
+    hint: Hint | None = None
+    """The entry of the user's schedule that `rps` rests on; None where it does not decide."""
 
     def base(self, rps: float) -> float:
         """Return the demand of now and as foreseen, where `rps` are asked for now."""
@@ -86,6 +91,17 @@ class Seen:
     """Time over which they were counted."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ahead:
+    """How far ahead replicas have to be asked for."""
+
+    now: float
+    """Unix seconds."""
+    ready_s: Callable[[float], float]
+    """Seconds until replicas for a rate in requests/s are Ready: for many more than there are,
+    nodes have to come that one replica need not wait for."""
+
+
 def foresee(
     memory: DeploymentMemory, policy: EffectivePolicy, seen: Seen, ready_s: float
 ) -> tuple[DeploymentMemory, Foresight]:
@@ -104,6 +120,26 @@ def foresee(
     past = [*past, (now, rps)][-MOST_KEPT:]
     found = replace(found, rps=min(was for _, was in past))
     return replace(memory, foreseen=tuple(past)), found
+
+
+def scheduled(
+    memory: DeploymentMemory, policy: EffectivePolicy, found: Foresight, plans: Ahead
+) -> tuple[DeploymentMemory, Foresight]:
+    """Return `found`, raised to what the user's schedule asks for by then; it lowers nothing.
+
+    An entry that was asked for once stays so until its window ends: to come, replicas may take
+    less long than was thought, and must not go again until then.
+    """
+
+    def horizon_s(hint: Hint) -> float:
+        held = hint.name in memory.hinted
+        return LONGEST_S if held else plans.ready_s(hint.rps) + DECIDE_S
+
+    hints = schedule.hints(policy.schedule, plans.now, horizon_s)
+    memory = replace(memory, hinted=tuple(hint.name for hint in hints))
+    if not hints or (found.rps is not None and hints[0].rps <= found.rps):
+        return memory, found
+    return memory, replace(found, rps=hints[0].rps, hint=hints[0])
 
 
 def _unlearnt(memory: DeploymentMemory, seen: Seen) -> float | None:

@@ -65,3 +65,22 @@ def test_what_contradicts_the_policy_is_refused_by_field(
     with pytest.raises(InvalidInput) as refusal:
         resolve(spec(**inline), policy(**named))
     assert refusal.value.field == field
+
+
+def office(**over: object) -> LLMDeploymentSpec:
+    entry = {"name": "office", "start": "08:30", "end": "18:00", "requestsPerSecond": "9"}
+    return spec(demand={"schedule": [entry | over]})
+
+
+def test_a_schedule_is_in_force_as_it_stands() -> None:
+    (entry,) = resolve(office(timeZone="Europe/Berlin", days=["Mon"]), None).schedule
+    assert (entry.name, entry.start, entry.time_zone) == ("office", "08:30", "Europe/Berlin")
+    assert resolve(spec(), None).schedule == ()
+
+
+@pytest.mark.parametrize("zone", ["Europe/Atlantis", "Europe", "CET-is-not-it", "a/b/c"])
+def test_a_time_zone_that_nobody_knows_is_named(zone: str) -> None:
+    with pytest.raises(InvalidInput) as refusal:
+        resolve(office(timeZone=zone), None)
+    assert str(refusal.value).startswith("spec.demand.schedule[office].timeZone: ")
+    assert zone in str(refusal.value)
