@@ -1,4 +1,4 @@
-"""What a schedule in the spec asks for: windows of local time, and fleets that are there in time."""
+"""What a schedule in the spec asks for: windows of local time, and fleets that are there then."""
 
 from collections.abc import Callable
 from dataclasses import replace
