@@ -23,7 +23,7 @@ E2E = {"1.0": 2.0, "5.0": 8.0, "10.0": 8.0, "+Inf": 8.0}
 
 
 PARTS = {
-    "seen": {"seen": "seen", "covered": "covered"},
+    "seen": {"seen": "seen", "covered": "covered", "served": "served", "finished": "finished"},
     "prefix_hit": {"above": "cache_found", "below": "cache_sought"},
     "input_tokens": {"above": "input_tokens_sum", "below": "input_tokens_count"},
     "output_tokens": {"above": "output_tokens_sum", "below": "output_tokens_count"},
@@ -77,6 +77,8 @@ def steady(ends: list[str], **over: Any) -> Answers:
     answers: dict[str, Any] = {
         "seen": by_pod(dict.fromkeys(ends, bodies.NOW - 5)),
         "covered": by_pod(dict.fromkeys(ends, 58.0)),
+        "served": by_pod(dict.fromkeys(ends, 8e6)),
+        "finished": by_pod(dict.fromkeys(ends, 8e3)),
         "running": by_pod(dict.fromkeys(ends, 4.0)),
         "waiting": by_pod(dict.fromkeys(ends, 0.0)),
         "kv_utilization": by_pod({end: 0.1 * (i + 1) for i, end in enumerate(ends)}),

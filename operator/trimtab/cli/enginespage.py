@@ -92,6 +92,13 @@ def _engine_row(kind: EngineType) -> str:
 def _engine(kind: EngineType) -> str:
     data = document(kind)
     eager = "from the start" if data["eager"] else "with their first observation"
+    begun = data["begun"]
+    if begun["served"]:
+        eager += (
+            f". What a release shows only once it has counted something is no gap while"
+            f" {_names(begun['served'])} is 0 or, of finished requests,"
+            f" {_names(begun['finished'])} is 0 or not there"
+        )
     rows = [
         f"\n### {data['title']}\n\nIts series are on the page {eager}.\n\n",
         "| signal | kind | names, newest first |\n|---|---|---|\n",

@@ -97,6 +97,16 @@ class Arrivals:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Begun:
+    """What tells that an engine has counted nothing yet: then a series that it lacks is no gap."""
+
+    served: Metric
+    """Counters that are on the page from the start, and 0 until a request is served."""
+    finished: Metric
+    """Counters that are 0, or not there, until a request is finished."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Engine:
     """Metric names of one engine. Histograms are named without `_bucket`, `_sum`, `_count`."""
 
@@ -106,6 +116,7 @@ class Engine:
     waiting: Gauge
     kv_utilization: Gauge
     arrivals: Arrivals
+    begun: Begun
     ttft: Metric
     itl: Metric
     """Each time between two tokens."""
@@ -131,7 +142,7 @@ class Engine:
 def get(engine: EngineType) -> Engine:
     """Return the metric names of `engine`."""
     data = document(engine)
-    arrivals, means = data["arrivals"], data["means"]
+    arrivals, begun, means = data["arrivals"], data["begun"], data["means"]
     return Engine(
         type=engine,
         title=data["title"],
@@ -143,6 +154,10 @@ def get(engine: EngineType) -> Engine:
             at_first_token=arrivals["counts"] == "first tokens",
             aborted=_counters(arrivals["aborted"]),
             refused=_counters(arrivals["refused"]),
+        ),
+        begun=Begun(
+            served=Metric(what="tokens taken in", series=_counters(begun["served"])),
+            finished=Metric(what="finished requests", series=_counters(begun["finished"])),
         ),
         ttft=_histogram(data, "ttft", "time to first token"),
         itl=_histogram(data, "itl", "time between tokens"),

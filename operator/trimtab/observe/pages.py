@@ -69,6 +69,7 @@ def names_of(engine: Engine) -> frozenset[str]:
     arrivals = engine.arrivals
     found = [engine.running.series, engine.waiting.series, engine.kv_utilization.series]
     found += [arrivals.counted.series, arrivals.aborted, arrivals.refused]
+    found += [engine.begun.served.series, engine.begun.finished.series]
     names = {one.name for each in found for one in each}
     for mean in (engine.input_tokens, engine.output_tokens, engine.prefix_hit):
         names |= {one.name for ratio in mean.ratios for one in (ratio.above, ratio.below)}
@@ -99,6 +100,8 @@ def evaluate(
     values = {
         "seen": by_pod(lambda pod: pod.seen()),
         "covered": by_pod(lambda pod: pod.covered()),
+        "served": by_pod(lambda pod: pod.total(pod.engine.begun.served)),
+        "finished": by_pod(lambda pod: pod.total(pod.engine.begun.finished)),
         "running": by_pod(lambda pod: pod.gauge(pod.engine.running)),
         "waiting": by_pod(lambda pod: pod.gauge(pod.engine.waiting)),
         "kv_utilization": by_pod(lambda pod: pod.gauge(pod.engine.kv_utilization)),
@@ -167,11 +170,16 @@ class _Pod:
         return self._now - self._pages[0].at
 
     def gauge(self, gauge: Gauge) -> float | None:
-        for one in gauge.series:
-            found = self._pages[-1].of(one)
-            if found:
-                return max(found.values()) if gauge.over_ranks == "max" else sum(found.values())
-        return None
+        combine = max if gauge.over_ranks == "max" else sum
+        return self._newest(gauge, combine)
+
+    def total(self, counter: Metric) -> float | None:
+        return self._newest(counter, sum)
+
+    def _newest(self, wanted: Metric, combine: Callable[[Iterable[float]], float]) -> float | None:
+        """Return the first of `wanted` that is on the newest page, its series as one value."""
+        found = (self._pages[-1].of(one) for one in wanted.series)
+        return next((combine(each.values()) for each in found if each), None)
 
     def rate(self, wanted: Sequence[Series]) -> float | None:
         """Return the growth of the first of `wanted` that is on the newest page."""
@@ -207,7 +215,11 @@ class _Pod:
         """See `queries`: first tokens, growth of the queue, rejections, and what gave up in it."""
         arrivals = self.engine.arrivals
         counted = self.rate(arrivals.counted.series)
-        if counted is None or not arrivals.at_first_token or self._per_s is None:
+        if self._per_s is None:
+            return None
+        if counted is None and self.total(self.engine.begun.served) == 0:
+            counted = 0.0
+        if counted is None or not arrivals.at_first_token:
             return counted
         queue = [self._waiting(page) for page in self._pages]
         known = [length for length in queue if length is not None]

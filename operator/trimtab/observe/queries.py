@@ -69,6 +69,8 @@ class _Builder:
             "seen": _parts(
                 seen=self._by_pod(self._stamped()),
                 covered=self._by_pod(self._covered()),
+                served=self._by_pod(self._each(lambda engine: self._now(engine.begun.served))),
+                finished=self._by_pod(self._each(lambda engine: self._now(engine.begun.finished))),
             ),
             "running": self._gauge(lambda engine: engine.running),
             "waiting": self._gauge(lambda engine: engine.waiting),
@@ -102,12 +104,14 @@ class _Builder:
         """Return the first of `wanted` that a target has, as one value for each target."""
         return either(_target(self._over(function, one), *more) for one in wanted)
 
+    def _now(self, wanted: Metric) -> str:
+        """Return the first of `wanted` that a target has, added up, as it was last scraped."""
+        return either(_target(self._any([one])) for one in wanted.series)
+
     def _gauge(self, choose: Callable[[Engine], Gauge]) -> str:
         def of(engine: Engine) -> str:
             gauge = choose(engine)
-            if gauge.over_ranks == "max":
-                return self._any(gauge.series)
-            return either(_target(self._any([one])) for one in gauge.series)
+            return self._any(gauge.series) if gauge.over_ranks == "max" else self._now(gauge)
 
         return self._by_pod(self._each(of))
 
@@ -173,7 +177,7 @@ class _Builder:
         up before its first token was only what waited, so aborts count while there was a queue.
         """
         arrivals, waiting = engine.arrivals, engine.waiting.series
-        counted = self._total("rate", arrivals.counted.series)
+        counted = either((self._total("rate", arrivals.counted.series), *self._uncounted(engine)))
         if not counted or not arrivals.at_first_token:
             return counted
         restarted = f"({self._total('resets', arrivals.counted.series)}) > 0"
@@ -185,8 +189,22 @@ class _Builder:
         aborted = self._total("rate", arrivals.aborted)
         lost.append(aborted and f"({aborted}) and ({queued})")
         for each in filter(None, lost):  # not every version counts them
-            expr += f" + (({each}) or 0 * ({counted}))"
+            expr += f" + (({each}) or 0 * ({self._now(engine.waiting)}))"
         return f"({expr})"
+
+    def _uncounted(self, engine: Engine) -> tuple[str, ...]:
+        """Return the rates where a counter is there only from its first count on.
+
+        Of one sample rate() makes nothing; but where nothing was served at some time of the window,
+        all of the count is from within it. Where nothing was served at all, it is 0.
+        """
+        begun = engine.begun.served
+        if not begun.series:
+            return ()
+        none = self._total("min_over_time", begun.series)
+        count = self._now(engine.arrivals.counted)
+        first = f"(({count}) and ({none}) == 0) / {self._window_s:g}"
+        return first, f"0 * (({self._now(begun)}) == 0)"
 
 
 _TARGET = ", ".join(TARGET_LABELS)

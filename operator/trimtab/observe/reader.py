@@ -18,6 +18,11 @@ from trimtab.observe.readings import Place, Readings
 from trimtab.observe.world import PodFacts, ReplicaShape, pod_stem
 
 NO_REQUEST = "no request in the window"
+NONE_YET = "no request was served yet"
+NONE_FINISHED = "no request is finished yet"
+
+_OF_FINISHED = frozenset({"input_tokens", "output_tokens", "e2e"})
+"""Queries of what engines count when a request is finished."""
 
 MAX_REQUESTS = 1e7
 """More requests than this on one replica, in a second or at once, is no measurement."""
@@ -173,7 +178,7 @@ class Reader:
             return Stale(value=float(combine(old)), age_s=min(coverage.stale.values()))
         found = {place: values[place] for place in coverage.reporting if place in values}
         if not found:
-            return self._lacking(gauge.title, known=bool(gauge.series))
+            return self._lacking((), gauge.title, known=bool(gauge.series))
         problem = unusable(found.values(), most)
         if problem:
             return Invalid(why=f"{gauge.newest} is {problem}")
@@ -211,14 +216,26 @@ class Reader:
         if found:
             return None
         young = self._coverage.young
-        return Missing(why=young) if young else self._lacking(metric, known=known)
+        return Missing(why=young) if young else self._lacking(asked, metric, known=known)
 
-    def _lacking(self, metric: str, *, known: bool) -> Missing:
+    def _lacking(self, asked: Iterable[str], metric: str, *, known: bool) -> Missing:
+        """Return why there is no `metric`, which the queries `asked` for; none for a gauge."""
         if not known:
             return Missing(why=f"{self._engine.title} does not export {metric}")
+        asked, begun = set(asked), self._engine.begun
+        if asked and begun.served.series and not self._counted_any("served", absent=math.nan):
+            return Missing(why=NONE_YET)
+        of_finished = asked & _OF_FINISHED and begun.finished.series
+        if of_finished and not self._counted_any("finished", absent=0.0):
+            return Missing(why=NONE_FINISHED)
         if self._engine.eager:
             return Missing(why=f"no replica exports {metric}", absent=True)
         return Missing(why=f"no replica exports {metric}, or none has served a request yet")
+
+    def _counted_any(self, name: str, *, absent: float) -> bool:
+        """Return whether any replica has counted, or may have: what is `absent` reads as that."""
+        counted = self._readings.values.get(name, {})
+        return any(counted.get(place, absent) != 0 for place in self._coverage.reporting)
 
     def _arrivals(self) -> Signal:
         """Return the arrivals at the replicas, and at pods that are gone from the same stems."""

@@ -15,6 +15,8 @@ Place = tuple[str, str]
 """Namespace, and a pod's name or stem."""
 
 _MEANS = frozenset({"input_tokens", "output_tokens", "prefix_hit"})
+SEEN_PARTS = ("seen", "covered", "served", "finished")
+"""When a pod was last scraped, for how long, and what it has served since it began."""
 _BY_BUCKET = frozenset({"ttft", "itl", "e2e"})
 
 
@@ -23,7 +25,7 @@ class Readings:
     """What the source said. A query that was refused has its reason instead of values."""
 
     values: Mapping[str, Mapping[Place, float]]
-    """By value, then by pod (gauges, `seen` and `covered`) or by stem (both rates of a mean)."""
+    """By value, then by pod (gauges and SEEN_PARTS) or by stem (both rates of a mean)."""
     arrivals: Mapping[Place, Mapping[Place, float]]
     """By stem, then by pod."""
     buckets: Mapping[str, Mapping[Place, Mapping[float, float]]]
@@ -72,7 +74,7 @@ def take(metrics: MetricsSource, queries: Mapping[str, str], budget_s: float) ->
             for part, those in _by_part(samples, "above", "below").items():
                 values[f"{name}_{part}"] = _by_place(those, STEM_LABEL)
         elif name == "seen":
-            for part, those in _by_part(samples, "seen", "covered").items():
+            for part, those in _by_part(samples, *SEEN_PARTS).items():
                 values[part] = _by_place(those, "pod")
         else:
             values[name] = _by_place(samples, "pod")

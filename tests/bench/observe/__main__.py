@@ -46,6 +46,7 @@ CONFIG = OperatorConfig(scrape_interval_s=15.0, rate_window_s=60.0, prometheus_t
 TARGET_S, MOST_QUERIES, MOST_GROWTH_MIB = 2.0, 15, 10.0
 _WARM = 5
 _HISTOGRAMS = ("ttft", "itl", "e2e")
+_SEEN = {"seen": -5.0, "covered": 58.0, "served": 8e6, "finished": 8e3}
 
 Series = dict[str, Any]
 Place = tuple[str, str]
@@ -172,9 +173,7 @@ def _series(name: str, pods: list[Place], stems: list[Place]) -> list[Series]:
         ]
     if name == "seen":
         return [
-            _at_pod(at, value, trimtab_part=part)
-            for at in pods
-            for part, value in (("seen", -5.0), ("covered", 58.0))
+            _at_pod(at, value, trimtab_part=part) for at in pods for part, value in _SEEN.items()
         ]
     values = {"running": 4.0, "waiting": 0.0, "kv_utilization": 0.3, "arrivals": 2.0}
     return [_at_pod(at, values[name]) for at in pods]
