@@ -1,6 +1,7 @@
 """Demand as the gateways count it: what their metrics are called, and what they say."""
 
 import math
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
@@ -18,7 +19,7 @@ from trimtab.models.signals import Fresh, Invalid, Missing, Signal, Stale, at_le
 from trimtab.models.snapshot import Key
 from trimtab.observe.coverage import AHEAD_S, STALE_AFTER_SCRAPES
 from trimtab.observe.engines import Series, parse_series
-from trimtab.observe.prometheus import MetricsSource, Sample
+from trimtab.observe.prometheus import MetricsSource, Track
 from trimtab.observe.promql import labelled, one_of, series
 from trimtab.observe.queries import MAX_URL_CHARS, PART_LABEL, TARGET_LABELS, either, quoted_length
 
@@ -96,24 +97,29 @@ def asked(key: Key, spec: LLMDeploymentSpec) -> Asked | None:
     return Asked(type=gateway.type, name=spec.gateway.name or own, namespace=namespace)
 
 
-def queries(wanted: Iterable[Asked], config: OperatorConfig) -> tuple[str, ...]:
-    """Return the queries for the demand of all of them: one, or two where all kinds are in use."""
+def queries(wanted: Iterable[Asked], window_s: float) -> tuple[str, ...]:
+    """Return the queries for the demand of all of them: one, or two where all kinds are in use.
+
+    Args:
+        wanted: Whose demand.
+        window_s: Time that rates are over, in seconds.
+    """
     found = set(wanted)
     packed: list[str] = []
     for kind in sorted({each.type for each in found}):
         names = sorted({each.name for each in found if each.type is kind})
-        expr = _expression(kind, names, config)
+        expr = _expression(kind, names, window_s)
         if quoted_length(expr) > MAX_URL_CHARS // 2:
-            expr = _expression(kind, [], config)
+            expr = _expression(kind, [], window_s)
         if packed and quoted_length(f"{packed[-1]} or {expr}") <= MAX_URL_CHARS:
             expr = f"{packed.pop()} or {expr}"
         packed.append(expr)
     return tuple(packed)
 
 
-def _expression(kind: GatewayType, names: list[str], config: OperatorConfig) -> str:
-    question = _Question(get(kind), names, f"[{round(config.rate_window_s * 1000)}ms]")
-    return labelled(question.expression(config.rate_window_s), {GATEWAY_LABEL: kind.value})
+def _expression(kind: GatewayType, names: list[str], window_s: float) -> str:
+    question = _Question(get(kind), names, f"[{round(window_s * 1000)}ms]")
+    return labelled(question.expression(window_s), {GATEWAY_LABEL: kind.value})
 
 
 class _Question:
@@ -182,22 +188,53 @@ def ask(
         return {}
     try:
         samples = [
-            sample for expr in queries(wanted.values(), config) for sample in metrics.query(expr)
+            sample
+            for expr in queries(wanted.values(), config.rate_window_s)
+            for sample in metrics.query(expr)
         ]
     except Unavailable as error:
         invalid = Invalid(why=str(error))
         return {key: Demand(arrival_rps=invalid, queued=invalid) for key in wanted}
-    found = {_place(each): each.value for each in samples}
+    found = {_place(each.labels): each.value for each in samples}
     return {key: _demand(each, found, now, config) for key, each in wanted.items()}
 
 
 _Place = tuple[str, str, str, str]
 
 
-def _place(sample: Sample) -> _Place:
-    labels = (GATEWAY_LABEL, NAME_LABEL, NAMESPACE_LABEL, PART_LABEL)
-    kind, name, namespace, part = (sample.labels.get(label, "") for label in labels)
+def _place(labels: Mapping[str, str]) -> _Place:
+    wanted = (GATEWAY_LABEL, NAME_LABEL, NAMESPACE_LABEL, PART_LABEL)
+    kind, name, namespace, part = (labels.get(label, "") for label in wanted)
     return kind, name, namespace, part
+
+
+def rates(tracks: Iterable[Track], wanted: Iterable[Asked]) -> dict[Asked, dict[float, float]]:
+    """Return what arrived for each of `wanted` over time, from what `queries` brought of a range.
+
+    By Unix seconds, in requests/s; a time of which its gateway says nothing is not in it.
+    """
+    by_time: dict[float, dict[_Place, float]] = defaultdict(dict)
+    for track in tracks:
+        for at, value in track.points:
+            by_time[at][_place(track.labels)] = value
+    found: dict[Asked, dict[float, float]] = {each: {} for each in wanted}
+    for at, values in by_time.items():
+        for each, points in found.items():
+            rps = _arrived(each, values)
+            if rps is not None and math.isfinite(rps) and abs(rps) <= MAX_RPS:
+                points[at] = max(0.0, rps)
+    return found
+
+
+def _arrived(each: Asked, found: Mapping[_Place, float]) -> float | None:
+    """Return the requests/s that its gateway counts, or None where it counts none of it."""
+
+    def parts(*names: str) -> list[float]:
+        places = ((each.type.value, each.name, each.namespace, name) for name in names)
+        return [found[place] for place in places if place in found]
+
+    counted = parts("rate", "rate_new")
+    return sum(counted + parts("refused", "refused_new", "growth")) if counted else None
 
 
 def _demand(
@@ -209,14 +246,11 @@ def _demand(
         return found.get((each.type.value, each.name, each.namespace, name))
 
     metric = gateway.requests[0].name
-    counted = [part(name) for name in ("rate", "rate_new")]
-    seen = part("seen")
-    if seen is None or not any(each is not None for each in counted):
+    arrivals, seen = _arrived(each, found), part("seen")
+    if seen is None or arrivals is None:
         label = f'{gateway.label}="{each.name}"'
         missing = Missing(why=f"Prometheus has no {metric} with {label}: see spec.gateway.name")
         return Demand(arrival_rps=missing, queued=missing)
-    counted += [part(name) for name in ("refused", "refused_new", "growth")]
-    arrivals = sum(each for each in counted if each is not None)
     age = now - seen
     return Demand(
         arrival_rps=_judged(arrivals, age, metric, config),

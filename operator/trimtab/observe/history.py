@@ -7,18 +7,22 @@ there is no usable sample is not in the answer.
 import math
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import islice
 
 from trimtab.api.engine import EngineType
+from trimtab.api.enginemetrics import EngineMetrics
 from trimtab.api.naming import variant_name
 from trimtab.config import OperatorConfig
 from trimtab.errors import Unavailable
 from trimtab.models.memory import PlannerMemory
 from trimtab.models.snapshot import Key, Snapshot
-from trimtab.observe import engines
+from trimtab.observe import custom, engines, gateways
 from trimtab.observe.collect import collect, engine_of
-from trimtab.observe.prometheus import RangeSource, Refused, Sample, Span
+from trimtab.observe.gateways import Asked
+from trimtab.observe.prometheus import RangeSource, Refused, Sample, Span, Track
 from trimtab.observe.promql import series
 from trimtab.observe.queries import STEM_LABEL, TARGET_LABELS
 from trimtab.observe.reader import MAX_REQUESTS
@@ -52,6 +56,10 @@ class Known:
     engine: EngineType
     variants: frozenset[str]
     """Names of child Deployments that it has, or may have had."""
+    gateway: Asked | None = None
+    """What its gateway calls it."""
+    metrics: EngineMetrics | None = None
+    """PromQL of a custom engine."""
 
 
 def known(view: WorldView) -> tuple[Known, ...]:
@@ -71,18 +79,28 @@ def known(view: WorldView) -> tuple[Known, ...]:
             for tensor, pipeline in shapes
         }
         variants = frozenset(possible | children[key])
-        found.append(Known(key=key, engine=engine_of(each), variants=variants))
+        engine = each.spec.engine
+        found.append(
+            Known(
+                key=key,
+                engine=engine_of(each),
+                variants=variants,
+                gateway=gateways.asked(key, each.spec),
+                metrics=engine.metrics if engine else None,
+            )
+        )
     return tuple(found)
 
 
 def demand_history(
     source: RangeSource, deployments: Sequence[Known], now: float, *, budget_s: float = BUDGET_S
 ) -> dict[Key, Points]:
-    """Return the requests that were served, by deployment, over the last eight days.
+    """Return the requests that came, by deployment, over the last eight days.
 
-    Five minutes apart, and one minute apart in the last hour; newest times are asked for first, and
-    what `budget_s` does not suffice for is left out. What was asked for while nothing served is not
-    in it: only engines count, not gateways, and no custom engine, of which nobody knows how.
+    From where the demand of now comes from too: what the engines served, or the PromQL of a custom
+    engine gives, and where a gateway counted more, that. What was asked for while nothing served is
+    known to a gateway only. Five minutes apart, and one minute apart in the last hour; newest times
+    are asked for first, and what `budget_s` does not suffice for is left out.
 
     Args:
         source: Prometheus.
@@ -93,37 +111,44 @@ def demand_history(
     Raises:
         Unavailable: Not even the last hour could be had.
     """
-    used = sorted({each.engine for each in deployments} - {EngineType.CUSTOM})
-    if not used:
-        return {}
-    owners = _Owners(deployments)
-    found: dict[Key, dict[float, float]] = defaultdict(lambda: defaultdict(float))
+    questions = _questions(deployments)
     deadline = time.monotonic() + budget_s
+    waiting = [(each, span) for span in _spans(now) for each in questions]
+    answered = False
+    while waiting and (time.monotonic() < deadline or not answered):
+        question, span = waiting.pop()
+        try:
+            for expr in question.exprs(span.step_s):
+                question.take(source.query_range(expr, span))
+        except Unavailable as error:
+            if question.by_user and isinstance(error, Refused):
+                waiting = [each for each in waiting if each[0] is not question]
+                continue
+            halves = _halves(span)
+            if not answered and not halves:
+                raise
+            waiting += [(question, half) for half in halves]
+            continue
+        answered = True
+    found: dict[Key, dict[float, float]] = defaultdict(dict)
+    for question in questions:
+        for key, points in question.found.items():
+            for at, rps in points.items():
+                # Both count requests that came, so the truth is not below the larger one.
+                found[key][at] = max(rps, found[key].get(at, 0.0))
+    return {key: sorted(points.items()) for key, points in found.items() if points}
+
+
+def _spans(now: float) -> list[Span]:
+    """Return the times to ask for, the newest at the end, from where they are taken."""
     end = math.floor(now)
-    waiting = [Span(start=end - RECENT_S, end=end, step_s=FINE_S)]
+    spans = [Span(start=end - RECENT_S, end=end, step_s=FINE_S)]
     start = end - RECENT_S - COARSE_S
     while start > end - DAYS_S:
         first = max(start - SLICE_S, end - DAYS_S)
-        waiting.append(Span(start=first, end=start, step_s=COARSE_S))
+        spans.append(Span(start=first, end=start, step_s=COARSE_S))
         start = first - COARSE_S
-    waiting.reverse()  # the newest is at the end, and taken first
-    while waiting and (time.monotonic() < deadline or not found):
-        span = waiting.pop()
-        try:
-            tracks = source.query_range(_served(used, span.step_s), span)
-        except Unavailable:
-            halves = _halves(span)
-            if not found and not halves:
-                raise
-            waiting += halves
-            continue
-        for track in tracks:
-            key = owners.of(track.labels)
-            if key is not None:
-                for at, rps in track.points:
-                    if 0.0 <= rps <= MAX_REQUESTS:
-                        found[key][at] += rps
-    return {key: sorted(points.items()) for key, points in found.items()}
+    return spans[::-1]
 
 
 def _halves(span: Span) -> list[Span]:
@@ -138,16 +163,72 @@ def _halves(span: Span) -> list[Span]:
     ]
 
 
+@dataclass(kw_only=True)
+class _Question:
+    """What is asked of every span, and what was found so far."""
+
+    exprs: Callable[[float], Sequence[str]]
+    """PromQL by the step, in seconds."""
+    read: Callable[[Sequence[Track]], Mapping[Key, Mapping[float, float]]]
+    """Makes requests/s by deployment and time of the answer."""
+    by_user: bool = False
+    """Whether a user wrote it: then its refusal is nobody else's loss."""
+    found: dict[Key, dict[float, float]] = field(default_factory=lambda: defaultdict(dict))
+
+    def take(self, tracks: Sequence[Track]) -> None:
+        """Keep what an answer says."""
+        for key, points in self.read(tracks).items():
+            self.found[key].update(points)
+
+
+def _questions(deployments: Sequence[Known]) -> list[_Question]:
+    """Return what is asked: of the engines, of the gateways, and of each custom engine."""
+    found = []
+    owners = _Owners(deployments)
+    used = sorted({each.engine for each in deployments} - {EngineType.CUSTOM})
+    if any(engines.get(each).arrivals.counted.series for each in used):
+        found.append(_Question(exprs=lambda step_s: [_served(used, step_s)], read=owners.rates))
+    wanted = {each.key: each.gateway for each in deployments if each.gateway is not None}
+    if wanted:
+        found.append(
+            _Question(
+                exprs=lambda step_s: gateways.queries(wanted.values(), step_s),
+                read=partial(_at_gateways, wanted),
+            )
+        )
+    by_metrics: dict[EngineMetrics, list[Known]] = defaultdict(list)
+    for each in sorted(deployments, key=lambda known: known.key):
+        if each.engine is EngineType.CUSTOM and each.metrics is not None:
+            by_metrics[each.metrics].append(each)
+    for metrics, those in islice(by_metrics.items(), custom.MAX_DIFFERENT):
+        expr = _by_stem(f"max by (namespace, pod) (({metrics.requests_per_second}\n))")
+        found.append(_Question(exprs=partial(_only, expr), read=_Owners(those).rates, by_user=True))
+    return found
+
+
+def _only(expr: str, step_s: float) -> Sequence[str]:
+    return [expr]  # its window is the user's
+
+
+def _at_gateways(
+    wanted: Mapping[Key, gateways.Asked], tracks: Sequence[Track]
+) -> Mapping[Key, Mapping[float, float]]:
+    rates = gateways.rates(tracks, set(wanted.values()))
+    return {key: rates[asked] for key, asked in wanted.items()}
+
+
 def _served(used: Iterable[EngineType], step_s: float) -> str:
     """Return the query of what each stem served per second of a step; see queries.py."""
     names = (one for each in used for one in engines.get(each).arrivals.counted.series)
     rates = (f"rate({series(one.name, (), one.where)}[{step_s:g}s])" for one in names)
     target = ", ".join(TARGET_LABELS)
     pods = " or ".join(f"sum by ({target}) ({rate})" for rate in rates)
-    return (
-        f"sum by (namespace, {STEM_LABEL}) (label_replace("
-        f'max by (namespace, pod) ({pods}), "{STEM_LABEL}", "$1", "pod", "(.*)....."))'
-    )
+    return _by_stem(f"max by (namespace, pod) ({pods})")
+
+
+def _by_stem(by_pod: str) -> str:
+    stemmed = f'label_replace({by_pod}, "{STEM_LABEL}", "$1", "pod", "(.*).....")'
+    return f"sum by (namespace, {STEM_LABEL}) ({stemmed})"
 
 
 class _Owners:
@@ -158,6 +239,17 @@ class _Owners:
         for each in deployments:
             for variant in each.variants:
                 self._keys[each.key.namespace, variant[:_STEM_CHARS]] = each.key
+
+    def rates(self, tracks: Iterable[Track]) -> Mapping[Key, Mapping[float, float]]:
+        """Return the rates of all stems that are a deployment's, added up."""
+        found: dict[Key, dict[float, float]] = defaultdict(lambda: defaultdict(float))
+        for track in tracks:
+            key = self.of(track.labels)
+            if key is not None:
+                for at, rps in track.points:
+                    if 0.0 <= rps <= MAX_REQUESTS:
+                        found[key][at] += rps
+        return found
 
     def of(self, labels: Mapping[str, str]) -> Key | None:
         namespace, stem = labels.get("namespace", ""), labels.get(STEM_LABEL, "")

@@ -181,15 +181,16 @@ def test_at_most_two_queries_of_bounded_length_for_the_whole_fleet() -> None:
     assert len(source.asked) == 2
     assert max(len(quote(expr)) for expr in source.asked) < 8000
     assert "model-17" not in "".join(source.asked)
-    (few,) = gateways.queries([ASKED], CONFIG)
+    (few,) = gateways.queries([ASKED], CONFIG.rate_window_s)
     assert 'model_name=~"llama"' in few
 
 
 def test_a_hostile_name_stays_a_value() -> None:
     name = 'x"} or vector(1) or up{a="\\'
-    (expr,) = gateways.queries([Asked(type=GatewayType.LITELLM, name=name, namespace="")], CONFIG)
+    hostile = Asked(type=GatewayType.LITELLM, name=name, namespace="")
+    (expr,) = gateways.queries([hostile], CONFIG.rate_window_s)
     harmless = Asked(type=GatewayType.LITELLM, name="plain", namespace="")
-    (plain,) = gateways.queries([harmless], CONFIG)
+    (plain,) = gateways.queries([harmless], CONFIG.rate_window_s)
     escaped = r'"x\"\\} or vector\\(1\\) or up\\{a=\"\\\\"'
     assert expr.replace(escaped, '"plain"') == plain
 

@@ -1,7 +1,8 @@
 """Demand of days ago, and the last minutes seen again, from what a Prometheus would answer."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -9,15 +10,18 @@ import pytest
 import bodies
 from answers import CONFIG, steady
 from trimtab.api.engine import EngineType
+from trimtab.api.enginemetrics import EngineMetrics
+from trimtab.api.gateway import GatewayType
 from trimtab.errors import Unavailable
 from trimtab.models.signals import Fresh, Missing
 from trimtab.models.snapshot import Key
 from trimtab.observe import history
 from trimtab.observe.collect import collect
+from trimtab.observe.gateways import GATEWAY_LABEL, NAME_LABEL, NAMESPACE_LABEL, Asked
 from trimtab.observe.history import Known, demand_history, known, replay
 from trimtab.observe.kinds import Kind
 from trimtab.observe.prometheus import Refused, Span, Track
-from trimtab.observe.queries import STEM_LABEL
+from trimtab.observe.queries import PART_LABEL, STEM_LABEL
 from trimtab.observe.store import Store
 from trimtab.observe.world import WorldView
 
@@ -25,6 +29,9 @@ CHAT = Key(namespace="assistants", name="chat")
 CODE = Key(namespace="assistants", name="chat-code")
 VLLM = EngineType.VLLM
 NOW = bodies.NOW
+
+Rate = Callable[[float], float | None]
+"""Requests/s at a time; None where there is no sample."""
 
 
 class Archive:
@@ -234,6 +241,142 @@ def test_a_question_that_is_refused_leaves_the_others() -> None:
         load = snapshot.deployments[0].load
         assert not isinstance(load.itl_s, Fresh | Missing)
         assert isinstance(load.arrival_rps, Fresh)
+
+
+class Sources:
+    """Answers by what is asked of: a marker in the query, then the series, or a failure."""
+
+    def __init__(self, **tracks: Sequence[tuple[dict[str, str], Rate]] | Exception) -> None:
+        self._tracks = tracks
+        self.asked: list[tuple[str, Span]] = []
+
+    def query_range(self, expr: str, span: Span) -> tuple[Track, ...]:
+        self.asked.append((expr, span))
+        (answer,) = [each for marker, each in self._tracks.items() if marker in expr]
+        if isinstance(answer, Exception):
+            raise answer
+        steps = range(int((span.end - span.start) / span.step_s) + 1)
+        times = [span.start + step * span.step_s for step in steps]
+        return tuple(
+            Track(
+                labels=labels,
+                points=tuple((at, value) for at in times if (value := rate(at)) is not None),
+            )
+            for labels, rate in answer
+        )
+
+
+ENGINES, ISTIO, MINE = "time_to_first_token", "istio_requests_total", "my_requests_total"
+SLEPT = NOW - 7200
+"""Until then nothing served."""
+
+
+def gateway(part: str, rate: Rate, namespace: str = "assistants") -> tuple[dict[str, str], Rate]:
+    labels = {GATEWAY_LABEL: "istio", NAME_LABEL: "chat", NAMESPACE_LABEL: namespace}
+    return labels | {PART_LABEL: part}, rate
+
+
+def at_istio(rps: Rate) -> Sources:
+    served = {"namespace": "assistants", STEM_LABEL: "chat-h100-tp1-1-"}
+    return Sources(
+        **{
+            ENGINES: [(served, lambda at: 3.0 if at >= SLEPT else None)],
+            ISTIO: [
+                gateway("rate", rps),
+                gateway("rate_new", lambda at: 0.5 if at == NOW - 600 else None),
+                gateway("rate", always(500.0), "strangers"),
+                gateway("seen", lambda at: at),
+            ],
+        }
+    )
+
+
+def behind_istio() -> list[Known]:
+    (chat,) = wanted(chat="chat-h100-tp1")
+    asked = Asked(type=GatewayType.ISTIO, name="chat", namespace="assistants")
+    return [replace(chat, gateway=asked)]
+
+
+def test_what_a_gateway_counted_while_nothing_served_comes_back() -> None:
+    points = dict(demand_history(at_istio(always(2.0)), behind_istio(), NOW)[CHAT])
+    assert {rps for at, rps in points.items() if at < SLEPT} == {2.0}
+    # Later the engines count more than the gateway, some of whose clients know a way around it.
+    assert {rps for at, rps in points.items() if at >= SLEPT} == {3.0}
+    assert min(points) == NOW - 8 * 86_400
+
+
+def test_where_a_gateway_counted_more_that_was_the_demand() -> None:
+    points = dict(demand_history(at_istio(always(7.0)), behind_istio(), NOW)[CHAT])
+    assert points.pop(NOW - 600) == 7.5  # with the first of a series that began then
+    assert set(points.values()) == {7.0}
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), 1e9])
+def test_a_gateway_that_says_no_rate_leaves_what_the_engines_say(bad: float) -> None:
+    points = dict(demand_history(at_istio(always(bad)), behind_istio(), NOW)[CHAT])
+    assert set(points.values()) == {3.0}
+    assert min(points) >= SLEPT
+
+
+def test_the_step_of_a_gateway_s_past_is_the_window_of_its_rate() -> None:
+    source = at_istio(always(2.0))
+    demand_history(source, behind_istio(), NOW)
+    for expr, span in source.asked:
+        if ISTIO in expr:
+            assert f"[{span.step_s * 1000:.0f}ms]" in expr
+    assert len(source.asked) <= 2 * 10
+
+
+METRICS = EngineMetrics(
+    requests_per_second="rate(my_requests_total[1m]) # mine", waiting_requests="my_queue"
+)
+
+
+def test_a_custom_engine_s_past_is_what_its_promql_gave_for_its_own_replicas() -> None:
+    (chat,) = wanted(chat="chat-h100-tp1")
+    mine = replace(chat, engine=EngineType.CUSTOM, metrics=METRICS)
+    (other,) = wanted(chat_code="chat-code-h100-tp1")
+
+    def of(stem: str, rps: float) -> tuple[dict[str, str], Rate]:
+        return {"namespace": "assistants", STEM_LABEL: stem}, always(rps)
+
+    source = Sources(
+        **{
+            ENGINES: [of("chat-code-h100-tp1-1-", 4.0)],
+            MINE: [
+                of("chat-h100-tp1-1-", 5.0),
+                of("chat-h100-tp1-2-", 1.0),
+                of("chat-code-h100-tp1-1-", 900.0),
+            ],
+        }
+    )
+    found = demand_history(source, [mine, other], NOW)
+    assert {rps for _, rps in found[CHAT]} == {6.0}
+    assert {rps for _, rps in found[CODE]} == {4.0}
+
+
+def test_promql_that_is_refused_costs_one_question_and_nobody_else_s_past() -> None:
+    (chat,) = wanted(chat="chat-h100-tp1")
+    mine = replace(chat, engine=EngineType.CUSTOM, metrics=METRICS)
+    (other,) = wanted(chat_code="chat-code-h100-tp1")
+    series = {"namespace": "assistants", STEM_LABEL: "chat-code-h100-tp1-1-"}
+    source = Sources(**{ENGINES: [(series, always(4.0))], MINE: Refused("parse error")})
+    assert demand_history(source, [mine, other], NOW).keys() == {CODE}
+    assert sum(MINE in expr for expr, _ in source.asked) == 1
+    assert demand_history(Sources(**{MINE: Refused("parse error")}), [mine], NOW) == {}
+    with pytest.raises(Unavailable, match="silent"):
+        demand_history(Sources(**{MINE: Unavailable("silent")}), [mine], NOW)
+
+
+def test_the_gateway_and_the_promql_of_a_deployment_are_known() -> None:
+    store = Store()
+    metrics = METRICS.model_dump(by_alias=True, exclude_none=True)
+    engine = {"type": "custom", "image": "x:1", "metrics": metrics}
+    spec = {"gateway": {"type": "istio"}, "engine": engine}
+    store.replace(Kind.LLM_DEPLOYMENT, [bodies.llm_deployment(spec=spec)], "")
+    (found,) = known(store.view())
+    assert found.metrics == METRICS
+    assert found.gateway == Asked(type=GatewayType.ISTIO, name="chat", namespace="assistants")
 
 
 def test_without_anything_to_ask_for_nothing_is_asked() -> None:
