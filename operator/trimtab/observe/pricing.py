@@ -1,13 +1,14 @@
 """Prices that the cluster itself knows: Karpenter's offers, then what OpenCost says of the nodes.
 
 A feed never stops anything. What cannot be true is not taken, a price that is lost stays the last
-good one, dated, for as long as the process lives: a feed that fails moves no replica.
+good one, dated: a feed that fails moves no replica. A new process begins with the prices that the
+one before it has written into the status of the pools.
 """
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta
 from functools import cache
 from importlib import resources
 from statistics import median
@@ -18,13 +19,16 @@ import yaml
 from trimtab.api.acceleratorpool import AcceleratorPool
 from trimtab.api.policy import CapacityType
 from trimtab.catalog.nodes import identify
-from trimtab.errors import Unavailable
+from trimtab.errors import InvalidInput, Unavailable
 from trimtab.models.capacity import Price
+from trimtab.observe.kinds import Kind
+from trimtab.observe.parse import mapping, text
 from trimtab.observe.pools import assign, catalogue_price
 from trimtab.observe.prometheus import MetricsSource, Sample
 from trimtab.observe.promql import labelled, series
 from trimtab.observe.queries import PART_LABEL
-from trimtab.observe.world import NodeFacts, WorldView
+from trimtab.observe.world import NodeFacts, ObjectKey, WorldView
+from trimtab.units import parse_decimal
 
 PERIOD_S = 300.0
 """Time between two questions; Karpenter looks at its own prices every minute."""
@@ -34,6 +38,9 @@ one any price. Discounts and surcharges are within it; wrong units or another cu
 SPOT_LEAST, SPOT_MOST = 1 / 20, 1.5
 """What a spot price may be of the on-demand list price: clouds advertise up to 90 % off, and none
 sells spot for long above on-demand."""
+RECALLED_DAYS = 7
+"""A price of before the process counts for so long: spot markets are others a week later, and of
+on-demand prices the catalogue has one, dated too."""
 MOVED = 0.02
 """A smaller change is no news: neither a status nor a plan should follow every tick of a market."""
 
@@ -55,6 +62,7 @@ class PriceBook:
         """Know none."""
         self._good: dict[str, Price] = {}
         self._asked: float | None = None
+        self._recalled = False
 
     def refresh(
         self, source: MetricsSource | None, view: WorldView, now: float
@@ -66,6 +74,9 @@ class PriceBook:
             view: The pools and their nodes.
             now: Unix seconds.
         """
+        if not self._recalled:
+            self._recalled = True
+            self._recall(view, datetime.fromtimestamp(now, UTC).date())
         due = self._asked is None or not 0 <= now - self._asked < PERIOD_S
         if source is not None and due:
             self._asked = now
@@ -78,6 +89,15 @@ class PriceBook:
             for pool in view.pools:
                 self._take(pool, members[pool.metadata.name], offers, today)
         return dict(self._good)
+
+    def _recall(self, view: WorldView, today: date) -> None:
+        """Take the prices of feeds that the statuses hold, where a feed could say them now."""
+        members = assign(view)
+        for pool in view.pools:
+            key = ObjectKey(kind=Kind.ACCELERATOR_POOL, namespace="", name=pool.metadata.name)
+            found = _published(mapping(view.bodies.get(key), "status", "price"), today)
+            if found and _plausible(found.usd_per_hour, pool, members[pool.metadata.name]):
+                self._good[pool.metadata.name] = found
 
     def _take(
         self, pool: AcceleratorPool, nodes: Sequence[NodeFacts], offers: Offers, today: str
@@ -92,6 +112,20 @@ class PriceBook:
                 usd = usd if moved else last.usd_per_hour
             self._good[name] = Price(usd_per_hour=usd, source=source, as_of=today)
             return
+
+
+def _published(status: Mapping[str, Any], today: date) -> Price | None:
+    """Return the price that a status holds, if it is a feed's and not too old to stand for it."""
+    source, as_of = text(status.get("source")), text(status.get("asOf"))
+    if source not in {feed["title"] for feed in _feeds().values()}:
+        return None
+    try:
+        age = today - date.fromisoformat(as_of)
+        usd = parse_decimal(text(status.get("perDeviceHour")), "status.price.perDeviceHour")
+    except (ValueError, InvalidInput):
+        return None
+    fresh = timedelta(0) <= age <= timedelta(days=RECALLED_DAYS)
+    return Price(usd_per_hour=usd, source=source, as_of=as_of) if fresh and usd > 0 else None
 
 
 def query() -> str:

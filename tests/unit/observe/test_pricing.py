@@ -63,6 +63,18 @@ def world(**spec: Any) -> WorldView:
     return store.view()
 
 
+def restarted(**status: Any) -> WorldView:
+    """The world as a new process finds it: the pool's status holds the price of the one before."""
+    store = Store()
+    pool = bodies.pool()
+    del pool["spec"]["price"]
+    written = {"perDeviceHour": "6.40", "source": "Karpenter", "asOf": "2026-09-19"} | status
+    pool["status"] = {"price": written}
+    store.replace(Kind.ACCELERATOR_POOL, [pool], "")
+    store.replace(Kind.NODE, [bodies.node(labels=LABELS)], "")
+    return store.view()
+
+
 def price(book: PriceBook, view: WorldView, feed: Feed | None, at: float = 0.0) -> Price | None:
     prices = book.refresh(feed, view, bodies.NOW + at)
     (facts,) = pool_facts(replace(view, prices=prices))
@@ -153,3 +165,51 @@ def test_small_moves_of_a_market_are_no_news() -> None:
     assert usd(price(book, view, Feed(karpenter(48.0)))) == 6.0
     assert usd(price(book, view, Feed(karpenter(48.5)), PERIOD_S)) == 6.0
     assert usd(price(book, view, Feed(karpenter(52.0)), 2 * PERIOD_S)) == 6.5
+
+
+LAST_GOOD = Price(usd_per_hour=6.4, source="Karpenter", as_of="2026-09-19")
+
+
+@pytest.mark.parametrize("feed", [Feed(fails=True), Feed(), None])
+def test_the_last_good_price_outlives_a_restart(feed: Feed | None) -> None:
+    book = PriceBook()
+    assert price(book, restarted(), feed) == LAST_GOOD
+    assert price(book, restarted(perDeviceHour="1"), feed, at=PERIOD_S) == LAST_GOOD
+
+
+def test_a_price_of_a_feed_that_lives_takes_the_place_of_the_one_of_before() -> None:
+    found = price(PriceBook(), restarted(), Feed(karpenter(48.0)))
+    assert found == Price(usd_per_hour=6.0, source="Karpenter", as_of="2026-09-21")
+    lie = Feed(karpenter(48.0 * 1000))
+    assert price(PriceBook(), restarted(), lie) == LAST_GOOD
+
+
+@pytest.mark.parametrize(
+    "status",
+    [
+        {"source": "Catalogue"},
+        {"source": "Pool"},  # its spec has it, or had it
+        {"source": None},
+        {"asOf": "2026-09-13"},  # eight days old
+        {"asOf": "2026-09-22"},  # tomorrow
+        {"asOf": "yesterday"},
+        {"asOf": None},
+        {"perDeviceHour": "0"},
+        {"perDeviceHour": "-6.4"},
+        {"perDeviceHour": "NaN"},
+        {"perDeviceHour": "6400"},  # nobody sells it for that
+        {"perDeviceHour": 6.4},
+        {"perDeviceHour": "dear"},
+    ],
+)
+def test_what_a_status_says_that_cannot_be_the_price_is_forgotten(status: dict[str, Any]) -> None:
+    found = price(PriceBook(), restarted(**status), Feed(fails=True))
+    assert usd(found) == pytest.approx(LISTED / 8)
+
+
+def test_a_status_that_is_none_is_no_price() -> None:
+    view = restarted()
+    key = next(iter(view.bodies))
+    for broken in ({}, {"status": None}, {"status": {"price": "dear"}}):
+        bare = replace(view, bodies={key: broken})
+        assert usd(price(PriceBook(), bare, None)) == pytest.approx(LISTED / 8)
