@@ -32,6 +32,7 @@ class Counters:
     answers: int = 0
     finished: int = 0
     waiting: int = 0
+    running: int = 0
     kv: float = 0.0
 
 
@@ -97,6 +98,7 @@ class Page:
         self._observe(self._engine.advance(self._own), factor)
         self.now = end
         self.counters.waiting = self._engine.waiting(self._own)
+        self.counters.running = self._engine.running
         self.counters.kv = self._engine.kv_blocks_used / self._engine.kv_blocks
         self.history.append(self._copy())
 
@@ -114,6 +116,7 @@ class Page:
             "output_tokens": _mean(new.answers - old.answers, new.finished - old.finished),
             "prefix_hit": Fresh(value=0.0),
             "waiting": Fresh(value=float(new.waiting)),
+            "running": Fresh(value=float(new.running)),
             "kv_utilization": Fresh(value=new.kv),
         }
         return VariantReading(

@@ -28,9 +28,10 @@ SIGNALS = {
     "output_tokens": 200.0,
     "prefix_hit": 0.1,
     "waiting": 0.0,
+    "running": 10.0,
     "kv_utilization": 0.3,
 }
-OPTIONAL = {"ttft_s", "prefix_hit"}
+OPTIONAL = {"ttft_s", "prefix_hit", "running"}
 """Without them a window says less; without any of the others it says nothing."""
 
 _DOUBTS = st.one_of(
@@ -131,7 +132,14 @@ def test_doubt_about_what_is_needed_never_moves_it(name: str, doubt: Signal, gon
     assert learn(before, reading(**{name: doubt}), REQUEST, at(gone)) == before
 
 
-@given(st.sampled_from(sorted(OPTIONAL)), _DOUBTS)
+@given(_DOUBTS)
+def test_doubt_about_the_batch_leaves_what_a_full_cache_shows_without_it(doubt: Signal) -> None:
+    full = {"kv_utilization": Fresh(value=0.99), "waiting": Fresh(value=5.0)}
+    without = learn(begun(), reading(**full, running=Missing(why="none")), REQUEST, at(60.0))
+    assert learn(begun(), reading(**full, running=doubt), REQUEST, at(60.0)) == without
+
+
+@given(st.sampled_from(["ttft_s", "prefix_hit"]), _DOUBTS)
 def test_doubt_about_the_rest_only_takes_what_prompts_would_have_taught(
     name: str, doubt: Signal
 ) -> None:

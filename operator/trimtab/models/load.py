@@ -64,7 +64,9 @@ class VariantReading:
     prefix_hit: Signal = _NONE
     """Share of prompt tokens found in the prefix cache, 0 to 1."""
     waiting: Signal = _NONE
-    """Requests in the queue of one replica."""
+    """Requests in the queues of all of them."""
+    running: Signal = _NONE
+    """Requests in the batch of one replica, now."""
     kv_utilization: Signal = _NONE
     """Share of KV blocks in use on the fullest replica, 0 to 1."""
 

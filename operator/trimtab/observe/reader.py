@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from trimtab.api.engine import EngineType
@@ -124,8 +124,16 @@ class Reader:
             output_tokens=self._mean("output_tokens", engine.output_tokens),
             prefix_hit=self._mean("prefix_hit", self._engine.prefix_hit, 1.0),
             waiting=self._gauge("waiting", engine.waiting, MAX_REQUESTS),
+            running=self._running_each(),
             kv_utilization=self._gauge("kv_utilization", engine.kv_utilization, 1.0),
         )
+
+    def _running_each(self) -> Signal:
+        """Return the mean batch of one replica."""
+        total = self._gauge("running", self._engine.running, MAX_REQUESTS)
+        if not isinstance(total, Fresh):
+            return total
+        return replace(total, value=total.value / len(self._coverage.reporting))
 
     def _histogram_mean(self, query: str, metric: engines.Metric) -> Signal:
         found = self._counted(query, metric)

@@ -15,11 +15,17 @@ from trimtab.performance.steptime import Array, StepModel
 
 WARM_UP_S = 30.0
 """A replica that became Ready so recently still compiles, captures graphs and fills its caches."""
+LIVES = 2.0
+"""Mean answers after which an engine serves requests of all ages: half of the tokens are in answers
+longer than that where they vary as much as their mean, and one life shows the short ones only."""
 FULL_CACHE = 0.95
 """Share of KV blocks from which requests may lose theirs and be computed again."""
 COMPUTED_AGAIN = 0.10
 """Part of the mean gap that this may be, which it only ever lengthens: the most that the simulated
-engine showed, with answers of 800 tokens."""
+engine showed, with answers of 800 tokens. Where the size of the batch is not known."""
+CROWD_ERROR = 0.10
+"""Standard error of the size of a batch that is known at one moment only: with a full cache, that
+of the simulated engine is within a tenth of its mean two times in three."""
 FEWEST_STEPS = 100
 FEWEST_PROMPTS = 20
 """Fewer steps in a window, or prompts where their time is learnt from, are a sample too small."""
@@ -60,7 +66,11 @@ class Seen:
     ttft_s: float | None
     """None when it says nothing of prompts."""
     full: bool
-    """Whether the cache was full: some gaps then hold a request that was computed again."""
+    """Whether the cache was full: some requests then lose their place and are computed again."""
+    counted: bool
+    """Whether the batch is known other than by its gaps, which hold the time without a place."""
+    churns: bool
+    """Whether others fill the place of one that leaves until the rest need it back."""
     batch: float
     """Mean number of requests that decode."""
     prompts_per_s: float
@@ -93,10 +103,16 @@ def seen_in(reading: VariantReading, moment: Moment) -> Seen | None:
         return None
     if itl_s < SHORTEST_GAP_S or prompts * moment.window_s < 1.0:
         return None
+    full, running = used >= FULL_CACHE, _positive(reading.running)
+    counted = full and running is not None
+    if full and running is not None:
+        # In each step all that run get a token, their first or another one. Those that lost their
+        # place get none, but the gap that they come back with is in the mean.
+        itl_s = running / (gaps + prompts)
     batch = itl_s * gaps
     steps = gaps * moment.window_s / (batch + 1.0)
     # Those that are served must be of all ages, or their caches are smaller than they will be.
-    steady_s = moment.window_s + max(WARM_UP_S, itl_s * outputs)
+    steady_s = moment.window_s + max(WARM_UP_S, LIVES * itl_s * outputs)
     ready_s = moment.youngest_ready_s
     if ready_s is None or ready_s < steady_s or not FEWEST_STEPS <= steps < math.inf:
         return None
@@ -107,7 +123,9 @@ def seen_in(reading: VariantReading, moment: Moment) -> Seen | None:
         prefix_hit=hit,
         itl_s=itl_s,
         ttft_s=_positive(reading.ttft_s) if idle else None,
-        full=used >= FULL_CACHE,
+        full=full,
+        counted=counted,
+        churns=full and waiting > 0.0,
         batch=batch,
         prompts_per_s=prompts,
         steps=steps,
@@ -154,6 +172,8 @@ class Load:
     """Most requests in the batch."""
     budget: float
     """Most new tokens of one step."""
+    again: float
+    """Prompt tokens that are computed in vain for each that is not."""
 
     @classmethod
     def of(cls, replica: Replica, seen: Seen) -> "Load":
@@ -168,6 +188,7 @@ class Load:
             resident=float(lengths.resident),
             slots=float(replica.slots),
             budget=float(replica.token_budget),
+            again=float(lengths.churn) / prompt if seen.churns else 0.0,
         )
 
     def gap_s(self, step: StepModel) -> float:
@@ -217,7 +238,8 @@ class Load:
         sizes = _sizes(tokens / loud, square * loud / tokens**2 - 1.0)
         count, one_s = self._carried(step, sizes, batch)
         plain_s = float(step.decode_s(batch, batch * self.resident))
-        return quiet_s, loud * float((count * (one_s - plain_s)).mean())
+        prompts_s = loud * float((count * (one_s - plain_s)).mean())
+        return quiet_s, (1.0 + self.again) * prompts_s
 
     def _first(self, step: StepModel) -> tuple[float, float, float]:
         """Own prompt, rest of the running step, and half of what the engine's clock may not see."""
@@ -256,9 +278,9 @@ def observations(load: Load, step: StepModel) -> list[Observation]:
         Observation(
             predict=lambda scales: load.gap_s(stretched(step, scales)),
             measured=seen.itl_s,
-            error=ERROR,
+            error=math.hypot(ERROR, CROWD_ERROR) if seen.counted else ERROR,
             variance=1.0 / seen.steps + share**2 * few_prompts,
-            excess=COMPUTED_AGAIN if seen.full else 0.0,
+            excess=COMPUTED_AGAIN if seen.full and not seen.counted else 0.0,
         )
     ]
     if seen.ttft_s is not None and load.shows_prompts(step):

@@ -115,5 +115,6 @@ def reading_of(
         output_tokens=mean(total.outputs, total.finished),
         prefix_hit=mean(total.found, total.sought),
         waiting=sure(sum(page.waiting for page in pages), len(seen)) if pages else young,
+        running=sure(sum(p.running for p in pages) / len(pages), len(seen)) if pages else young,
         kv_utilization=sure(max(p.kv_used for p in pages), len(seen)) if pages else young,
     )

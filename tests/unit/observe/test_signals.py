@@ -415,6 +415,7 @@ def test_each_variant_is_read_by_itself_per_replica() -> None:
     assert value(one.output_tokens) == 200.0
     assert value(one.prefix_hit) == 0.2
     assert value(one.waiting) == 0.0
+    assert value(one.running) == 4.0
     assert value(one.kv_utilization) == pytest.approx(0.3)
 
 

@@ -24,7 +24,7 @@ from trimtab.performance.calibration import ENOUGH_S, learn
 from trimtab.performance.capacity import CapacityRequest, replica_capacity, replica_of
 from trimtab.performance.outlook import saturation_rate
 from trimtab.performance.steptime import StepModel
-from trimtab.performance.window import Load, Moment, seen_in
+from trimtab.performance.window import FULL_CACHE, Load, Moment, seen_in
 
 CHAT = TokenShape(input_tokens=300, output_tokens=250)
 RAG = TokenShape(input_tokens=1200, output_tokens=200)
@@ -102,6 +102,7 @@ CASES = [
     ("8B", CHAT, 0.1), ("8B", CHAT, 1.2), ("8B", RAG, 0.5), ("8B", RAG, 0.9),
     ("8B-l40s", CHAT, 0.5), ("8B-l40s", WRITING, 0.9), ("32B", RAG, 0.1), ("32B", WRITING, 1.2),
     ("MoE", CHAT, 0.1), ("MoE", RAG, 0.9), ("70B", CHAT, 0.5), ("70B", RAG, 1.2),
+    ("MoE", CHAT, 1.2), ("MoE", RAG, 1.2), ("MoE", WRITING, 1.2), ("8B-l40s", RAG, 2.0),
 ]  # fmt: skip
 DRIFTS: dict[str, Callable[[float], float]] = {
     "much faster": lambda at: 0.7,
@@ -260,10 +261,30 @@ def test_a_queue_says_nothing_of_prompts_and_a_full_cache_is_allowed_for() -> No
     assert learn(now, shown.reading(waiting=queued, ttft_s=long), asked, moment) == silent
     itl = shown.reading().itl_s
     assert isinstance(itl, Fresh)
-    slow = {"itl_s": Fresh(value=itl.value * 1.09), "waiting": queued}
+    unknown = Missing(why="no such metric")
+    slow: dict[str, Signal] = {
+        "itl_s": Fresh(value=itl.value * 1.09),
+        "waiting": queued,
+        "running": unknown,
+    }
     full = learn(now, shown.reading(**slow, kv_utilization=Fresh(value=0.99)), asked, moment)
     free = learn(now, shown.reading(**slow), asked, moment)
     assert abs(full.scales.read - now.scales.read) < 0.3 * abs(free.scales.read - now.scales.read)
+
+
+def test_with_a_full_cache_the_batch_is_what_runs_and_not_what_lost_its_place() -> None:
+    asked = request("MoE", RAG)
+    shown = page(asked, 1.2, lambda at: 1.0)
+    now = begun(asked)
+    for _ in range(20):
+        now = taught(now, shown)
+    assert shown.counters.kv >= FULL_CACHE
+    shown.scrape()
+    moment = Moment(now=shown.now, window_s=60.0, youngest_ready_s=shown.now)
+    itl = shown.reading().itl_s
+    assert isinstance(itl, Fresh)
+    longer = shown.reading(itl_s=Fresh(value=2.0 * itl.value))  # half of the time without a place
+    assert learn(now, longer, asked, moment) == learn(now, shown.reading(), asked, moment)
 
 
 @pytest.mark.parametrize(
