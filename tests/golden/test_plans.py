@@ -6,6 +6,7 @@ Where a change of the text is meant, write it anew: `python tests/golden/test_pl
 from io import StringIO
 from pathlib import Path
 
+import pytest
 from rich.console import Console
 
 from trimtab.cli.manifests import read
@@ -28,8 +29,9 @@ def printed(manifest: Path) -> str:
     return "\n".join(line.rstrip() for line in out.getvalue().splitlines()) + "\n"
 
 
-def test_the_table_is_as_it_was() -> None:
-    manifest = FOLDER / "fleet.yaml"
+@pytest.mark.parametrize("name", ["fleet", "energy"])
+def test_the_table_is_as_it_was(name: str) -> None:
+    manifest = FOLDER / f"{name}.yaml"
     assert printed(manifest) == manifest.with_suffix(".txt").read_text("utf-8")
 
 

@@ -18,6 +18,7 @@ from trimtab.api.conditions import Condition, ConditionStatus, ConditionType, Re
 from trimtab.api.llmdeployment import (
     CostStatus,
     DecisionStatus,
+    EnergyStatus,
     HistoryEntry,
     LLMDeployment,
     LLMDeploymentStatus,
@@ -95,18 +96,21 @@ def publish(subject: Subject, pools: Mapping[str, Pool]) -> Published:
         rejected=_rejected(decision),
     )
     observed: ObservedStatus | None = _observed(state, decision)
-    cost = _cost(decision)
+    cost, energy = _cost(decision), _energy(decision)
     refresh = (
         retargeted
         or turned(before.conditions, conditions)
         or before.observed_generation != decision.generation
         or (
             subject.now - subject.figures_at >= FIGURES_S
-            and _moved(before, LLMDeploymentStatus(observed=observed, cost=cost, decision=new))
+            and _moved(
+                before,
+                LLMDeploymentStatus(observed=observed, cost=cost, energy=energy, decision=new),
+            )
         )
     )
     if not refresh:
-        observed, cost = before.observed, before.cost
+        observed, cost, energy = before.observed, before.cost, before.energy
     history = before.history
     if retargeted:
         entry = HistoryEntry(time=stamp, reason=decision.why, variants=_fleet(decision, pools))
@@ -118,6 +122,7 @@ def publish(subject: Subject, pools: Mapping[str, Pool]) -> Published:
         variants=variants,
         observed=observed,
         cost=cost,
+        energy=energy,
         decision=_lasting(before.decision, new, retargeted=retargeted, refresh=refresh),
         history=history,
         service=state.key.name,
@@ -290,6 +295,13 @@ def _cost(decision: Decision) -> CostStatus | None:
     )
 
 
+def _energy(decision: Decision) -> EnergyStatus | None:
+    watts, grams = figures.number(decision.watts), figures.number(decision.grams_per_hour)
+    if watts is None and grams is None:
+        return None
+    return EnergyStatus(watts=watts, carbon_grams_per_hour=grams)
+
+
 def _rejected(decision: Decision) -> list[RejectedCandidate]:
     lost = [item for item in decision.candidates if item.verdict is not Verdict.CHOSEN]
     return [
@@ -333,8 +345,8 @@ _TEXTS = {"source", "baseline", "price_source", "price_as_of"}
 
 
 def _figures(status: LLMDeploymentStatus) -> dict[str, Any]:
-    observed = status.observed.model_dump() if status.observed else {}
-    return observed | (status.cost.model_dump() if status.cost else {})
+    parts = (status.observed, status.cost, status.energy)
+    return {name: value for part in parts if part for name, value in part.model_dump().items()}
 
 
 def _verdicts(status: LLMDeploymentStatus) -> list[tuple[str, int, str]]:

@@ -96,6 +96,8 @@ class Hardware(ApiModel):
     """Dense peak at fp8, in TFLOP/s. Default: no fp8 units, so 16-bit speed."""
     link_gbs: int | None = Field(default=None, ge=1, le=100000, alias="linkGBs")
     """One-way bandwidth between devices of a node, in GB/s. Default: 32, which is PCIe 4."""
+    watts: int | None = Field(default=None, ge=1, le=100000)
+    """Power at full load, in W. Default: what the catalogue has for its name, if anything."""
 
 
 class AcceleratorPoolSpec(ApiModel):
@@ -146,6 +148,8 @@ class AcceleratorPoolSpec(ApiModel):
     """Time from a pending pod to a new node. Default: 5m where nodes are missing."""
     failure_domain: LabelValue | None = None
     """Zone or rack that fails as one. Default: the pool itself."""
+    carbon_intensity: int | None = Field(default=None, ge=0, le=5000)
+    """What a kWh for these nodes emits, in gCO2. Default: unknown, so not chosen on carbon."""
 
 
 class PoolPriceStatus(ApiModel):

@@ -22,6 +22,7 @@ from trimtab.api.lists import Keyed
 from trimtab.api.llmdeploymentstatus import (
     CostStatus,
     DecisionStatus,
+    EnergyStatus,
     HistoryEntry,
     LLMDeploymentStatus,
     ObservedStatus,
@@ -41,6 +42,7 @@ __all__ = [
     "CostStatus",
     "DecisionStatus",
     "DemandSpec",
+    "EnergyStatus",
     "EngineMetrics",
     "EngineSpec",
     "EngineType",

@@ -73,6 +73,15 @@ class CostStatus(ApiModel):
     """Date of the oldest price used, in ISO 8601."""
 
 
+class EnergyStatus(ApiModel):
+    """What the desired replicas draw and emit at the demand of now: their accelerators alone."""
+
+    watts: str | None = Field(default=None, max_length=16)
+    """What they draw, in W. Missing when a part of it is unknown."""
+    carbon_grams_per_hour: str | None = Field(default=None, max_length=16)
+    """What they emit, in gCO2/h. Missing when a part of it is unknown."""
+
+
 class RejectedCandidate(ApiModel):
     """A candidate that lost, and why."""
 
@@ -138,6 +147,8 @@ class LLMDeploymentStatus(ApiModel):
     """What was seen."""
     cost: CostStatus | None = None
     """What it costs."""
+    energy: EnergyStatus | None = None
+    """What it draws, where the objective is MinimizeEnergy or MinimizeCarbon."""
     decision: DecisionStatus | None = None
     """The last decision."""
     history: list[HistoryEntry] = Field(default_factory=list, max_length=10)

@@ -20,6 +20,8 @@ class Objective(ApiEnum):
 
     MINIMIZE_COST = "MinimizeCost"
     MINIMIZE_LATENCY = "MinimizeLatency"
+    MINIMIZE_ENERGY = "MinimizeEnergy"
+    MINIMIZE_CARBON = "MinimizeCarbon"
 
 
 class CapacityType(ApiEnum):

@@ -53,7 +53,7 @@ def from_hardware(name: str, hardware: Hardware, resource_name: str) -> Accelera
         int8_ops=known.int8_ops if known else None,
         fp4_flops=known.fp4_flops if known else None,
         link_bandwidth=(hardware.link_gbs or DEFAULT_LINK_GBS) * 1e9,
-        watts=known.watts if known else None,
+        watts=hardware.watts or (known.watts if known else None),
         resource_name=resource_name,
         confidence=known.confidence if known else 0.5,
     )

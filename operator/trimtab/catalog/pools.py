@@ -55,6 +55,7 @@ def pool_of(
         max_devices=max_devices,
         provisioning_s=_provisioning_s(spec, grows=(max_devices or 0) > devices),
         failure_domain=spec.failure_domain or resource.metadata.name,
+        carbon_g_per_kwh=spec.carbon_intensity,
     )
 
 

@@ -63,6 +63,9 @@ def _facts(status: LLMDeploymentStatus) -> Table | None:
         if cost.baseline:
             saving = f"{cost.saved} against {cost.baseline} at ${cost.baseline_per_hour}/h"
             rows.append(("saved", saving))
+    if status.energy is not None:
+        rows.append(("power", f"{_or_unknown(status.energy.watts)} W"))
+        rows.append(("carbon", f"{_or_unknown(status.energy.carbon_grams_per_hour)} gCO2/h"))
     return _table((), rows)
 
 
@@ -127,5 +130,5 @@ def _table(titles: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> Table | 
     return table if table.row_count else None
 
 
-def _or_unknown(value: int | None) -> str:
+def _or_unknown(value: int | str | None) -> str:
     return "unknown" if value is None else str(value)

@@ -20,6 +20,7 @@ from trimtab.models.plan import Candidate, Decision, Plan, Verdict
 from trimtab.models.snapshot import Snapshot
 from trimtab.planner.offline import Manifests, snapshot_of
 from trimtab.planner.plan import plan as decide
+from trimtab.planner.texts import carbon, power
 from trimtab.units import format_money
 
 EPILOG = """[bold]Examples[/]
@@ -105,6 +106,8 @@ def render(result: Plan, console: Console, notes: Iterable[str], *, everything: 
         console.print(Text(f"{decision.key}: {decision.message}", style="bold"))
         if decision.saving is not None:
             console.print(Text(_saving(decision)))
+        if decision.watts is not None:
+            console.print(Text(_energy(decision)))
         losers = _losers(decision, everything=everything)
         if losers is not None:
             console.print(losers)
@@ -145,6 +148,10 @@ def _saving(decision: Decision) -> str:
     kind = "less" if saving.saved_share >= 0 else "more"
     price = format_money(saving.baseline_usd_per_hour)
     return f"{share:.0%} {kind} than {saving.baseline} at ${price}/h"
+
+
+def _energy(decision: Decision) -> str:
+    return f"accelerators draw {power(decision.watts)}: {carbon(decision.grams_per_hour)}"
 
 
 def _losers(decision: Decision, *, everything: bool) -> Table | None:

@@ -66,6 +66,8 @@ class Verdict(StrEnum):
     NOT_ALLOWED = "NotAllowed"
     NO_CAPACITY = "NoCapacity"
     NO_PRICE = "NoPrice"
+    NO_POWER = "NoPower"
+    NO_CARBON = "NoCarbon"
     POOL_SHORT = "PoolShort"
     OVER_BUDGET = "OverBudget"
     UNKNOWN_ACCELERATOR = "UnknownAccelerator"
@@ -166,6 +168,10 @@ class Decision:
     """All of them, the chosen first, then by price."""
     usd_per_hour: float | None
     usd_per_million_tokens: float | None
+    watts: float | None = None
+    """What the targets draw; None when unknown, or where the objective does not ask."""
+    grams_per_hour: float | None = None
+    """What they emit, in gCO2/h; None likewise."""
     gap: float | None = None
     """How much dearer than the best its fleet may be, as a share; None: not proven at all."""
     saving: Saving | None

@@ -11,8 +11,16 @@ from trimtab.models.load import LatencyTargets, TokenShape
 from trimtab.models.performance import Infeasible, LatencyPrediction, ReplicaCapacity
 from trimtab.models.plan import Verdict
 from trimtab.models.snapshot import Key
-from trimtab.performance.capacity import CapacityRequest, nearest, predict, replica_capacity
+from trimtab.performance.capacity import (
+    CapacityRequest,
+    nearest,
+    predict,
+    replica_capacity,
+    replica_of,
+)
+from trimtab.performance.outlook import saturation_rate
 from trimtab.performance.reach import Nearest
+from trimtab.planner.power import Offer, Power, grams, weights
 from trimtab.planner.query import Query, request_of
 from trimtab.planner.shortage import PoolState
 from trimtab.units import format_money
@@ -37,6 +45,9 @@ _LEAVES = frozenset(
 )
 """Verdicts under which what runs is moved elsewhere; under the others it only does not grow."""
 
+
+POWERED = frozenset({Objective.MINIMIZE_ENERGY, Objective.MINIMIZE_CARBON})
+"""Objectives that ask what replicas draw."""
 
 _MISSED = frozenset({Verdict.MISSES_TTFT, Verdict.MISSES_ITL, Verdict.MISSES_E2E})
 
@@ -65,6 +76,20 @@ class Choice:
     nearest: LatencyTargets | None = None
     """The nearest targets that any replica meets, where no choice meets those that are asked and
     this one comes closest; else None."""
+    power: Power | None = None
+    """What one replica draws, where that is the objective and known; else None."""
+    weight: float | None = None
+    """What the programme weighs one replica at, in $/h: its price, or what energy or carbon are
+    worth; None when unknown."""
+
+    def burden(self, objective: Objective) -> float | None:
+        """Return what `objective` counts of one replica: $/h, W or gCO2/h; None when unknown."""
+        if objective not in POWERED:
+            return self.price
+        watts = None if self.power is None else self.power.at(1.0)
+        if objective is Objective.MINIMIZE_ENERGY:
+            return watts
+        return grams(watts, self.state.pool.carbon_g_per_kwh)
 
     @property
     def key(self) -> tuple[str, Parallelism]:
@@ -94,7 +119,8 @@ def choices_of(query: Query) -> tuple[Choice, ...]:
         return known[1]
     bench = _Bench(query)
     found = [choice for name in sorted(query.pools) for choice in _of_pool(bench, name)]
-    choices = tuple(_absurd(_priced(_reachable(bench, found), query.policy.objective)))
+    objective = query.policy.objective
+    choices = tuple(_absurd(_priced(_weighed(_reachable(bench, found), objective), objective)))
     _answers.pop(query.state.key, None)
     while len(_answers) >= REMEMBERED:
         del _answers[next(iter(_answers))]
@@ -153,6 +179,21 @@ class _Bench:
             return None
         answer = predict(found.request, found.capacity.max_rps / 2.0)
         return answer.e2e_s if isinstance(answer, LatencyPrediction) else None
+
+    def power(self, state: PoolState, parallelism: Parallelism, usable_rps: float) -> Power | None:
+        """Return what one replica draws that is given `usable_rps`, where that is asked."""
+        if self.query.policy.objective not in POWERED or usable_rps <= 0:
+            return None
+        request, accelerator = self._figures(state, parallelism).request, state.pool.accelerator
+        if request is None or accelerator is None or accelerator.watts is None:
+            return None
+        replica = replica_of(request)
+        if isinstance(replica, Infeasible):
+            return None
+        return Power(
+            rated_w=accelerator.watts * parallelism.devices,
+            busy=min(1.0, usable_rps / saturation_rate(replica)),
+        )
 
     def nearest(self, state: PoolState, parallelism: Parallelism) -> LatencyTargets | None:
         """Return the nearest targets that one replica meets, None where it does not fit."""
@@ -256,16 +297,19 @@ def _choice(
     unsure = 0.0 if capacity is None else capacity.uncertainty
     rate = 0.0 if capacity is None else capacity.max_rps
     headroom = query.config.headroom
+    usable_rps = rate * max(LEAST_SHARE, 1.0 - headroom - unsure)
     return Choice(
         state=state,
         parallelism=parallelism,
         refusal=refusal[0] if refusal else None,
         message=refusal[1] if refusal else "",
         capacity=capacity,
-        usable_rps=rate * max(LEAST_SHARE, 1.0 - headroom - unsure),
+        usable_rps=usable_rps,
         tight_rps=rate * max(LEAST_SHARE, 1.0 - headroom / 2.0 - unsure),
         price=price,
         wait_s=None if capacity is None else bench.wait_s(state, parallelism),
+        power=bench.power(state, parallelism, usable_rps),
+        weight=price,
     )
 
 
@@ -341,6 +385,16 @@ def _priced(choices: Sequence[Choice], objective: Objective) -> list[Choice]:
         replace(c, refusal=Verdict.NO_PRICE, message=text) if c.grows and c.price is None else c
         for c in choices
     ]
+
+
+def _weighed(choices: list[Choice], objective: Objective) -> list[Choice]:
+    """Weigh what energy or carbon decide on as money, so that all objectives share pools alike."""
+    if objective not in POWERED:
+        return choices
+    found = weights(
+        [Offer(burden=c.burden(objective), price=c.price, rps=c.usable_rps) for c in choices]
+    )
+    return [replace(c, weight=weight) for c, weight in zip(choices, found, strict=True)]
 
 
 def _absurd(choices: Iterable[Choice]) -> Iterator[Choice]:

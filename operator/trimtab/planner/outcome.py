@@ -5,11 +5,13 @@ from dataclasses import dataclass
 
 from trimtab.api.conditions import Reason
 from trimtab.api.llmdeployment import Mode
+from trimtab.api.policy import Objective
 from trimtab.models.plan import DemandSource, Why
 from trimtab.planner import texts
 from trimtab.planner.allocate import Fleet
-from trimtab.planner.candidates import Choice, degree
+from trimtab.planner.candidates import POWERED, Choice, degree
 from trimtab.planner.case import Case
+from trimtab.planner.drawn import drawn_by
 from trimtab.planner.place import Place, PlaceKey
 from trimtab.planner.problem import Bounds
 from trimtab.units import format_duration
@@ -96,13 +98,43 @@ def explain(outcome: Outcome) -> tuple[Why, str]:
     if why is Why.NO_CANDIDATE:
         return why, unplaced(case)
     price = texts.money(texts.price_of(case, outcome.targets))
-    head = f"{texts.fleet(case, outcome.targets)} at {price} for {texts.demand(case)}."
-    tail = _tail(outcome, why)
+    fleet = f"{texts.fleet(case, outcome.targets)} at {price}{_drawn(outcome)}"
+    head = f"{fleet} for {texts.demand(case)}."
+    tail = f"{_tail(outcome, why)} {_unweighed(outcome)}".strip()
     if outcome.short_reason is not None and outcome.short_message not in tail:
         tail = f"{tail} {outcome.short_message}.".strip()
     if not outcome.fleet.proven:
         tail = f"{tail} The solver stopped early: this is the best answer it had.".strip()
     return why, f"{head} {tail}".strip()
+
+
+def _drawn(outcome: Outcome) -> str:
+    """Return what the fleet draws or emits, where that is the objective."""
+    objective = outcome.case.policy.objective
+    drawn = drawn_by(outcome.case, outcome.targets)
+    if drawn is None:
+        return ""
+    energy = objective is Objective.MINIMIZE_ENERGY
+    figure = texts.figure(objective, drawn.watts if energy else drawn.grams_per_hour)
+    return f" and {figure}"
+
+
+def _unweighed(outcome: Outcome) -> str:
+    """Return what is unknown of energy or carbon although that is the objective."""
+    case = outcome.case
+    objective = case.policy.objective
+    if objective not in POWERED:
+        return ""
+    if texts.counted(case) is not objective:
+        lacks = texts.unknown(objective, case.choices[0])[1]
+        return f"{objective} knows no pool's figures, so cost decides: {lacks}."
+    blind = [
+        p.choice
+        for p in case.places
+        if outcome.wanted[p.key] and p.choice and p.choice.burden(objective) is None
+    ]
+    parts = [f"{c.state.pool.name}: {texts.unknown(objective, c)[1]}" for c in blind]
+    return f"Taken for want of others: {'; '.join(parts)}." if parts else ""
 
 
 def unplaced(case: Case) -> str:
@@ -217,7 +249,9 @@ def _tail(outcome: Outcome, why: Why) -> str:
         case Why.DEMAND_FELL:
             return f"The most that was asked over {window} is {texts.rate(case.keep_rps)}."
         case Why.CHEAPER_POOL:
-            return f"On the way to {texts.fleet(case, outcome.wanted)}, which is cheaper."
+            better = {"cost": "is cheaper", "draw": "draws less", "emit": "emits less"}
+            than = better[texts.verb(texts.counted(case))]
+            return f"On the way to {texts.fleet(case, outcome.wanted)}, which {than}."
         case Why.QUEUE_GREW | Why.OVER_TARGET if case.evidence.alarm is not None:
             return f"{case.evidence.alarm.message}."
         case Why.IDLE:

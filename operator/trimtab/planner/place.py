@@ -59,11 +59,16 @@ class Place:
         return None if self.choice is None else self.choice.price
 
     @property
+    def weight(self) -> float | None:
+        """What the programme weighs one replica at, in $/h: its price, where cost decides."""
+        return None if self.choice is None else self.choice.weight
+
+    @property
     def ratio(self) -> float:
-        """$/h of one request/s; infinite when unknown. A reserved device may cost nothing."""
-        if self.price is None or self.usable_rps <= 0:
+        """Weight of one request/s; infinite when unknown. A reserved device may cost nothing."""
+        if self.weight is None or self.usable_rps <= 0:
             return math.inf
-        return self.price / self.usable_rps
+        return self.weight / self.usable_rps
 
 
 def places_of(

@@ -16,8 +16,9 @@ from trimtab.models.plan import (
 )
 from trimtab.models.snapshot import DeploymentState
 from trimtab.planner import texts
-from trimtab.planner.candidates import Choice, order
+from trimtab.planner.candidates import POWERED, Choice, order
 from trimtab.planner.case import World
+from trimtab.planner.drawn import drawn_by
 from trimtab.planner.facts import facts_of, inert_facts
 from trimtab.planner.outcome import Outcome
 from trimtab.planner.place import Place
@@ -32,6 +33,7 @@ def decision_of(outcome: Outcome) -> Decision:
     case = outcome.case
     state, need = case.state, case.need
     usd = texts.price_of(case, outcome.targets)
+    drawn = drawn_by(case, outcome.targets)
     return Decision(
         key=state.key,
         uid=state.uid,
@@ -59,6 +61,8 @@ def decision_of(outcome: Outcome) -> Decision:
         candidates=tuple(sorted(_candidates(outcome), key=_by_verdict)),
         usd_per_hour=usd,
         usd_per_million_tokens=_per_million(outcome, usd),
+        watts=drawn.watts if drawn else None,
+        grams_per_hour=drawn.grams_per_hour if drawn else None,
         gap=outcome.fleet.gap if math.isfinite(outcome.fleet.gap) else None,
         saving=saving_of(case, usd),
         facts=facts_of(outcome),
@@ -145,10 +149,10 @@ def _per_million(outcome: Outcome, usd: float | None) -> float | None:
 
 
 def _candidates(outcome: Outcome) -> Iterator[Candidate]:
-    usd = texts.price_of(outcome.case, outcome.wanted)
+    best = texts.burden_of(outcome.case, outcome.wanted)
     for choice in outcome.case.choices:
         pool = choice.state.pool
-        verdict, message = _verdict(outcome, choice, usd)
+        verdict, message = _verdict(outcome, choice, best)
         yield Candidate(
             pool=pool.name,
             accelerator=pool.accelerator.short_name if pool.accelerator else pool.accelerator_name,
@@ -160,13 +164,18 @@ def _candidates(outcome: Outcome) -> Iterator[Candidate]:
         )
 
 
-def _verdict(outcome: Outcome, choice: Choice, usd: float | None) -> tuple[Verdict, str]:
-    """Return how a choice fared: chosen, refused, full, or dearer than the fleet at `usd`."""
-    serves = (
-        f"one replica serves {texts.rate(choice.usable_rps)} for {texts.money(choice.price)}"
-        if choice.usable_rps > 0
-        else ""
-    )
+def _verdict(outcome: Outcome, choice: Choice, best: float | None) -> tuple[Verdict, str]:
+    """Return how a choice fared: chosen, refused, full, or dearer than the fleet at `best`.
+
+    `best` is what the objective counts: $/h, W or gCO2/h.
+    """
+    objective = texts.counted(outcome.case)
+    serves = ""
+    if choice.usable_rps > 0:
+        serves = f"one replica serves {texts.rate(choice.usable_rps)} for "
+        serves += texts.money(choice.price)
+        if objective in POWERED:
+            serves += f" and {texts.figure(objective, choice.burden(objective))}"
     count = outcome.wanted.get(choice.key, 0)
     if count and choice.stays:
         return Verdict.CHOSEN, f"{count} wanted: {serves}"
@@ -175,26 +184,30 @@ def _verdict(outcome: Outcome, choice: Choice, usd: float | None) -> tuple[Verdi
     devices = choice.parallelism.devices
     pool, left = choice.state.pool.name, outcome.left
     free = left.free_in(pool)
-    alone = _alone(outcome, choice)
-    cheaper = alone[1] is None or usd is None or alone[1] < usd
+    if objective in POWERED and choice.burden(objective) is None:
+        verdict, remedy = texts.unknown(objective, choice)
+        return verdict, f"{serves}: {remedy}"
+    alone = _alone(outcome, choice.burden(objective), choice.usable_rps)
+    cheaper = alone[1] is None or best is None or alone[1] < best
     if free < devices and (cheaper or outcome.short_reason is not None):
         return Verdict.NO_CAPACITY, f"{serves}, but {free} devices are free and it needs {devices}"
     if left.scatters(pool, devices) and (cheaper or outcome.short_reason is not None):
         return Verdict.NO_CAPACITY, f"{serves}, but {texts.scattered(free, devices)}"
-    needs = f"{serves}: {alone[0]} of them cost {texts.money(alone[1])}"
+    verb, chosen = texts.verb(objective), texts.figure(objective, best)
+    needs = f"{serves}: {alone[0]} of them {verb} {texts.figure(objective, alone[1])}"
     if not cheaper:
-        return Verdict.DEARER, f"{needs}, the chosen fleet {texts.money(usd)}"
+        return Verdict.DEARER, f"{needs}, the chosen fleet {chosen}"
     return (
         Verdict.DEARER,
-        f"{needs} against {texts.money(usd)}: not enough, or not for long enough, to move",
+        f"{needs} against {chosen}: not enough, or not for long enough, to move",
     )
 
 
-def _alone(outcome: Outcome, choice: Choice) -> tuple[int, float | None]:
-    """Return how many replicas of `choice` alone would cover the demand, and their price."""
+def _alone(outcome: Outcome, burden: float | None, rps: float) -> tuple[int, float | None]:
+    """Return how many replicas of one kind alone would cover the demand, and their burden."""
     case = outcome.case
-    count = max(1, case.minimum, math.ceil(case.keep_rps / choice.usable_rps))
-    return count, None if choice.price is None else count * choice.price
+    count = max(1, case.minimum, math.ceil(case.keep_rps / rps))
+    return count, None if burden is None else count * burden
 
 
 def _by_verdict(candidate: Candidate) -> tuple[bool, bool, float, str, int]:

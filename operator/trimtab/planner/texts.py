@@ -1,11 +1,13 @@
 """How figures of a decision read to a person."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
-from trimtab.models.plan import DemandSource
+from trimtab.api.policy import Objective
+from trimtab.models.plan import DemandSource, Verdict
+from trimtab.planner.candidates import POWERED, Choice
 from trimtab.planner.case import Case
-from trimtab.planner.place import Place, PlaceKey
+from trimtab.planner.place import PlaceKey
 from trimtab.units import format_money
 
 WORTH_SAYING = 1.1
@@ -15,6 +17,7 @@ _SOURCES = {
     DemandSource.WORKLOAD: "expected by spec.workload",
     DemandSource.UNKNOWN: "known",
 }
+_VERBS = {Objective.MINIMIZE_ENERGY: "draw", Objective.MINIMIZE_CARBON: "emit"}
 
 
 def rate(rps: float) -> str:
@@ -30,6 +33,51 @@ def money(usd: float | None) -> str:
 def scattered(free: int, devices: int) -> str:
     """Return why free devices are no room for a replica that needs them on one node."""
     return f"{free} devices are free and no node has {devices} of them"
+
+
+def power(watts: float | None) -> str:
+    """Return what is drawn."""
+    if watts is None:
+        return "an unknown power"
+    return f"{watts:.3g} W" if watts < 999.5 else f"{watts / 1e3:.3g} kW"
+
+
+def carbon(grams: float | None) -> str:
+    """Return what is emitted in an hour."""
+    if grams is None:
+        return "unknown emissions"
+    return f"{grams:.3g} gCO2/h" if grams < 999.5 else f"{grams / 1e3:.3g} kgCO2/h"
+
+
+def counted(case: Case) -> Objective:
+    """Return the objective that decides: cost, where nothing is known of energy or carbon."""
+    objective = case.policy.objective
+    if objective in POWERED and all(c.burden(objective) is None for c in case.choices):
+        return Objective.MINIMIZE_COST
+    return objective
+
+
+def verb(objective: Objective) -> str:
+    """Return what several replicas do to what `objective` counts."""
+    return _VERBS.get(objective, "cost")
+
+
+def unknown(objective: Objective, choice: Choice) -> tuple[Verdict, str]:
+    """Return what `objective` lacks to weigh `choice`, and the remedy."""
+    if choice.power is None:
+        return Verdict.NO_POWER, "its power is unknown: set spec.hardware of the pool with watts"
+    return Verdict.NO_CARBON, "set spec.carbonIntensity of the pool"
+
+
+def figure(objective: Objective, value: float | None) -> str:
+    """Return what `objective` counts: a price, W or gCO2/h."""
+    match objective:
+        case Objective.MINIMIZE_ENERGY:
+            return power(value)
+        case Objective.MINIMIZE_CARBON:
+            return carbon(value)
+        case _:
+            return money(value)
 
 
 def demand(case: Case) -> str:
@@ -59,8 +107,18 @@ def fleet(case: Case, counts: Mapping[PlaceKey, int]) -> str:
 
 def price_of(case: Case, counts: Mapping[PlaceKey, int]) -> float | None:
     """Return the $/h of a fleet, None when a part of it has no known price."""
-    used: list[tuple[Place, int]] = [(p, counts[p.key]) for p in case.places if counts[p.key]]
-    prices = [(place.price, n) for place, n in used]
-    if any(price is None for price, _ in prices):
+    return _total([(p.price, counts[p.key]) for p in case.places])
+
+
+def burden_of(case: Case, counts: Mapping[PlaceKey, int]) -> float | None:
+    """Return what the objective counts of a fleet: $/h, W or gCO2/h; None when in part unknown."""
+    objective = counted(case)
+    burdens = [(p.choice.burden(objective) if p.choice else None) for p in case.places]
+    return _total([(b, counts[p.key]) for b, p in zip(burdens, case.places, strict=True)])
+
+
+def _total(parts: Iterable[tuple[float | None, int]]) -> float | None:
+    used = [(value, n) for value, n in parts if n]
+    if any(value is None for value, _ in used):
         return None
-    return sum(price * n for price, n in prices if price is not None)
+    return sum(value * n for value, n in used if value is not None)

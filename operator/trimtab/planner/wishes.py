@@ -157,9 +157,9 @@ class _Weights:
     """What the places of one question are weighed against."""
 
     dearest: float
-    """Largest price of one device, $/h."""
+    """Largest weight of one device, $/h."""
     steady: float | None
-    """Least price of one request/s on capacity that is not taken back, $/h; None without any."""
+    """Least weight of one request/s on capacity that is not taken back, $/h; None without any."""
     fastest: float | None
     """Shortest wait over all places where latency is the objective, else None."""
 
@@ -169,16 +169,18 @@ class _Weights:
         steady = [p.ratio for p in places if p.choice and not spot.domain_of(p.choice.state.pool)]
         waits = [p.choice.wait_s for p in places if p.choice and p.choice.wait_s]
         return cls(
-            dearest=max((p.price / p.parallelism.devices for p in places if p.price), default=1.0),
+            dearest=max(
+                (p.weight / p.parallelism.devices for p in places if p.weight), default=1.0
+            ),
             steady=min((ratio for ratio in steady if math.isfinite(ratio)), default=None),
             fastest=min(waits, default=None),
         )
 
 
 def _cost(place: Place, weights: _Weights) -> float:
-    """Return what the solver weighs one replica at; what has no price weighs as the dearest."""
+    """Return what the solver weighs one replica at; what has no weight weighs as the heaviest."""
     devices = place.parallelism.devices
-    price = weights.dearest * devices if place.price is None else place.price
+    price = weights.dearest * devices if place.weight is None else place.weight
     money = price + DEVICE_COST * devices
     if place.choice is not None and spot.domain_of(place.choice.state.pool):
         substitute = 0.0 if weights.steady is None else weights.steady * place.usable_rps

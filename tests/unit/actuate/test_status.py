@@ -336,6 +336,18 @@ def test_latencies_cost_and_saving_are_readable() -> None:
     }
 
 
+def test_energy_is_published_where_it_is_known_and_moves_the_status_like_any_figure() -> None:
+    assert "energy" not in shown(state(2), builders.decision()).status
+    drawn = builders.decision(watts=1213.4, grams_per_hour=None)
+    first = shown(state(2), drawn).status
+    assert first["energy"] == {"watts": "1210"}
+    for watts, said in ((1300.0, "1210"), (1500.0, "1500")):
+        decided = builders.decision(watts=watts, grams_per_hour=36.0 if watts > 1400 else None)
+        after = shown(state(2), decided, old=first, now=NOW + 61).status
+        assert after["energy"]["watts"] == said
+    assert after["energy"]["carbonGramsPerHour"] == "36"
+
+
 def test_unknown_is_absent_and_never_zero() -> None:
     decided = builders.decision(
         usd_per_hour=None,

@@ -72,6 +72,15 @@ def test_a_pool_may_bring_its_own_figures_at_lower_confidence() -> None:
     assert accelerator.confidence < accelerators.get("nvidia-h100-sxm").confidence  # type: ignore[union-attr]
 
 
+def test_power_is_the_pools_own_else_the_catalogues_else_unknown() -> None:
+    hardware = Hardware(memory_gib=48, bandwidth_gbs=1000, bf16_tflops=200)
+    told = hardware.model_copy(update={"watts": 250})
+    assert accelerators.from_hardware("acme-x1", told, "acme.com/npu").watts == 250
+    assert accelerators.from_hardware("acme-x1", hardware, "acme.com/npu").watts is None
+    assert accelerators.from_hardware("l4", told, "nvidia.com/gpu").watts == 250
+    assert accelerators.from_hardware("l4", hardware, "nvidia.com/gpu").watts == 72
+
+
 def test_confidence_falls_with_unverified_figures_and_unfitted_families() -> None:
     confidence = {name: accelerators.get(name).confidence for name in accelerators.names()}  # type: ignore[union-attr]
     assert confidence["nvidia-h100-sxm"] == 1.0

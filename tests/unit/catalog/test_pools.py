@@ -39,6 +39,12 @@ def test_the_owners_price_wins_and_names_its_source() -> None:
     assert build(price={"perDeviceHour": "2.49"}).price == Price(usd_per_hour=2.49, source="Pool")
 
 
+def test_carbon_is_the_owners_figure_and_unknown_is_not_zero() -> None:
+    assert build().carbon_g_per_kwh is None
+    assert build(carbonIntensity=0).carbon_g_per_kwh == 0
+    assert build(carbonIntensity=380).carbon_g_per_kwh == 380
+
+
 def test_no_price_anywhere_is_none_and_never_zero() -> None:
     assert build(known=None).price is None
 

@@ -196,6 +196,19 @@ def test_manifests_without_a_status_are_planned_and_asked_about() -> None:
     assert h100["fleet"].endswith("x h100/tp1")
 
 
+def test_power_and_carbon_are_said_where_they_decide() -> None:
+    wanted, (first, *pools) = unplanned(), POOLS
+    wanted["spec"]["cost"] = {"objective": "MinimizeCarbon"}
+    clean = first | {"spec": first["spec"] | {"carbonIntensity": 50}}
+    text = yaml.safe_dump_all([wanted, clean, *pools])
+    _, out, _ = explained("chat", "-f", "-", "--no-what-if", text=text)
+    assert " gCO2/h for " in out
+    power = next(line.split() for line in out.splitlines() if line.startswith("power"))
+    carbon = next(line.split() for line in out.splitlines() if line.startswith("carbon"))
+    assert float(carbon[1]) == pytest.approx(float(power[1]) / 1000 * 50, rel=0.01)
+    assert "NoCarbon" in out
+
+
 def test_the_table_says_what_would_change_it_and_none_where_that_is_not_asked() -> None:
     text = yaml.safe_dump_all([unplanned(), *POOLS])
     _, asked, _ = explained("chat", "-f", "-", text=text)
