@@ -72,7 +72,7 @@ def _service(
                 pool=variant.pool,
                 devices=made.devices,
                 usd_per_hour=made.usd_per_hour,
-                load_s=_least_load(world, variant, seed),
+                loads_s=_loads(world, variant, seed),
                 prompt_s=least.prompt_s,
                 least_s=np.where(late, math.inf, least.total_s),
             )
@@ -121,10 +121,12 @@ def _latest(targets: LatencyTargets, clients: Clients, further: Floats) -> Float
     return latest
 
 
-def _least_load(world: World, variant: Variant, seed: int) -> float:
-    """Return the least time that a replica is paid for before it serves, in runs with this seed.
+def _loads(world: World, variant: Variant, seed: int) -> Floats:
+    """Return the least times that replicas are paid for before they serve, ascending, shape (n,).
 
-    The fleet draws the times of a pool's starts one after the other from a stream of its own.
+    The fleet draws the times of a pool's starts one after the other from a stream of its own. Which
+    of them a policy's replicas live to see is its own affair: so many starts take no less than so
+    many of the shortest.
     """
     chances, made = Chances(world, seed), world.kinds.of(variant)
-    return min(chances.load_s(variant.pool, made) for _ in range(MOST_STARTS))
+    return np.sort([chances.load_s(variant.pool, made) for _ in range(MOST_STARTS)])

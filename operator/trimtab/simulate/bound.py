@@ -27,7 +27,7 @@ from trimtab.simulate.demands import (
     worst_bursts,
     worth_of,
 )
-from trimtab.simulate.linear import Programme
+from trimtab.simulate.linear import INFINITY, Programme
 from trimtab.simulate.traffic import Floats, Ints
 
 MOST_SLOTS = 120
@@ -38,6 +38,8 @@ _LEANINGS = 4
 """Groups of requests by what share of their work is prompt: kinds differ in which they like."""
 _SPANS = np.array([0, 1, 2, 4, 8, 16, 32, 64, MOST_SLOTS])
 """Slots that a request may end after the one of its arrival, rounded up to one of these."""
+_ALIKE = 1.1
+"""Ratio of times to load below which they are one step of the charge."""
 _ROUNDING = 1e-6
 """Relative tolerance of the solver, taken off its answer."""
 
@@ -126,6 +128,22 @@ def _device_seconds(room: Sequence[tuple[float, int]], grid: Floats, slot: int) 
     return total
 
 
+def _lucky(loads_s: Floats) -> list[tuple[float, float]]:
+    """Return (time that each takes at least, how many such starts there are) of the luckiest on.
+
+    Times that differ by less than `_ALIKE` count as the shortest of them; of the last there are as
+    many as one likes.
+    """
+    parts: list[tuple[float, float]] = []
+    begin = 0
+    while begin < len(loads_s):
+        first = float(loads_s[begin])
+        end = int(np.searchsorted(loads_s, first * _ALIKE, side="right"))
+        parts.append((first, float(end - begin) if end < len(loads_s) else INFINITY))
+        begin = end
+    return parts
+
+
 class _ServicePart:
     """Columns and rows of one service."""
 
@@ -157,15 +175,22 @@ class _ServicePart:
 
         `n` replicas at a slot's begin and `a` that start in it give at most (n + a) slots of
         seconds; those that are there at its end and did not start in it were there throughout.
+        Those that can only have begun to load in the scored time are paid for as long as so many
+        of the luckiest starts take; those that may have begun before it, as long as the luckiest.
         """
         programme, grid = self._programme, self._grid
         slot_s = float(grid[1] - grid[0])
-        first_paid_s = float(grid[0]) + offer.load_s
-        load_usd = offer.usd_per_hour / 3600.0 * offer.load_s
+        usd = offer.usd_per_hour / 3600.0
+        shortest, longest = float(offer.loads_s[0]), float(offer.loads_s[-1])
         there = programme.column()
         alive = []
+        whole: list[tuple[int, float]] = []
         for slot, column in enumerate(seconds):
-            started = programme.column(cost=load_usd if grid[slot] >= first_paid_s else 0.0)
+            before = float(grid[slot] - grid[0])
+            partly = shortest <= before < longest
+            started = programme.column(cost=usd * shortest if partly else 0.0)
+            if before >= longest:
+                whole.append((started, -1.0))
             after = programme.column()
             programme.at_least(0.0, ((there, slot_s), (started, slot_s), (column, -1.0)))
             programme.at_least(0.0, ((there, 1.0), (started, 1.0), (after, -1.0)))
@@ -173,6 +198,11 @@ class _ServicePart:
             alive.append((there, started))
             there = after
         self._alive.append(alive)
+        lucky = [
+            (programme.column(cost=usd * load_s, most=most), 1.0)
+            for load_s, most in _lucky(offer.loads_s)
+        ]
+        programme.at_least(0.0, [*lucky, *whole])
 
     def _work(self, misses: int) -> None:
         """Let the work of all requests be done in time, but of those that are dropped."""

@@ -1,5 +1,6 @@
 """What requests ask of replicas, as the numbers of a bound: who, by when, how much, on what."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -23,8 +24,9 @@ class Offer:
     devices: int
     usd_per_hour: float
     """Of one replica."""
-    load_s: float
-    """Least time between a replica's being paid for and its serving."""
+    loads_s: Floats
+    """Times between a replica's being paid for and its serving, of the luckiest start, the next and
+    so on; ascending, shape (m,)."""
     prompt_s: Floats
     """Least replica-seconds of each prompt, shape (n,)."""
     least_s: Floats
@@ -64,7 +66,7 @@ class Horizon:
 def by_pool(offers: Sequence[Offer]) -> list[Offer]:
     """Return one offer for each pool, which does for each request what its best one does there.
 
-    Its replicas are as large as the smallest; a larger one counts as several.
+    Its replicas are as large as the smallest; a larger one counts as several, which load at once.
     """
     pools: dict[str, list[Offer]] = {}
     for offer in offers:
@@ -84,7 +86,9 @@ def by_pool(offers: Sequence[Offer]) -> list[Offer]:
                         for offer, part in zip(found, parts[:, 0], strict=True)
                     )
                 ),
-                load_s=min(offer.load_s for offer in found),
+                loads_s=np.repeat(
+                    np.min([offer.loads_s for offer in found], axis=0), math.ceil(parts.max())
+                ),
                 prompt_s=(parts * np.array([offer.prompt_s for offer in found])).min(axis=0),
                 least_s=(parts * np.array([offer.least_s for offer in found])).min(axis=0),
             )

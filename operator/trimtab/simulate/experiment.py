@@ -63,7 +63,7 @@ class Experiment:
         """
         traffic = self.traffic(seed)
         seer = Clairvoyant(self.scenario, traffic, seed, partial(run, mode=self.mode))
-        optimum = seer.optimum()
+        optimum = seer.optimum().beside(results)
 
         def beside(result: RunResult) -> Measured:
             bound = seer.bound(result)

@@ -1,14 +1,15 @@
 """What somebody who knows the future would pay: a schedule that was really run, and a bound.
 
 The schedule is the integer programme of `schedule`, run as any other policy and corrected by what
-came of it, round for round: where requests waited too long it gets more, elsewhere less. It is the
-cheapest that was found and attains what is asked for, not the cheapest that there is; that one
-lies between it and the bound, which is proven (see `bound`).
+came of it, round for round: where requests waited too long it gets more, elsewhere less. Fixed
+fleets are among what is tried, and so is what other policies did: whoever knows the future can do
+the same at the same moments. It is the cheapest that was found and attains what is asked for, not
+the cheapest that there is; that one lies between it and the bound, which is proven (see `bound`).
 """
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,17 +55,25 @@ class Optimum:
     """Of schedules from scarce to ample; never empty."""
     goals: Mapping[Key, float]
     """What each deployment was to attain."""
+    others: tuple[RunResult, ...] = ()
+    """Of policies that met the same requests and luck, which can be done again knowingly."""
+
+    def beside(self, results: Sequence[RunResult]) -> "Optimum":
+        """Return the same with what other policies did."""
+        return replace(self, others=tuple(replace(each, policy=NAME) for each in results))
 
     @property
     def result(self) -> RunResult | None:
         """The cheapest run in which every deployment attains its goal, None where none does."""
-        able = [run for run in self.runs if self._shortfall(run) <= 0.0]
+        able = [run for run in (*self.runs, *self.others) if self._shortfall(run) <= 0.0]
         return min(able, key=lambda run: run.cost_usd, default=None)
 
     @property
     def closest(self) -> RunResult:
         """The same; where none attains, the run that comes closest."""
-        return self.result or min(self.runs, key=lambda run: (self._shortfall(run), run.cost_usd))
+        return self.result or min(
+            (*self.runs, *self.others), key=lambda run: (self._shortfall(run), run.cost_usd)
+        )
 
     def usd_for(self, result: RunResult) -> float | None:
         """Return the cost of the cheapest run that attains as much as `result`, or the goals.
@@ -76,7 +85,7 @@ class Optimum:
                 return None
         able = [
             run.cost_usd
-            for run in self.runs
+            for run in (*self.runs, *self.others)
             if all(
                 _attained(run, key) >= min(goal, _attained(result, key))
                 for key, goal in self.goals.items()

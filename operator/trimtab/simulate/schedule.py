@@ -123,6 +123,7 @@ def _cheapest(task: Task, need: Floats, room: Mapping[str, Floats], slot_s: floa
     dearest = max((offer.usd_per_hour for offer in task.offers), default=0.0)
     for offer in task.offers:
         usd = offer.usd_per_hour / 3600.0
+        load_usd = usd * float(np.mean(offer.loads_s))
         column = [
             programme.column(
                 cost=usd * slot_s, most=float(room[offer.pool][slot] // offer.devices), whole=True
@@ -130,7 +131,7 @@ def _cheapest(task: Task, need: Floats, room: Mapping[str, Floats], slot_s: floa
             for slot in range(slots)
         ]
         for before, after in pairwise(column):
-            started = programme.column(cost=usd * offer.load_s)
+            started = programme.column(cost=load_usd)
             programme.at_least(0.0, ((started, 1.0), (before, 1.0), (after, -1.0)))
         counts.append(column)
     for slot in range(slots):

@@ -19,7 +19,7 @@ def make_offer(least: list[float], **over: Any) -> Offer:
         "pool": "h100",
         "devices": 1,
         "usd_per_hour": 3600.0,
-        "load_s": 0.0,
+        "loads_s": np.zeros(1),
         "prompt_s": np.array(least) / 2.0,
         "least_s": np.array(least),
     }
@@ -96,10 +96,30 @@ def test_devices_that_are_had_may_stay_when_no_more_can_be() -> None:
 
 
 def test_a_start_is_paid_for_while_it_loads() -> None:
-    offers = [make_offer([2.0, 2.0], load_s=15.0)]
+    offers = [make_offer([2.0, 2.0], loads_s=np.array([15.0]))]
     # What serves the first may have been there before; between them 85 s go by.
     service = make_service([1.0, 90.0], [2.0, 2.0], offers=offers)
     assert usd(service) == 2.0 + 2.0 + 15.0
+
+
+def test_many_starts_are_not_all_as_lucky_as_the_luckiest() -> None:
+    loads = np.array([4.0, 6.0, 9.0])
+    # Three prompts of 1 s must be computed within 1 s: three replicas, and three loads.
+    burst = make_service(
+        [1.0, 75.0, 75.0, 75.0], [2.0] * 4, offers=[make_offer([2.0] * 4, loads_s=loads)]
+    )
+    assert usd(burst) == 8.0 + 4.0 + 6.0 + 9.0
+
+
+def test_a_larger_replica_loads_once() -> None:
+    """Two halves of it take no more luck than one."""
+    loads = np.array([4.0, 60.0])
+    whole = make_offer([2.0, 1.0], loads_s=loads, devices=2, usd_per_hour=7200.0)
+    half = make_offer([4.0, 60.0], loads_s=loads)
+    service = make_service([1.0, 90.0], [2.0, 2.0], offers=[whole, half])
+    found = usd(service)
+    assert found is not None
+    assert found <= 4.0 + (4.0 + 1.0) * 2.0
 
 
 def test_the_cheaper_kind_is_taken_while_it_lasts() -> None:

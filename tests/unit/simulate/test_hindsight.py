@@ -8,13 +8,15 @@ from trimtab.models.hardware import Parallelism
 from trimtab.simulate.asked import services_of
 from trimtab.simulate.demands import Horizon, Offer
 from trimtab.simulate.fixed import FixedFleets
-from trimtab.simulate.optimum import ATTAINS, Clairvoyant
+from trimtab.simulate.optimum import ATTAINS, Clairvoyant, Optimum
 from trimtab.simulate.policy import FixedPolicy, FleetView, Variant
+from trimtab.simulate.result import RunResult
 from trimtab.simulate.rivals.base import Source
 from trimtab.simulate.run import run
 from trimtab.simulate.schedule import Schedule, SchedulePolicy, Task, planned
 from trimtab.simulate.traffic import Traffic
 from trimtab.simulate.world import world_of
+from unit.simulate.results import deployment_result, run_result
 
 LATENCY = {"timeToFirstToken": "2s", "interTokenLatency": "50ms"}
 SCENARIO = make_scenario(LATENCY, "15s", "30s")
@@ -74,6 +76,27 @@ def test_foreknowledge_is_worth_something_on_a_square_wave() -> None:
     assert optimum.closest is optimum.result
 
 
+def attained(usd: float, met: int) -> RunResult:
+    parts = {str(KEY): deployment_result(met=met, settled=1000)}
+    return run_result(cost_usd=usd, deployments=parts, policy="keda")
+
+
+def test_whoever_knows_the_future_can_do_what_any_policy_did() -> None:
+    tried = Optimum(runs=(attained(9.0, 999), attained(5.0, 800)), goals={KEY: 0.99})
+    cheap, scarce = attained(4.0, 992), attained(1.0, 700)
+    optimum = tried.beside([cheap, scarce])
+    assert tried.result is not None
+    assert tried.result.cost_usd == 9.0
+    assert optimum.result is not None
+    assert (optimum.result.cost_usd, optimum.result.policy) == (4.0, "clairvoyant")
+    assert optimum.closest is optimum.result
+    assert optimum.usd_for(cheap) == 4.0
+    assert optimum.usd_for(attained(7.0, 900)) == 4.0
+    # More than the goal is not asked for, and less than was ever tried is not compared.
+    assert optimum.usd_for(attained(20.0, 1000)) == 4.0
+    assert optimum.usd_for(scarce) is None
+
+
 def test_one_long_answer_costs_about_the_time_that_it_takes() -> None:
     """A replica that is there for one request only is paid for a little longer than it answers."""
     scenario = make_scenario({"timeToFirstToken": "1s"}, "0s", "30s", only="h100")
@@ -95,7 +118,7 @@ def test_one_long_answer_costs_about_the_time_that_it_takes() -> None:
 def test_a_start_is_charged_no_more_than_its_load_takes() -> None:
     traffic = {KEY: make_traffic(3, 1.0, 1.0, 900, 250)}
     (service,) = services_of(world_of(SCENARIO, traffic), 0)
-    assert {offer.load_s for offer in service.offers} == {15.0}
+    assert all((offer.loads_s == 15.0).all() for offer in service.offers)
 
 
 def view(now: float) -> FleetView:
@@ -117,7 +140,7 @@ def task(loads: list[float], usd: float = 2.0, load_s: float = 0.0) -> Task:
         pool="h100",
         devices=2,
         usd_per_hour=usd,
-        load_s=load_s,
+        loads_s=np.array([load_s]),
         prompt_s=np.zeros(1),
         least_s=np.ones(1),
     )
