@@ -32,6 +32,10 @@ setup: $(STAMP) ## Install the pinned packages into .venv
 cluster-binaries: $(STAMP) ## Build the local cluster's binaries, once (about 15 minutes cold)
 	@PYTHONPATH=e2e $(BIN)/python -m trimtab_e2e.cluster build
 
+.PHONY: test-binaries
+test-binaries: cluster-binaries ## Build what the chart's tests need besides: Helm 3, Helm 4, Lua
+	@PYTHONPATH=e2e $(BIN)/python -m trimtab_e2e.cluster build --tools
+
 .PHONY: demo
 demo: $(STAMP) cluster-binaries ## Show the main job on a real control plane with fake GPU nodes (5 minutes)
 	@PYTHONPATH=e2e $(BIN)/python -m trimtab_e2e.demo
@@ -45,12 +49,12 @@ test-fast: $(STAMP) ## Unit, property and golden tests; no cluster
 	@$(BIN)/python -m pytest -q tests/unit tests/property tests/golden
 
 .PHONY: test-integration
-test-integration: $(STAMP) cluster-binaries ## Tests against a real API server and a real Prometheus
+test-integration: $(STAMP) test-binaries ## Tests against a real API server and a real Prometheus
 	@echo "== integration tests (real kube-apiserver, etcd, scheduler, controllers, Prometheus)"
 	@$(BIN)/python -m pytest -q tests/integration
 
 .PHONY: test-e2e
-test-e2e: $(STAMP) cluster-binaries ## The short end-to-end run: the demo's job, judged
+test-e2e: $(STAMP) test-binaries ## The short end-to-end run: the demo's job, judged
 	@echo "== short end-to-end run"
 	@$(BIN)/python -m pytest -q e2e/tests -m "not long"
 
@@ -59,8 +63,12 @@ e2e: $(STAMP) cluster-binaries ## All end-to-end tests, the long ones too
 	@$(BIN)/python -m pytest -q e2e/tests
 
 .PHONY: e2e-node
-e2e-node: $(STAMP) cluster-binaries ## Install the chart on two real nodes and count lost requests (root; long)
+e2e-node: $(STAMP) test-binaries ## Install the chart on two real nodes and count lost requests (root; long)
 	@$(BIN)/python -m pytest -q e2e/tests/test_node.py
+
+.PHONY: e2e-kind
+e2e-kind: $(STAMP) ## The short end-to-end run on kind's control plane (Docker and kind; not run by us)
+	@TRIMTAB_KIND=1 $(BIN)/python -m pytest -q e2e/tests -m "not long"
 
 .PHONY: lint
 lint: $(STAMP) ## Style, and imports that go one way

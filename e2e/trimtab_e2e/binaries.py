@@ -4,6 +4,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -17,8 +18,10 @@ from pathlib import Path
 from trimtab_e2e.errors import BuildFailed, ClusterUnavailable
 
 KUBERNETES_VERSION = "1.34.4"  # as in e2e/localcluster/go.mod; a test compares the two
-HELM_VERSION = "3.19.0"
+HELM_VERSIONS = {3: "3.19.0", 4: "4.3.1"}
+"""By the major version: users have both."""
 KWOK_VERSION = "0.8.0"
+LUA_VERSION = "1.1.1"
 PROMETHEUS_VERSION = "0.316.0"  # Prometheus 3.16.0 calls its Go module so
 
 CONTROL_PLANE = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl")
@@ -91,26 +94,47 @@ def cached() -> Binaries | None:
 def build(*, control_plane: bool = True, progress: Progress = print_progress) -> Binaries:
     """Build what the cache lacks (many minutes the first time), and give the programs."""
     for tool in _tools()[0 if control_plane else 1 :]:
-        if not tool.folder.is_dir():
-            _require_go()
-            with _lock(tool, progress):
-                if not tool.folder.is_dir():  # another process may have built it meanwhile
-                    _build(tool, progress)
+        _built(tool, progress)
     return _binaries() if control_plane else replace(_binaries(), control_plane=None)
 
 
-def helm(progress: Progress = print_progress) -> Path:
-    """Give Helm: the one on the PATH, else one that is built once (3 minutes the first time)."""
+def helm(major: int = 3, progress: Progress = print_progress) -> Path:
+    """Give a Helm: the one on the PATH, else one that is built once (3 minutes the first time)."""
     found = shutil.which("helm")
-    if found is not None:
+    if found is not None and _major_of(found) == major:
         return Path(found)
-    tool = _helm()
+    return _built(_helm(major), progress) / "helm"
+
+
+def lua(progress: Progress = print_progress) -> Path:
+    """Give the Lua that Argo CD runs health checks with (seconds the first time)."""
+    package = f"github.com/yuin/gopher-lua/cmd/glua@v{LUA_VERSION}"
+    tool = _Tool(
+        key=f"lua-{LUA_VERSION}",
+        title="Lua",
+        first_time="seconds",
+        arguments=("install", "-ldflags", "-s -w", package),
+        working_dir=Path("/"),
+        finish=lambda folder: None,
+    )
+    return _built(tool, progress) / "glua"
+
+
+def _built(tool: _Tool, progress: Progress) -> Path:
     if not tool.folder.is_dir():
         _require_go()
         with _lock(tool, progress):
-            if not tool.folder.is_dir():
+            if not tool.folder.is_dir():  # another process may have built it meanwhile
                 _build(tool, progress)
-    return tool.folder / "helm"
+    return tool.folder
+
+
+def _major_of(program: str) -> int | None:
+    said = subprocess.run(
+        [program, "version", "--short"], capture_output=True, text=True, check=False
+    ).stdout
+    version = re.match(r"v(\d+)\.", said)
+    return int(version[1]) if version else None
 
 
 def missing_programs(folder: Path) -> list[str]:
@@ -174,23 +198,23 @@ def _tools() -> tuple[_Tool, _Tool, _Tool]:
     return control_plane, kwok, prometheus
 
 
-def _helm() -> _Tool:
-    major, minor, _ = KUBERNETES_VERSION.split(".")
-    package = "helm.sh/helm/v3/pkg/chartutil"
+def _helm(major: int) -> _Tool:
+    version = HELM_VERSIONS[major]
+    flags = "-s -w"
+    if major == 3:  # what `helm template` takes the cluster to be; Helm 4 knows it by itself
+        chartutil = "helm.sh/helm/v3/pkg/chartutil"
+        cluster, minor, _ = KUBERNETES_VERSION.split(".")
+        flags += f" -X {chartutil}.k8sVersionMajor={cluster} -X {chartutil}.k8sVersionMinor={minor}"
     return _Tool(
-        key=f"helm-{HELM_VERSION}",
-        title="Helm",
+        key=f"helm-{version}",
+        title=f"Helm {major}",
         first_time="3 minutes the first time",
         arguments=(
-            "install",
-            "-ldflags",
-            # What `helm template` takes the cluster to be when it is told nothing.
-            f"-s -w -X {package}.k8sVersionMajor={major} -X {package}.k8sVersionMinor={minor}",
-            f"helm.sh/helm/v3/cmd/helm@v{HELM_VERSION}",
+            "install", "-ldflags", flags, f"helm.sh/helm/v{major}/cmd/helm@v{version}",
         ),
         working_dir=Path("/"),
         finish=lambda folder: None,
-    )
+    )  # fmt: skip
 
 
 def _prometheus_minor() -> str:

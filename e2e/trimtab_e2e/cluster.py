@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 from trimtab_e2e import registry
-from trimtab_e2e.binaries import helm, print_progress
+from trimtab_e2e.binaries import HELM_VERSIONS, helm, lua, print_progress
 from trimtab_e2e.errors import (
     BuildFailed,
     ClusterError,
@@ -117,10 +117,17 @@ def up(
 
 
 @app.command(epilog=examples("python -m trimtab_e2e.cluster build"))
-def build() -> None:
-    """Build what a cluster and the chart's tests need and the cache lacks; start nothing."""
+def build(
+    tools: Annotated[
+        bool, typer.Option("--tools", help="And what tests run against a cluster: Helm, Lua.")
+    ] = False,
+) -> None:
+    """Build what a cluster needs and the cache lacks; start nothing."""
     provider = choose_provider(None, print_progress)
-    helm()
+    if tools:
+        for major in HELM_VERSIONS:
+            helm(major)
+        lua()
     err.print(f"the cluster's programs are ready ({provider.name} control plane)", highlight=False)
 
 

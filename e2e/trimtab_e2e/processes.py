@@ -85,7 +85,7 @@ def spawn(
 
 
 def wait_until(
-    ready: Callable[[], bool], what: str, children: Iterable[Child], timeout_s: float = 60.0
+    ready: Callable[[], bool], what: str, children: Iterable[Child], timeout_s: float = 180.0
 ) -> None:
     """Poll until ready; fail at once, with the log, when one of the children has died."""
     watched = list(children)

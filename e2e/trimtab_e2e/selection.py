@@ -16,6 +16,8 @@ from trimtab_e2e.registry import Options, State
 
 KUBECONFIG_VARIABLE = "TRIMTAB_KUBECONFIG"
 ASSETS_VARIABLE = "KUBEBUILDER_ASSETS"
+KIND_VARIABLE = "TRIMTAB_KIND"
+"""Set, it asks for kind whatever else there is."""
 
 _PROVIDERS: dict[str, Callable[[Binaries], Provider]] = {"own": Own, "kind": Kind, "given": Given}
 
@@ -33,6 +35,7 @@ def select_cluster(
 
     1. The cluster of `kubeconfig`, or of the variable TRIMTAB_KUBECONFIG. The usual KUBECONFIG is
        not read, on purpose: it may well lead to production, and tests create and kill things.
+       Then kind, if TRIMTAB_KIND asks for it.
     2. Processes of our own, from the folder KUBEBUILDER_ASSETS or from our cache.
     3. kind, when it is installed and a Docker engine answers.
     4. Processes of our own, built from their Go modules now.
@@ -55,6 +58,8 @@ def choose_provider(given: Path | None, progress: Progress) -> Provider:
     given = given or _path_from(KUBECONFIG_VARIABLE)
     if given is not None:
         return _given(given, progress)
+    if os.environ.get(KIND_VARIABLE):
+        return _kind(progress)
     cached = binaries.cached()
     assets = _assets(progress)
     if assets is not None:
@@ -62,8 +67,8 @@ def choose_provider(given: Path | None, progress: Progress) -> Provider:
         return Own(replace(others, control_plane=assets))
     if cached is not None:
         return Own(cached)
-    if shutil.which("kind") is not None and _docker_answers():
-        return Kind(binaries.build(control_plane=False, progress=progress))
+    if _kind_works():
+        return _kind(progress)
     return Own(binaries.build(progress=progress))
 
 
@@ -73,6 +78,19 @@ def _given(kubeconfig: Path, progress: Progress) -> Provider:
             f"there is no kubeconfig at {kubeconfig}: correct or unset {KUBECONFIG_VARIABLE}"
         )
     return Given(binaries.build(control_plane=False, progress=progress))
+
+
+def _kind(progress: Progress) -> Provider:
+    if not _kind_works():
+        raise ClusterUnavailable(
+            f"{KIND_VARIABLE} asks for kind, but there is no kind on the PATH or no Docker engine"
+            " answers: install and start both, or unset it"
+        )
+    return Kind(binaries.build(control_plane=False, progress=progress))
+
+
+def _kind_works() -> bool:
+    return shutil.which("kind") is not None and _docker_answers()
 
 
 def _assets(progress: Progress) -> Path | None:

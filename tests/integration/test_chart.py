@@ -36,13 +36,12 @@ def chart_cluster() -> Iterator[LocalCluster]:
         yield cluster
 
 
-@pytest.fixture(scope="module")
-def helm(chart_cluster: LocalCluster) -> Helm:
-    program = binaries.helm()
+def helm_of(cluster: LocalCluster, major: int) -> Helm:
+    program = binaries.helm(major)
 
     def run(*args: str, fails: bool = False) -> str:
         result = subprocess.run(
-            [program, f"--kubeconfig={chart_cluster.kubeconfig}", "-n", NAMESPACE, *args],
+            [program, f"--kubeconfig={cluster.kubeconfig}", "-n", NAMESPACE, *args],
             capture_output=True,
             text=True,
             check=False,
@@ -51,6 +50,11 @@ def helm(chart_cluster: LocalCluster) -> Helm:
         return result.stderr if fails else result.stdout
 
     return run
+
+
+@pytest.fixture(scope="module")
+def helm(chart_cluster: LocalCluster) -> Helm:
+    return helm_of(chart_cluster, 3)
 
 
 @pytest.fixture(scope="module")
@@ -81,8 +85,15 @@ def grants(documents: list[dict[str, Any]], *kinds: str) -> set[tuple[str, str, 
     }
 
 
-def test_the_chart_has_no_fault_that_lint_finds(helm: Helm) -> None:
-    assert "0 chart(s) failed" in helm("lint", "--strict", str(CHART))
+@pytest.mark.parametrize("major", binaries.HELM_VERSIONS)
+def test_the_chart_has_no_fault_that_lint_finds(chart_cluster: LocalCluster, major: int) -> None:
+    assert "0 chart(s) failed" in helm_of(chart_cluster, major)("lint", "--strict", str(CHART))
+
+
+def test_every_helm_renders_the_same(chart_cluster: LocalCluster) -> None:
+    """It is what `kubectl apply`, Argo CD and Flux get."""
+    three, four = (rendered(helm_of(chart_cluster, major)) for major in (3, 4))
+    assert three == four
 
 
 @pytest.mark.parametrize(
@@ -198,9 +209,11 @@ def test_the_command_line_knows_every_argument(helm: Helm) -> None:
     assert {each.partition("=")[0] for each in arguments[1:]} <= known
 
 
+@pytest.mark.parametrize("major", binaries.HELM_VERSIONS)
 def test_an_upgrade_and_a_rollback_keep_the_definitions_and_what_they_hold(
-    chart_cluster: LocalCluster, helm: Helm, release: str
+    chart_cluster: LocalCluster, release: str, major: int
 ) -> None:
+    helm = helm_of(chart_cluster, major)  # Helm 4 upgrades what Helm 3 installed, and installs anew
     chart_cluster.apply(
         {
             "apiVersion": "trimtab.dev/v1alpha1",

@@ -19,7 +19,9 @@ from trimtab_e2e.nodes import make_nodes
 
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for variable in (selection.KUBECONFIG_VARIABLE, selection.ASSETS_VARIABLE):
+    for variable in (
+        selection.KUBECONFIG_VARIABLE, selection.ASSETS_VARIABLE, selection.KIND_VARIABLE,
+    ):  # fmt: skip
         monkeypatch.delenv(variable, raising=False)
 
 
@@ -111,6 +113,18 @@ def test_kind_is_used_when_docker_answers_and_nothing_is_built(
 
     monkeypatch.setattr(binaries, "build", build)
     assert choose()[0] == expected
+
+
+def test_kind_is_used_when_asked_for_and_refused_when_it_cannot_be(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TRIMTAB_KIND", "1")
+    executable(path / "kind")
+    executable(path / "docker", "#!/bin/sh\nexit 1\n")
+    with pytest.raises(ClusterUnavailable, match="install and start both"):
+        choose()
+    executable(path / "docker")
+    assert choose()[0] == "kind"
 
 
 def test_a_given_cluster_gets_nodes_and_is_left_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
