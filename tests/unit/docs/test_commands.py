@@ -40,7 +40,7 @@ KUBECTL = {
 OTHERS_KINDS = {
     "llm",  # the category of our kinds
     "deploy", "deployment", "lease", "llmdeployments", "namespace", "node", "pod", "pods",
-    "pods,lease", "secret", "svc", "service", "events",
+    "pods,lease", "secret", "svc", "service", "events", "configmap",
 }  # fmt: skip
 
 
