@@ -6,6 +6,7 @@ COPY requirements/runtime.txt requirements/
 RUN /opt/trimtab/bin/pip install --no-cache-dir --no-compile --require-hashes -r requirements/runtime.txt
 COPY pyproject.toml README.md LICENSE ./
 COPY operator operator
+COPY e2e/trimtab_e2e/sbom.py ./
 # Left out: a second, asynchronous Kubernetes client that nothing imports, and packages' tests.
 # Compiled: a pod with a read-only root cannot keep what it compiles, and would at every start.
 RUN /opt/trimtab/bin/pip install --no-cache-dir --no-compile hatchling \
@@ -13,7 +14,8 @@ RUN /opt/trimtab/bin/pip install --no-cache-dir --no-compile hatchling \
     && /opt/trimtab/bin/pip uninstall --yes --quiet hatchling pip \
     && cd /opt/trimtab/lib/python3.13/site-packages \
     && rm -rf kubernetes/aio && find . -name tests -type d -prune -exec rm -rf {} + \
-    && python -m compileall -q --invalidation-mode unchecked-hash .
+    && python -m compileall -q --invalidation-mode unchecked-hash . \
+    && python /src/sbom.py . > /opt/trimtab/sbom.cdx.json
 
 FROM python:3.13-slim
 LABEL org.opencontainers.image.title=trimtab org.opencontainers.image.licenses=Apache-2.0

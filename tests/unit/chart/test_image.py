@@ -1,0 +1,61 @@
+"""What the image says of its content: every pinned package, in the version that is installed."""
+
+import sysconfig
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from trimtab.version import VERSION
+from trimtab_e2e.sbom import bom
+
+ROOT = Path(__file__).parents[3]
+SITE = Path(sysconfig.get_path("purelib"))
+
+
+def pinned() -> dict[str, str]:
+    """Give the packages of the image and their versions, on a machine like this one."""
+    found: dict[str, str] = {}
+    for line in (ROOT / "requirements/runtime.txt").read_text().splitlines():
+        if "==" in line:
+            requirement = Requirement(line.removesuffix("\\").strip())
+            if requirement.marker is None or requirement.marker.evaluate():
+                version = str(requirement.specifier).removeprefix("==")
+                found[canonicalize_name(requirement.name)] = version
+    return found
+
+
+def test_the_bill_of_materials_names_every_pinned_package() -> None:
+    document = bom(SITE)
+    listed = {part["purl"] for part in document["components"] if "purl" in part}
+    pins = pinned()
+    assert len(pins) > 20
+    assert {f"pkg:pypi/{name}@{version}" for name, version in pins.items()} <= listed
+
+
+def test_trimtab_is_its_subject_and_no_part_of_itself() -> None:
+    document = bom(SITE)
+    subject = document["metadata"]["component"]
+    assert (subject["name"], subject["version"]) == ("trimtab", VERSION)
+    references = [part["bom-ref"] for part in [subject, *document["components"]]]
+    assert len(set(references)) == len(references)
+
+
+def test_every_part_has_a_licence_that_fits_on_a_line() -> None:
+    pins = pinned()
+    for part in bom(SITE)["components"]:
+        if part["name"] in pins:
+            for licence in part["licenses"]:
+                name = licence.get("expression") or licence["license"].get("name")
+                assert name
+                assert len(name) <= 80
+
+
+def test_a_folder_without_trimtab_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(LookupError, match="name its site-packages folder"):
+        bom(tmp_path)
+
+
+def test_the_image_s_build_writes_it() -> None:
+    assert "sbom.py . > /opt/trimtab/sbom.cdx.json" in (ROOT / "Dockerfile").read_text()
