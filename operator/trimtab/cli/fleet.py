@@ -37,6 +37,8 @@ TOP_EPILOG = """[bold]Examples[/]
   trimtab top -n assistants --interval 5s
 
   trimtab top --once
+
+  trimtab top -o json
 """
 
 _WORST = (
@@ -113,6 +115,9 @@ def top(
     namespace: _Namespace = None,
     interval: Annotated[str, typer.Option(help="Time between two looks, such as 5s.")] = "2s",
     once: Annotated[bool, typer.Option("--once", help="Look once, print, and end.")] = False,
+    output: Annotated[
+        Output, typer.Option("--output", "-o", help="Format; json and yaml look once.")
+    ] = Output.TABLE,
     file: _File = None,
     kubeconfig: _Kubeconfig = None,
 ) -> None:
@@ -123,6 +128,9 @@ def top(
     source = _source(file, kubeconfig, namespace)
     pause = max(0.2, parse_duration(interval, "--interval"))
     console = Console()
+    if output is not Output.TABLE:
+        echo([_plain(asdict(line)) for line in _dearest(_lines(source(), namespace))], output)
+        return
     if once:
         console.print(_screen(_lines(source(), namespace), time.time()))
         return
@@ -218,11 +226,14 @@ def _concern(state: LLMDeploymentStatus) -> tuple[str, bool, str]:
 
 
 def _screen(lines: list[Line], now: float) -> Group:
-    dearest = sorted(lines, key=lambda line: -(line.usd_per_hour or 0.0))
     well = sum(line.healthy for line in lines)
     at = datetime.fromtimestamp(now).strftime("%H:%M:%S")
     head = f"trimtab top, {at}: {len(lines)} deployments, {well} well, ${_total(lines)}/h\n"
-    return Group(Text(head, style="bold"), _table(dearest))
+    return Group(Text(head, style="bold"), _table(_dearest(lines)))
+
+
+def _dearest(lines: Iterable[Line]) -> list[Line]:
+    return sorted(lines, key=lambda line: -(line.usd_per_hour or 0.0))
 
 
 def _table(lines: list[Line]) -> Table:

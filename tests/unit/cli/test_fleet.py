@@ -139,6 +139,11 @@ def test_top_once_lists_the_dearest_first(tmp_path: Path) -> None:
     assert order == ["dear", "slow"]
 
 
+def test_top_for_a_program_looks_once_and_lists_the_dearest_first(tmp_path: Path) -> None:
+    out = run(tmp_path, ["top", "-o", "json"], deployment("a", "1.00"), deployment("b", "9.00"))
+    assert [line["name"] for line in json.loads(out)] == ["b", "a"]
+
+
 def test_an_interval_that_is_none_is_refused(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["top", "--interval", "soon", "-f", "-"], input="")
     assert result.exit_code == 1
