@@ -87,6 +87,7 @@ class Routing(ApiEnum):
     """How requests find their replica."""
 
     EVEN = "Even"
+    IN_TURN = "InTurn"
     LOAD_AWARE = "LoadAware"
 
 
@@ -207,10 +208,12 @@ class LLMDeploymentSpec(ApiModel):
     placement: PlacementSpec | None = None
     """Where replicas may land. Default: on every pool that fits."""
     routing: Routing | None = None
-    """How requests find their replica: Even, where each gets as many whatever it can take, as from
-    a Service or by turns; LoadAware, where each gets what it can take, as by weights.
+    """How requests find their replica: Even, where each gets as many at random, as from a Service;
+    InTurn, where each gets as many in turn or where least are open, as from most gateways;
+    LoadAware, where each gets what it can take, as by weights.
 
-    Default: Even, so that a mix of fast and slow replicas counts as that many slow ones.
+    Default: Even. A mix of fast and slow replicas counts as that many slow ones but for LoadAware;
+    and replicas that take turns can be busier than those that requests reach at random.
     """
     workload: WorkloadSpec | None = None
     """What is expected until real traffic has been measured. Default: 512 in, 256 out."""

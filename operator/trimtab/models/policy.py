@@ -60,6 +60,8 @@ class EffectivePolicy:
     mode: Mode
     even: bool
     """Whether the router gives each replica the same, whatever it can take."""
+    dealt: bool
+    """Whether it deals requests out evenly in time, and not at random."""
 
 
 def resolve(spec: LLMDeploymentSpec, policy: ServingPolicySpec | None) -> EffectivePolicy:
@@ -117,6 +119,7 @@ def resolve(spec: LLMDeploymentSpec, policy: ServingPolicySpec | None) -> Effect
         priority=DEFAULT_PRIORITY if spec.priority is None else spec.priority,
         mode=spec.mode or Mode.AUTO,
         even=spec.routing is not Routing.LOAD_AWARE,
+        dealt=spec.routing in (Routing.IN_TURN, Routing.LOAD_AWARE),
     )
 
 

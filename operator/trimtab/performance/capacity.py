@@ -66,6 +66,8 @@ class CapacityRequest:
     """What its engines have taught of its step times; with it, `points` no longer stretch them."""
     sample: LengthSample | None = None
     """Lengths that were seen together; without any they follow from `shape`."""
+    variation: float = 1.0
+    """Of the gaps between arrivals, squared (`performance.arrivals`)."""
 
 
 @lru_cache(maxsize=65536)
@@ -157,6 +159,7 @@ def _uncorrected(request: CapacityRequest) -> Replica | Infeasible:
         slots=min(float(engine.max_num_seqs), kv_slots),
         sequences=float(engine.max_num_seqs),
         kv_slots=kv_slots,
+        variation=request.variation,
     )
 
 

@@ -9,6 +9,7 @@ from statistics import NormalDist
 
 import numpy as np
 
+from trimtab.performance.arrivals import alone, company, spread_of_count
 from trimtab.performance.lengths import WEIGHTS
 from trimtab.performance.meanfield import (
     LUMP_WEIGHTS,
@@ -188,7 +189,9 @@ def _one_by_one(
     """
     lengths = replica.lengths
     demand = np.minimum(state.rate * full_s * lengths.prompt / state.chunk, 0.999)
-    work_s = 0.5 * state.rate * lengths.prompt_square * (full_s / state.chunk) ** 2
+    # Kingman's bound for arrivals of other variation; the service's is in the square.
+    square = lengths.prompt_square - (1.0 - replica.variation) * lengths.prompt**2
+    work_s = 0.5 * state.rate * square * (full_s / state.chunk) ** 2
     seconds, met = running
     loud = np.maximum(1.0 - met[:, 0], 1e-12)
     lump_s = mean_of(seconds[:, 1:], met[:, 1:]) / loud
@@ -238,16 +241,20 @@ def _own_prompts(
     """
     wide = replica.columns
     arrivals = state.rate[:, None] * running_s
-    alone = np.exp(-arrivals)
-    some = np.maximum(1.0 - alone, 1e-12)
-    mean = arrivals * wide.lengths.prompt / some
-    square = (arrivals * wide.lengths.prompt_square + (arrivals * wide.lengths.prompt) ** 2) / some
+    single = alone(arrivals, replica.variation)
+    some = np.maximum(1.0 - single, 1e-12)
+    others = company(arrivals, replica.variation)
+    one = wide.lengths.prompt
+    sizes = wide.lengths.prompt_square - one**2
+    mean = others * one / some
+    count = spread_of_count(others, replica.variation)
+    square = (others * sizes + count * one**2 + (others * one) ** 2) / some
     shape = (mean * mean / np.maximum(square - mean * mean, 1e-6 * mean * mean))[:, :, None]
     cube = 1.0 - 1.0 / (9.0 * shape) + _COMPANY_Z / (3.0 * np.sqrt(shape))
     values = np.maximum(cube, 0.02) ** 3
     values *= mean[:, :, None] / (values @ _COMPANY_WEIGHTS)[:, :, None]
     others = np.concatenate([np.zeros_like(values[:, :, :1]), values], axis=2)
-    odds = np.concatenate([alone[:, :, None], some[:, :, None] * _COMPANY_WEIGHTS], axis=2)
+    odds = np.concatenate([single[:, :, None], some[:, :, None] * _COMPANY_WEIGHTS], axis=2)
     share = met[:, :, None, None] * odds[:, :, :, None] * _OWN_WEIGHTS
     return _worked_off(replica, state, others[:, :, :, None]), share.reshape(len(share), -1)
 
@@ -307,9 +314,10 @@ def _places(
     held = state.batch + state.rate * own_s
     drain = np.maximum(limit.rate - state.rate, 1e-3 * limit.rate)
     stiffness = np.sqrt(state.stiffness * limit.stiffness)
-    crowded = _crowded(replica.sequences - held, replica.sequences / stiffness)
-    place_s = 0.5 * (1.0 + lengths.answer_variation) / drain
-    uneven = lengths.resident_square
+    peaked = replica.peakedness
+    crowded = _crowded(replica.sequences - held, peaked * replica.sequences / stiffness)
+    place_s = 0.5 * (replica.variation + lengths.answer_variation) / drain
+    uneven = lengths.resident_square - (1.0 - peaked)
     next_in = lengths.prompt_square / lengths.prompt / lengths.resident
     full = _crowded(replica.kv_slots - next_in - held, replica.kv_slots * uneven / stiffness)
     cache_s = uneven / drain

@@ -10,6 +10,7 @@ from math import sqrt
 
 import numpy as np
 
+from trimtab.performance.arrivals import chance_of_none, following
 from trimtab.performance.firsttoken import FirstToken
 from trimtab.performance.lengths import WEIGHTS
 from trimtab.performance.meanfield import Equilibrium, Replica
@@ -128,16 +129,19 @@ def request_gap(replica: Replica, state: Equilibrium, first: FirstToken) -> Requ
     rate, decode_s = state.rate[:, None], state.decode_s[:, None]
     alone_s = steps * decode_s
     work_s = share / rate
-    square = rate * work_s**2 * wide.prompt_square / wide.prompt**2
+    square = wide.prompt_square / wide.prompt**2 - (1.0 - replica.variation)
+    square = rate * work_s**2 * square
     own_s = first.own_mean_s[:, None]
     before_s = np.maximum(own_s, first.prompts_s[:, None])
     before_variance = own_s**2 * (wide.prompt_square / wide.prompt**2 - 1.0)
     before_variance = before_variance + (before_s - own_s) ** 2
+    come = rate * (alone_s + before_s)
+    fewer = following(come, replica.variation) / np.maximum(come, 1e-12)
     begun = alone_s + share * before_s
-    mean = begun / (1.0 - share) - alone_s
+    mean = fewer * (begun / (1.0 - share) - alone_s)
     variance = begun * square / (1.0 - share) ** 3
     variance += (square * before_s + share**2 * before_variance) / (1.0 - share) ** 2
-    quiet = np.exp(-rate * (alone_s + before_s))
+    quiet = chance_of_none(come, replica.variation)
     some = np.maximum(1.0 - quiet, 1e-12)
     crowd_s = crowding_s(replica, state)
     added = mean / some
@@ -161,7 +165,8 @@ def crowding_s(replica: Replica, state: Equilibrium) -> Array:
     the mean of such a process over x relaxation times keeps 2 (x - 1 + exp(-x)) / x^2 of it.
     """
     # Percentiles are about two deviations away, and no batch is larger than full.
-    crowd = state.batch + 2.0 * np.sqrt(state.batch / state.stiffness)
+    peaked = replica.peakedness
+    crowd = state.batch + 2.0 * np.sqrt(peaked * state.batch / state.stiffness)
     crowd = np.maximum(np.minimum(crowd, replica.slots), state.batch)
     step_s = replica.step.decode_s(crowd, crowd * replica.lengths.resident)
     x = state.stiffness
@@ -181,7 +186,7 @@ def gap_quantile(replica: Replica, state: Equilibrium, wake: Wake, percentile: f
     louder = np.minimum(1.0 + wake.share / np.maximum(loud, 1e-12), 1.0 / np.maximum(loud, 1e-12))
     quiet = 1.0 - loud * louder
     share = np.concatenate([quiet[:, None], state.loud_share * louder[:, None]], axis=1)
-    swing = np.sqrt(state.batch / state.stiffness)
+    swing = np.sqrt(replica.peakedness * state.batch / state.stiffness)
     resident = replica.lengths.resident
     values, weights = [], []
     for z, weight in _CROWD:

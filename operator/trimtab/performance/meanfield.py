@@ -14,6 +14,7 @@ from typing import Any, TypeAlias, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from trimtab.performance.arrivals import any_in, spread_of_count
 from trimtab.performance.lengths import Lengths
 from trimtab.performance.steptime import Array, Number, StepModel
 
@@ -44,6 +45,8 @@ class Replica:
     """The batch limit alone."""
     kv_slots: Number
     """Requests of mean size that the KV cache holds."""
+    variation: float = 1.0
+    """Of the gaps between arrivals, squared: 1 at random, 1/n in turn with those of n replicas."""
 
     @property
     def decode_steps(self) -> Number:
@@ -72,7 +75,16 @@ class Replica:
             slots=_column(self.slots),
             sequences=_column(self.sequences),
             kv_slots=_column(self.kv_slots),
+            variation=self.variation,
         )
+
+    @property
+    def peakedness(self) -> float:
+        """Variance of the number of requests that are served at a time, over its mean.
+
+        Of many servers whose times are about exponential (Whitt 1984).
+        """
+        return 0.5 * (1.0 + self.variation)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,7 +143,7 @@ def equilibrium(replica: Replica, arrivals: Array, *, steady: bool = False) -> E
     decode_s = replica.step.decode_s(batch, cached)
     fuller_s = replica.step.decode_s(batch * _NUDGE, cached * _NUDGE)
     chunk = np.maximum(replica.token_budget - batch, 1.0)
-    loud = -np.expm1(-arrivals)
+    loud = any_in(arrivals, replica.variation)
     lumps = _lump_tokens(replica, arrivals, loud, decode_s)
     work = prompt_work(
         wide.step,
@@ -153,7 +165,10 @@ def equilibrium(replica: Replica, arrivals: Array, *, steady: bool = False) -> E
     stiffness = np.clip((decode_s - growth) / step_s, _LEAST_STIFFNESS, 1.0)
     if not steady:
         free = np.maximum(replica.slots - batch, 0.0)
-        swing = np.minimum(batch / stiffness, free * free) / np.maximum(batch, _FEW) ** 2
+        swing = (
+            np.minimum(replica.peakedness * batch / stiffness, free * free)
+            / np.maximum(batch, _FEW) ** 2
+        )
         swing = np.minimum(swing, _WIDEST)
         step_s = step_s * (1.0 + growth / decode_s * swing)
     return Equilibrium(
@@ -261,7 +276,9 @@ def _lump_tokens(replica: Replica, arrivals: Array, loud: Array, decode_s: Array
         - decode_s
     )
     share = loud * lump_s / (decode_s + loud * lump_s)
-    own = arrivals * lengths.prompt_square / (1.0 - share * share)
+    count = spread_of_count(arrivals, replica.variation)
+    sizes = lengths.prompt_square - lengths.prompt**2
+    own = (arrivals * sizes + count * lengths.prompt**2) / (1.0 - share * share)
     variance = (own + (arrivals * lengths.prompt) ** 2) / loud - mean * mean
     shape = (mean * mean / np.maximum(variance, 1e-6 * mean * mean))[:, None]
     cube = 1.0 - 1.0 / (9.0 * shape) + _LUMP_Z / (3.0 * np.sqrt(shape))

@@ -20,6 +20,7 @@ from trimtab.performance.capacity import (
 )
 from trimtab.performance.outlook import saturation_rate
 from trimtab.performance.reach import Nearest
+from trimtab.performance.together import together
 from trimtab.planner.power import Offer, Power, grams, weights
 from trimtab.planner.query import Query, request_of
 from trimtab.planner.shortage import PoolState
@@ -145,6 +146,7 @@ def _inputs(query: Query) -> tuple[object, ...]:
         query.geometry,
         query.engine,
         query.shape,
+        query.most_rps,
         state.spec.model.name,
         frozenset((v.pool, v.parallelism) for v in state.variants),
         query.lessons.used(state.key),
@@ -208,6 +210,8 @@ class _Bench:
         key = (pool.accelerator, pool.devices_per_node, parallelism, own)
         if key not in self._found:
             request = request_of(self.query, state, parallelism)
+            if request is not None and self.query.policy.dealt:
+                request = together(request, self.query.most_rps)
             capacity = None if request is None else _capacity(request, pool.devices_per_node)
             self._found[key] = _Figures(request=request, capacity=capacity)
         return self._found[key]

@@ -148,7 +148,8 @@ def _draft(
         since_s=since_s,
     )
     need = need_of(state.load, policy, evidence, memory, around)
-    query = query_of(state, policy, need.shape, world.market)
+    most_rps = foresight.most(memory, need.rps)
+    query = query_of(state, policy, need.shape, world.market, most_rps=most_rps)
     choices = choices_of(query)
     places = places_of(state.variants, choices, world.config)
     seen = Seen(now=world.now, rps=evidence.arrivals, window_s=state.load.window_s)

@@ -71,6 +71,13 @@ class Foresight:
         return max(base, min(base * (1.0 + self.margin), MOST_TIMES * rps))
 
 
+def most(memory: DeploymentMemory, rps: float) -> float:
+    """Return the most that was asked over the window or foreseen last, where `rps` are now."""
+    return max(
+        [rps, *(one.rps for one in memory.samples), *(was for _, was in memory.foreseen[-1:])]
+    )
+
+
 def seen(memory: DeploymentMemory, load: ObservedLoad, now: float) -> DeploymentMemory:
     """Return the memory with the arrival rate of now, where it is sure; doubt teaches nothing."""
     rate = fresh_value(checked(load).arrival_rps)

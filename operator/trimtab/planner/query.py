@@ -1,5 +1,6 @@
 """What decides the choices of one deployment: model, engine, requests, pools, measurements."""
 
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -20,6 +21,9 @@ from trimtab.units import parse_decimal
 
 _TIMED_AS = {EngineType.SGLANG: "sglang", EngineType.TENSORRT_LLM: "trtllm"}
 """Engines whose step times the performance model knows by themselves; the others count as vLLM."""
+
+STEP = 1.1
+"""Rates of a fleet that differ by less change what its replicas can do by nothing to speak of."""
 
 
 class Speeds:
@@ -141,12 +145,19 @@ class Query:
     speeds: Speeds
     lessons: Lessons
     config: PlannerConfig
+    most_rps: float = 0.0
+    """Least rate that all replicas together are to serve, where that changes what one can do."""
 
 
 def query_of(
-    state: DeploymentState, policy: EffectivePolicy, shape: TokenShape, market: Market
+    state: DeploymentState,
+    policy: EffectivePolicy,
+    shape: TokenShape,
+    market: Market,
+    *,
+    most_rps: float = 0.0,
 ) -> Query:
-    """Return the query of one deployment for requests of `shape`."""
+    """Return the query of one deployment for requests of `shape`, of which `most_rps` are asked."""
     return Query(
         state=state,
         policy=policy,
@@ -157,7 +168,13 @@ def query_of(
         speeds=market.speeds,
         lessons=market.lessons,
         config=market.config,
+        most_rps=_rounded(most_rps) if policy.dealt else 0.0,
     )
+
+
+def _rounded(rps: float) -> float:
+    """Return the power of STEP below `rps`: choices are kept for as long as it stays the same."""
+    return STEP ** math.floor(math.log(rps, STEP)) if rps > 0 else 0.0
 
 
 def engine_settings(spec: LLMDeploymentSpec) -> EngineSettings:
