@@ -186,7 +186,7 @@ def _weights_read() -> str:
         "From the engine's log, in seconds without prompts: a step takes as long as the batch over "
         "the tokens per second. Less keys and values (of the request log) and what is no reading "
         "(launches, engine, activations), both by the model, it leaves time in which so many bytes "
-        "of weights can be read at the share of the bandwidth that weights are read with elsewhere.\n",
+        "of weights can be read at the usual share of the bandwidth.\n",
         "| run | all weights, 16 bit | 8 bit | batch | step | keys and values | no reading "
         "| weights read |",
         "|---|---|---|---|---|---|---|---|",
@@ -203,8 +203,8 @@ def _weights_read() -> str:
         ]
     lines.append(
         "\nFor the Llama runs the figure is all of the weights, give or take what computing adds. "
-        "For Qwen3-30B-A3B it is all of 8-bit weights and half of 16-bit ones, and no more with 185 "
-        "chats than with 23. For the label to hold, 200 chats would have to use about the same "
+        "For Qwen3-30B-A3B it is all of 8-bit weights and half of 16-bit ones, and no more with "
+        "185 chats than with 23. For the label to hold, 200 chats would have to use about the same "
         "half of each layer's 128 experts, all of it already with two dozen chats, and never the "
         "others: then a batch reads 64 x (1 - (1 - 8 / 64)^n) experts of 9.4 MB in each of 48 "
         "layers. That is possible where weights were made up and every token is routed alike, and "
