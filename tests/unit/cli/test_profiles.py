@@ -18,8 +18,8 @@ VLLM: dict[str, Any] = {
     "num_prompts": 100, "request_rate": 4.0, "max_concurrency": None, "duration": 25.6,
     "completed": 100, "total_input_tokens": 51200, "total_output_tokens": 25600,
     "request_throughput": 3.9, "mean_ttft_ms": 50.0, "median_ttft_ms": 45.5, "p99_ttft_ms": 120.25,
-    "mean_tpot_ms": 9.0, "median_tpot_ms": 8.9, "p99_tpot_ms": 12.0, "mean_itl_ms": 9.1,
-    "median_itl_ms": 8.5, "p99_itl_ms": 31.5,
+    "mean_tpot_ms": 9.0, "median_tpot_ms": 8.9, "p99_tpot_ms": 31.5, "mean_itl_ms": 9.1,
+    "median_itl_ms": 8.5, "p99_itl_ms": 80.0,
 }  # fmt: skip
 
 
@@ -30,13 +30,22 @@ INFERENCE_PERF: dict[str, Any] = {
         "latency": {
             "request_latency": {"mean": 2.3},
             "time_to_first_token": {"mean": 0.05, "median": 0.0455, "p95": 0.09, "p99": 0.12025},
-            "inter_token_latency": {"mean": 0.009, "median": 0.0085, "p95": 0.02, "p99": 0.0315},
+            "time_per_output_token": {"mean": 0.009, "median": 0.0085, "p95": 0.02, "p99": 0.0315},
+            "inter_token_latency": {"mean": 0.009, "median": 0.0085, "p95": 0.04, "p99": 0.08},
         },
         "throughput": {"requests_per_sec": 3.9},
         "prompt_len": {"mean": 512.0},
         "output_len": {"mean": 256.0},
     },
     "failures": {"count": 0},
+}
+ONLY_SINGLE_GAPS = {
+    **INFERENCE_PERF["successes"],
+    "latency": {
+        name: summary
+        for name, summary in INFERENCE_PERF["successes"]["latency"].items()
+        if name != "time_per_output_token"
+    },
 }
 GENAI_PERF: dict[str, Any] = {
     "request_throughput": {"unit": "requests/sec", "avg": 3.9},
@@ -145,7 +154,26 @@ def test_saved_requests_give_the_percentile_that_the_planner_asks_for(tmp_path: 
     }
     (point,) = imported(written(tmp_path, detailed), *OF)["spec"]["points"]
     assert (point["percentile"], point["timeToFirstToken"]) == (95, "95.05ms")
-    assert point["interTokenLatency"] == "30ms"
+    assert point["interTokenLatency"] == "12ms"  # a request's mean, which a target is for
+    two_at_a_time = {**detailed, "output_lens": [21] * 100 + [0] * 20}
+    (point,) = imported(written(tmp_path, two_at_a_time), *OF)["spec"]["points"]
+    assert point["interTokenLatency"] == "6ms"
+
+
+@pytest.mark.parametrize(
+    ("content", "gap"),
+    [
+        (CSV.replace("itl_p99_s", "itl_p99_s,tpot_p99_s").replace("0.0315", "0.0315,0.012"), "12"),
+        ({**VLLM, "p99_tpot_ms": None}, "80"),
+        ({**INFERENCE_PERF, "successes": ONLY_SINGLE_GAPS}, "80"),
+    ],
+    ids=["both in a table", "vllm without means", "inference-perf without means"],
+)
+def test_a_request_s_mean_gap_is_taken_where_it_is_there(
+    tmp_path: Path, content: Mapping[str, Any] | str, gap: str
+) -> None:
+    (point,) = imported(written(tmp_path, content), *OF, "--percentile", "99")["spec"]["points"]
+    assert point["interTokenLatency"] == f"{gap}ms"
 
 
 def test_steps_become_the_loads_that_keep_these_batches(tmp_path: Path) -> None:
@@ -167,7 +195,7 @@ h100_sxm,Qwen/Qwen3-8B,1,fp8,decode,8,4096,15
 def test_several_files_make_one_profile_that_predict_learns_from(tmp_path: Path) -> None:
     files = [
         written(tmp_path, {**VLLM, "request_throughput": rate, "request_rate": rate,
-                           "p99_itl_ms": gap}, f"run-{rate}.json")
+                           "p99_tpot_ms": gap}, f"run-{rate}.json")
         for rate, gap in ((4.0, 15.0), (8.0, 45.0))
     ]  # fmt: skip
     manifest = tmp_path / "profile.yaml"

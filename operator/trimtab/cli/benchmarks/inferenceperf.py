@@ -16,6 +16,8 @@ from trimtab.errors import InvalidInput
 NAME = "inference-perf"
 
 _FIRST, _GAP = "time_to_first_token", "inter_token_latency"
+_MEAN_GAP = "time_per_output_token"
+"""Of a request, which is what a target is for; single gaps spread further."""
 
 
 def recognises(document: Document) -> bool:
@@ -34,7 +36,8 @@ def read(document: Document, percentile: int | None) -> list[Measurement]:
 def _measurement(stage: Mapping[str, Any], where: str, wanted: int | None) -> Measurement:
     served = _object(stage, "successes", where)
     latency = _object(served, "latency", where)
-    first, gap = _object(latency, _FIRST, where), _object(latency, _GAP, where)
+    each = _MEAN_GAP if isinstance(latency.get(_MEAN_GAP), Mapping) else _GAP
+    first, gap = _object(latency, _FIRST, where), _object(latency, each, where)
     both = _percentiles(first).keys() & _percentiles(gap).keys()
     percentile = percentile_in(dict.fromkeys(both), wanted, where)
     offered = _object(stage, "load_summary", where).get("requested_rate")

@@ -37,7 +37,13 @@ def read(document: Document, percentile: int | None) -> list[Measurement]:
 def _measurement(row: Mapping[str, str], where: str, wanted: int | None) -> Measurement:
     times = columns.times_of(row, where)
     first = {_percent(name): s for (kind, name), s in times.items() if kind == "ttft"}
-    gap = {_percent(name): s for (kind, name), s in times.items() if kind == "itl"}
+    # A target is for the mean gap of a request, "tpot"; single ones spread further.
+    gap = {
+        _percent(name): s
+        for wanted_kind in ("itl", "tpot")
+        for (kind, name), s in times.items()
+        if kind == wanted_kind
+    }
     both = first.keys() & gap.keys() - {None}
     percentile = percentile_in(dict.fromkeys(p for p in both if p is not None), wanted, where)
     output_tokens = columns.required(row, columns.OUTPUT, where)
