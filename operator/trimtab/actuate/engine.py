@@ -1,7 +1,6 @@
 """The serving container of one replica: the engine's command, arguments, probes, surroundings."""
 
 import math
-import re
 import string
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -15,6 +14,7 @@ from trimtab.api.llmdeployment import (
 )
 from trimtab.api.naming import SERVING_PORT, SERVING_PORT_NAME
 from trimtab.catalog.engines import Argument, Server, server
+from trimtab.catalog.scheduling import release
 from trimtab.models.hardware import EngineSettings, Parallelism
 from trimtab.units import parse_duration
 
@@ -32,8 +32,6 @@ MEMORY_GIB_PER_DEVICE = 16
 SHM_GIB_PER_DEVICE = 2
 """Shared memory of NCCL and the workers: vLLM's documentation uses 2Gi for one device."""
 
-_VERSION_TAG = re.compile(r":v?(\d+)\.(\d+)(?:\.\d+)?")
-
 
 def container(spec: LLMDeploymentSpec, parallelism: Parallelism, resource: str) -> dict[str, Any]:
     """Return the serving container of a replica that holds `parallelism.devices` of `resource`."""
@@ -45,7 +43,7 @@ def container(spec: LLMDeploymentSpec, parallelism: Parallelism, resource: str) 
     if known.command:
         result["command"] = list(known.command)
     return result | {
-        "args": arguments(spec, parallelism, engine_version(image)),
+        "args": arguments(spec, parallelism, release(image)),
         "ports": [
             {
                 "name": SERVING_PORT_NAME,
@@ -149,12 +147,6 @@ def _rendered(
         names = [name for _, name, _, _ in string.Formatter().parse(argument.text) if name]
         if all(known[name] is not None for name in names):
             yield argument.text.format_map(known)
-
-
-def engine_version(image: str) -> tuple[int, int] | None:
-    """Return the release that the tag of `image` names, or None when it names none."""
-    match = _VERSION_TAG.search(image.rpartition("/")[2])
-    return (int(match.group(1)), int(match.group(2))) if match else None
 
 
 def environment(engine: EngineSpec) -> list[dict[str, Any]]:

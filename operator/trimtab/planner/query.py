@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from trimtab.api.engine import EngineSpec, EngineType
 from trimtab.api.llmdeployment import LLMDeploymentSpec
 from trimtab.catalog import geometries
+from trimtab.catalog.scheduling import takes_turns
 from trimtab.config import PlannerConfig
 from trimtab.models.hardware import EngineSettings, ModelGeometry, Parallelism
 from trimtab.models.load import TokenShape
@@ -193,6 +194,7 @@ def engine_settings(spec: LLMDeploymentSpec) -> EngineSettings:
             if share is None
             else parse_decimal(share, "spec.engine.gpuMemoryUtilization")
         ),
+        takes_turns=takes_turns(engine),
     )
 
 

@@ -150,23 +150,6 @@ def test_the_pod_outlives_everything_that_happens_before_sigkill() -> None:
         assert deployment["spec"]["progressDeadlineSeconds"] > startup
 
 
-@pytest.mark.parametrize(
-    ("image", "expected"),
-    [
-        ("vllm/vllm-openai:v0.33.0", (0, 33)),
-        ("localhost:5000/vllm:0.9", (0, 9)),
-        ("vllm/vllm-openai-rocm:v0.23.0-x", (0, 23)),
-        ("vllm/vllm-openai@sha256:0123", None),
-        ("localhost:5000/vllm", None),
-        ("vllm/vllm-openai:nightly", None),
-    ],
-)
-def test_the_engine_version_is_what_the_tag_says(
-    image: str, expected: tuple[int, int] | None
-) -> None:
-    assert engine.engine_version(image) == expected
-
-
 def test_flags_that_an_old_engine_does_not_know_are_left_out() -> None:
     def flags(version: tuple[int, int] | None) -> set[str]:
         arguments = engine.arguments(builders.spec(), Parallelism(), version)

@@ -174,6 +174,7 @@ def test_engine_settings_are_the_users_else_the_defaults() -> None:
             "maxNumSeqs": 64,
             "maxNumBatchedTokens": 2048,
             "gpuMemoryUtilization": "0.8",
+            "args": ["--no-async-scheduling"],
         },
     )
     assert engine_settings(state.spec) == EngineSettings(
@@ -183,4 +184,5 @@ def test_engine_settings_are_the_users_else_the_defaults() -> None:
         max_num_seqs=64,
         max_num_batched_tokens=2048,
         memory_utilization=0.8,
+        takes_turns=True,
     )
