@@ -18,7 +18,7 @@ import highspy
 import numpy as np
 
 from trimtab.errors import InvalidInput
-from trimtab.planner.programme import quiet_solver
+from trimtab.planner.solver import quiet_solver
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -216,6 +216,11 @@ def _programme(
         (
             simple[problem.key].counts,
             *(
+                [alone[problem.key].counts]
+                if _fits(problem, alone[problem.key].counts, room)
+                else []
+            ),
+            *(
                 cover.cheapest(replace(problem, rps=share * problem.rps), room.bounds(problem))
                 for share in shares
             ),

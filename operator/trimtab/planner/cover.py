@@ -1,62 +1,31 @@
-"""The cheapest replicas for one deployment alone: a bounded depth-first search.
+"""The cheapest replicas for one deployment alone, asked once or under many tolls.
 
-Options that another one beats in everything are left out first. The rest is taken by falling
-worth, as many as needed first, so what it finds first is the greedy answer. A branch ends where a
-lower bound of its cost reaches the best answer: the demand that is left at the best worth left,
-with a charge for each replica where their number is scarce.
+What cannot be part of an answer that is worth having is left out first: an option of which even
+one replica, with the rest of the demand at the best worth there is, costs more than an answer that
+is known. So is one that another beats in everything. The rest is searched.
 """
 
+import itertools
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 from functools import lru_cache
-from typing import NamedTuple, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from trimtab.planner.problem import COVERED, Bounds, Counts, Option, Problem
+from trimtab.planner.problem import Bounds, Counts, Option, Problem
+from trimtab.planner.search import BETTER, Cover, Ground, Item, Search
 
-Tolls: TypeAlias = NDArray[np.float64]
+Vector: TypeAlias = NDArray[np.float64]
+Tolls: TypeAlias = Vector
 """$/h beside the cost of an added replica, one for each option."""
 
-NODES = 5000
-"""Most branches looked at; a count and not a time, so that every machine answers alike."""
-PATIENCE = 300
-"""Branches after which an answer must be better by SLACK to be worth a longer search."""
-SLACK = 3e-4
-_BETTER = 1e-6
-"""An answer counts as better when it costs so much less, as a share of the best one."""
-_CHARGE_STEPS = 16
 _CACHED = 4096
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cover:
-    """The answer for one deployment."""
-
-    counts: Counts
-    weight: float
-    """Cost, tolls and penalties, $/h."""
-    bound: float
-    """What no answer within the bounds weighs less than, $/h."""
-
-
-class _Item(NamedTuple):
-    """Replicas of one option that exist, or that would be added."""
-
-    option: int
-    """Number of the option."""
-    name: str
-    cost: float
-    rps: float
-    most: int
-    new: int
-    """1 when it counts as an addition, else 0."""
-    takes: tuple[tuple[int, float], ...]
-    """What one takes of the room: (number of the resource, amount)."""
-    domain: int
-    """Number of the domain that it is lost with; -1 when it stays."""
+_MANY = 8
+"""Options from which it pays to look for those that others beat."""
+_TRIED = 8
+"""Options, the cheapest, of which one alone is tried as the answer to begin with."""
 
 
 def cheapest(problem: Problem, bounds: Bounds) -> Counts:
@@ -73,291 +42,185 @@ def solved(problem: Problem, bounds: Bounds) -> Cover:
 class Question:
     """What is asked for one deployment; prepared once, answered under many tolls."""
 
-    __slots__ = ("ample", "bounds", "costs", "kept", "names", "problem", "rates", "rest", "takes")
+    __slots__ = (
+        "_ample", "_takes", "bounds", "costs", "ground", "index", "kept", "problem", "rates",
+    )  # fmt: skip
 
     def __init__(self, problem: Problem, bounds: Bounds) -> None:
         self.problem = problem
         self.bounds = bounds
-        lower = tuple(option.lower for option in problem.options)
-        self.rest = problem.rps * COVERED - (problem.covered(lower) if any(lower) else 0.0)
-        domains = {domain: i for i, domain in enumerate(_domains(problem))}
-        self.kept: list[_Item] = []
+        self.ground = Ground(problem)
+        domains = {domain: i for i, domain in enumerate(self.ground.domains)}
+        self.kept = [
+            Item(
+                i, o.name, o.cost, o.rps, min(o.current, o.upper) - o.lower, 0, (),
+                domains.get(o.domain, -1),
+            )
+            for i, o in enumerate(problem.options)
+            if o.current > o.lower and o.upper > o.lower
+        ]  # fmt: skip
         """Replicas that exist and may stay or go."""
-        self.names: list[tuple[int, str, int, int]] = []
-        """Index, name, most and domain of what may be added."""
-        rates, costs = [], []
-        for index, option in enumerate(problem.options):
-            domain = domains.get(option.domain, -1) if domains else -1
-            name, rps, cost = option.name, option.rps, option.cost
-            if option.current > option.lower and option.upper > option.lower:
-                most = min(option.current, option.upper) - option.lower
-                self.kept.append(_Item(index, name, cost, rps, most, 0, (), domain))
-            if option.upper > option.current:
-                self.names.append((index, name, option.upper - option.current, domain))
-                rates.append(rps)
-                costs.append(cost)
-        self.rates = np.array(rates)
-        self.costs = np.array(costs) * (1.0 + problem.switch)
-        self.takes = _Takes(bounds)
-        self.ample = self._ample()
+        added = [i for i, o in enumerate(problem.options) if o.upper > o.current]
+        options = [problem.options[i] for i in added]
+        self.index = np.array(added, dtype=np.int64)
+        """Numbers of the options that may be added to; the arrays below are in their order."""
+        self.rates = np.array([o.rps for o in options])
+        self.costs = np.array([o.cost for o in options]) * (1.0 + problem.switch)
+        self._takes = _Takes(bounds)
+        self._ample: NDArray[np.bool_] | None = None
 
-    def answer(self, tolls: Tolls | None = None, slack: float | None = None) -> Cover:
+    def answer(
+        self, tolls: Tolls | None = None, slack: float | None = None, known: Cover | None = None
+    ) -> Cover:
         """Return the counts that cost least.
 
         `tolls` are added to the cost of each added replica, one for each option. An answer that is
-        better by less than a share of `slack` is not sought; without one, by less than SLACK after
-        PATIENCE branches.
+        better by less than a share of `slack` is not sought; without one, by less than `SLACK` of
+        the search after its patience. `known` is an answer at these tolls, to better.
         """
-        return _Search(self, self._items(tolls, prune=True), slack).run()
+        ground, costs = self.ground, self._costs(tolls)
+        if known is None:
+            simple = next(self._singles(costs), None)
+            goal = math.inf if simple is None else simple[0] * (1.0 + 2.0 * BETTER)
+        else:
+            goal = (known.weight - ground.base) * (1.0 - (BETTER if slack is None else slack))
+        worth = self._worth(costs)
+        floor = max(ground.rest, 0.0) * worth
+        if known is not None and goal <= floor:
+            bound = min(known.weight, ground.base + floor)
+            return Cover(counts=known.counts, weight=known.weight, bound=bound)
+        chosen = self._unbeaten(costs, self._below(costs, worth, goal))
+        items = [*self.kept, *self._items(costs, chosen)]
+        found = Search(ground, items, _left(self.bounds), slack).run(known)
+        # What was left out is in no answer below the goal, and no answer is below the floor.
+        bound = max(min(found.bound, ground.base + goal), ground.base + floor)
+        return Cover(counts=found.counts, weight=found.weight, bound=min(bound, found.weight))
 
     def every(self, tolls: Tolls | None, weight: float, limit: int) -> tuple[Counts, ...] | None:
         """Return all counts worth a thought that weigh at most `weight`; None for over `limit`.
 
         What holds a replica that it could do without, at no loss, is not worth one.
         """
-        return _Search(self, self._items(tolls, prune=False), None).all(weight, limit)
+        costs = self._costs(tolls)
+        goal = (weight - self.ground.base) * (1.0 + 2.0 * BETTER)
+        chosen = self._below(costs, self._worth(costs), goal)
+        items = [*self.kept, *self._items(costs, chosen)]
+        return Search(self.ground, items, _left(self.bounds), None).all(weight, limit)
 
-    def _ample(self) -> NDArray[np.bool_]:
+    def _costs(self, tolls: Tolls | None) -> Vector:
+        return self.costs if tolls is None else self.costs + tolls[self.index]
+
+    def _worth(self, costs: Vector) -> float:
+        """Return the least that a request/s costs, going without it included, $/h."""
+        least = min((item.cost / item.rps for item in self.kept), default=math.inf)
+        return float(np.min(costs / self.rates, initial=min(least, self.ground.short_cost)))
+
+    def _below(self, costs: Vector, worth: float, goal: float) -> NDArray[np.int64]:
+        """Return the additions that can be part of an answer that costs less than `goal`."""
+        least = costs + np.maximum(self.ground.rest - self.rates, 0.0) * worth
+        return np.flatnonzero(least < goal)
+
+    def singles(self, tolls: Tolls, most: int) -> list[Counts]:
+        """Return the answers with replicas of one option that cost least, at most so many."""
+        found = []
+        for _, number, count in itertools.islice(self._singles(self._costs(tolls)), most):
+            counts = list(self.ground.counts)
+            counts[number] += count
+            found.append(tuple(counts))
+        return found
+
+    def _singles(self, costs: Vector) -> Iterator[tuple[float, int, int]]:
+        """Yield what answers of one option cost, its number and the replicas, the cheapest first.
+
+        Only the first few options are looked at.
+        """
+        ground = self.ground
+        if not len(costs):
+            return
+        count = np.maximum(np.ceil(ground.rest / self.rates), max(ground.need, 0))
+        total = costs * count
+        if ground.outside:
+            exposed = np.full(len(costs), max(ground.outside))
+            for i, number in enumerate(self.index.tolist()):
+                if not self.problem.options[number].domain:
+                    exposed[i] -= count[i] * self.rates[i]
+            total = total + ground.exposed_cost * np.maximum(exposed, 0.0)
+        for i in np.argsort(total, kind="stable")[:_TRIED].tolist():
+            number = int(self.index[i])
+            if count[i] <= self._most(self.problem.options[number]):
+                yield float(total[i]), number, int(count[i])
+
+    def _most(self, option: Option) -> int:
+        """Return how many replicas of `option` may be added where it is the only one."""
+        left = _left(self.bounds)
+        fit = min(int(left[number] / amount) for number, amount in self._takes.of(option))
+        most = min(option.upper - option.current, self.ground.replicas, self.problem.surge)
+        return min(fit, most)
+
+    def _unbeaten(self, costs: Vector, chosen: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return those of `chosen` that no other always stands in for.
+
+        One does that costs no more, carries as much, and takes only what cannot run out.
+        """
+        if len(chosen) <= _MANY:
+            return chosen
+        if self._ample is None:
+            self._ample = self._unlimited()
+        order = chosen[np.argsort(costs[chosen], kind="stable")]
+        rates = self.rates[order]
+        best = np.maximum.accumulate(np.where(self._ample[order], rates, 0.0))
+        return order[rates > np.concatenate([[0.0], best[:-1]])]
+
+    def _unlimited(self) -> NDArray[np.bool_]:
         """Return whether an addition takes only what cannot run out, whatever else is added."""
-        if not self.names:
-            return np.zeros(0, dtype=bool)
-        problem, bounds = self.problem, self.bounds
+        problem, bounds, options = self.problem, self.bounds, self.problem.options
         # An answer that could do without any replica is not the best. So all of its replicas but
         # one carry less than what is asked, or they are as few as may be.
-        wanted = max(self.rest, 0.0) + 2.0 * problem.survive
+        wanted = max(self.ground.rest, 0.0) + 2.0 * problem.survive
 
-        def most(amounts: Iterable[tuple[float, float]]) -> float:
-            """Return how much is taken at most, of amounts and rates of single replicas."""
-            pairs = list(amounts)
-            largest = max(amount for amount, _ in pairs)
-            per_rps = max(amount / rps for amount, rps in pairs)
+        def most(per_rps: float, largest: float) -> float:
+            """Return how much is taken at most, of what a request/s and a replica take."""
             return max(per_rps * wanted + largest, problem.minimum * largest) + 1e-9
 
-        pools: dict[str, list[tuple[float, float]]] = {}
-        for option in problem.options:
-            pools.setdefault(option.pool, []).append((float(option.devices), option.rps))
+        pools: dict[str, tuple[float, float]] = {}
+        for o in options:
+            per, large = pools.get(o.pool, (0.0, 0.0))
+            pools[o.pool] = max(per, o.devices / o.rps), max(large, float(o.devices))
         free = {
             pool
             for pool, there in bounds.free
-            if pool not in self.takes.blocks and most(pools[pool]) <= there
+            if pool not in self._takes.blocks and most(*pools[pool]) <= there
         }
-        replicas = most((1.0, option.rps) for option in problem.options)
-        if (
-            most((option.price, option.rps) for option in problem.options) > bounds.money
-            or most(pair for pairs in pools.values() for pair in pairs) > bounds.devices
+        devices = most(max(p for p, _ in pools.values()), max(n for _, n in pools.values()))
+        if devices > bounds.devices or (
+            self._takes.capped
+            and most(max(o.price / o.rps for o in options), max(o.price for o in options))
+            > bounds.money
         ):
             free = set()
+        replicas = most(1.0 / min(o.rps for o in options), 1.0)
+        lost = set(self.ground.domains)
         return np.array(
             [
-                domain < 0 and room >= replicas and problem.options[index].pool in free
-                for index, _, room, domain in self.names
+                o.pool in free and o.upper - o.current >= replicas and o.domain not in lost
+                for o in (options[i] for i in self.index.tolist())
             ]
         )
 
-    def _items(self, tolls: Tolls | None, *, prune: bool) -> list[_Item]:
-        """Return what may be kept and what may be added.
-
-        With `prune` additions are left out that another one always stands in for: it costs no
-        more, carries as much, and takes only what cannot run out.
-        """
-        items = list(self.kept)
-        if not self.names:
-            return items
-        costs = self.costs
-        if tolls is not None:
-            costs = costs + tolls[[entry[0] for entry in self.names]]
-        chosen = np.arange(len(costs))
-        if prune:
-            order = np.argsort(costs, kind="stable")
-            rates = self.rates[order]
-            best = np.maximum.accumulate(np.where(self.ample[order], rates, 0.0))
-            before = np.concatenate([[0.0], best[:-1]])
-            chosen = order[rates > before]
+    def _items(self, costs: Vector, chosen: NDArray[np.int64]) -> list[Item]:
+        """Return additions to search, at `costs`."""
+        domains, items = self.ground.domains, []
         for i in chosen.tolist():
-            index, name, room, domain = self.names[i]
-            takes = self.takes.of(self.problem.options[index])
+            number = int(self.index[i])
+            option = self.problem.options[number]
             items.append(
-                _Item(index, name, float(costs[i]), float(self.rates[i]), room, 1, takes, domain)
-            )
+                Item(
+                    number, option.name, float(costs[i]), option.rps,
+                    option.upper - option.current, 1, self._takes.of(option),
+                    domains.index(option.domain) if option.domain in domains else -1,
+                )
+            )  # fmt: skip
         return items
-
-
-class _Search:
-    """One search; its fields are what the branch in hand has left."""
-
-    __slots__ = (
-        "additions", "base", "best", "best_cost", "charge", "charged", "cheapest", "counts",
-        "exposed_cost", "found", "items", "left", "limit", "missing_cost", "nodes",
-        "outside", "patience", "problem", "ratios", "replicas", "rest", "short_cost", "slack",
-        "strongest",
-    )  # fmt: skip
-
-    def __init__(self, question: Question, items: list[_Item], slack: float | None) -> None:
-        problem = question.problem
-        self.slack = SLACK if slack is None else slack
-        self.patience = PATIENCE if slack is None else 0
-        self.problem = problem
-        self.rest = question.rest
-        self.additions = problem.surge
-        self.counts = [option.lower for option in problem.options]
-        self.replicas = problem.maximum - sum(self.counts)
-        self.short_cost = problem.short_cost
-        self.missing_cost = problem.missing_cost
-        self.exposed_cost = problem.exposed_cost if problem.survive > 0 else 0.0
-        self.nodes = 0
-        self.found: set[Counts] = set()
-        self.limit = 0
-        self.best_cost = math.inf
-        self.best = tuple(self.counts)
-        self.base = problem.cost(self.best) if any(self.best) else 0.0
-        self.left = _left(question.bounds)
-        self.outside = self._outside()
-        self.charge = _charge(items, self.rest, self.replicas)
-        charge = self.charge
-        items.sort(key=lambda item: ((item.cost + charge) / item.rps, item.cost, item.name))
-        self.items = items
-        # Each list says the least (or most) of the items from here on.
-        self.charged = [(item.cost + charge) / item.rps for item in items]
-        self.ratios = _suffix([item.cost / item.rps for item in items])
-        self.cheapest = _suffix([item.cost for item in items])
-        self.strongest = [-rps for rps in _suffix([-item.rps for item in items])]
-
-    def run(self) -> Cover:
-        need = self.problem.minimum - sum(self.counts)
-        root = self._least(0, self.rest, need)
-        self.go(0, self.rest, need, 0.0)
-        least = self.best_cost * (1.0 - _BETTER)
-        if self.nodes > NODES:
-            least = min(least, root)
-        elif self.nodes > self.patience:
-            least = min(least, max(root, self.best_cost * (1.0 - self.slack)))
-        return Cover(counts=self.best, weight=self.base + self.best_cost, bound=self.base + least)
-
-    def all(self, weight: float, limit: int) -> tuple[Counts, ...] | None:
-        self.limit = limit
-        self.best_cost = weight - self.base
-        self.go(0, self.rest, self.problem.minimum - sum(self.counts), 0.0)
-        return tuple(sorted(self.found)) if len(self.found) <= limit else None
-
-    def _outside(self) -> list[float]:
-        """Return what is left to cover with each domain lost."""
-        if self.problem.survive <= 0:
-            return []
-        domains = _domains(self.problem)
-        wanted = self.problem.survive * COVERED
-        return [
-            wanted
-            - math.fsum(
-                option.rps * n
-                for option, n in zip(self.problem.options, self.counts, strict=True)
-                if option.domain != domain
-            )
-            for domain in domains
-        ]
-
-    def go(self, index: int, rest: float, need: int, cost: float) -> None:
-        """Try every count of the items from `index` on. `rest` is demand, `need` replicas."""
-        self.nodes += 1
-        outside = self.outside
-        exposed = max(outside) if outside else 0.0
-        self._note(cost + self._penalty(rest, need, exposed))
-        for i in range(index, len(self.items)):
-            if self._is_over() or cost + self._least(i, rest, need) >= self._goal():
-                return
-            item = self.items[i]
-            wanted = math.ceil(rest / item.rps) if rest > 0 else 0
-            if need > wanted:
-                wanted = need
-            if exposed > 0:
-                wanted = max(wanted, self._wanted_outside(item))
-            for count in range(min(wanted, self._fit(item)), 0, -1):
-                left, lack, paid = rest - count * item.rps, need - count, cost + count * item.cost
-                if paid >= self._goal():
-                    continue
-                if outside:
-                    self._lose(outside, item, count)
-                self.counts[item.option] += count
-                if left <= 0 and lack <= 0 and (not outside or max(self.outside) <= 0):
-                    self._note(paid)
-                elif paid + self._least(i + 1, left, lack) < self._goal():
-                    self._take(item, count)
-                    self.go(i + 1, left, lack, paid)
-                    self._take(item, -count)
-                self.counts[item.option] -= count
-            self.outside = outside
-
-    def _lose(self, outside: Sequence[float], item: _Item, count: int) -> None:
-        """Take off what `count` of an item cover with each domain lost but its own."""
-        given = count * item.rps
-        self.outside = [
-            short if domain == item.domain else short - given
-            for domain, short in enumerate(outside)
-        ]
-
-    def _penalty(self, rest: float, need: int, exposed: float) -> float:
-        total = max(need, 0) * self.missing_cost
-        if rest > 0:
-            total += self.missing_cost + rest * self.short_cost
-        return total + max(exposed, 0.0) * self.exposed_cost
-
-    def _wanted_outside(self, item: _Item) -> int:
-        """Return how many of `item` would cover what the loss of other domains uncovers."""
-        short = max((s for i, s in enumerate(self.outside) if i != item.domain), default=0.0)
-        return math.ceil(short / item.rps) if short > 0 else 0
-
-    def _note(self, total: float) -> None:
-        if self.limit:
-            if total <= self.best_cost:
-                self.found.add(tuple(self.counts))
-        elif total < self.best_cost * (1.0 - _BETTER) or self.best_cost == math.inf:
-            self.best_cost, self.best = total, tuple(self.counts)
-
-    def _is_over(self) -> bool:
-        return len(self.found) > self.limit if self.limit else self.nodes > NODES
-
-    def _goal(self) -> float:
-        """Return the cost from which a branch is of no interest."""
-        if self.limit:
-            return self.best_cost * (1.0 + _BETTER)
-        return self.best_cost * (1.0 - (self.slack if self.nodes > self.patience else _BETTER))
-
-    def _least(self, index: int, rest: float, need: int) -> float:
-        """Return a lower bound of what the rest costs, covered or short."""
-        if index == len(self.items):
-            return self._penalty(rest, need, 0.0)
-        if rest <= 0:
-            return max(need, 0) * min(self.cheapest[index], self.missing_cost)
-        charges = self.charge * self.replicas
-        reach = self.strongest[index] * self.replicas
-        able = min(rest, reach)
-        short = (
-            self.missing_cost
-            + (rest - able) * self.short_cost
-            + max(
-                able * min(self.ratios[index], self.short_cost),
-                able * min(self.charged[index], self.short_cost) - charges,
-            )
-        )
-        if reach < rest:
-            return short
-        return min(short, max(rest * self.ratios[index], rest * self.charged[index] - charges))
-
-    def _fit(self, item: _Item) -> int:
-        """Return how many of `item` fit."""
-        fit = min(item.most, self.replicas)
-        if item.new:
-            fit = min(fit, self.additions)
-            for resource, amount in item.takes:
-                # Rounding of money must not forbid what just fits.
-                fit = min(fit, int(self.left[resource] / amount + 1e-9))
-        return max(fit, 0)
-
-    def _take(self, item: _Item, count: int) -> None:
-        if item.new:
-            for resource, amount in item.takes:
-                self.left[resource] -= amount * count
-            self.additions -= count
-        self.replicas -= count
 
 
 def _left(bounds: Bounds) -> list[float]:
@@ -389,42 +252,3 @@ class _Takes:
         if self.capped and option.price > 0:
             takes.append((self.money, option.price))
         return tuple(takes)
-
-
-def _domains(problem: Problem) -> list[str]:
-    if problem.survive <= 0:
-        return []
-    return sorted({option.domain for option in problem.options if option.domain})
-
-
-def _suffix(values: Sequence[float]) -> list[float]:
-    """Return the least of all values from each one on."""
-    least, found = math.inf, []
-    for value in reversed(values):
-        least = min(least, value)
-        found.append(least)
-    return found[::-1]
-
-
-def _charge(items: Sequence[_Item], rest: float, replicas: int) -> float:
-    """Return the charge for each replica at which the root's lower bound is highest.
-
-    The bound rest * min((cost + charge) / rps) - charge * replicas is concave in the charge.
-    """
-    if not items or rest <= 0 or replicas <= 0:
-        return 0.0
-    pairs = [(item.cost, item.rps) for item in items]
-    low, high = 0.0, 4.0 * max(cost for cost, _ in pairs)
-
-    def bound(charge: float) -> float:
-        return rest * min([(cost + charge) / rps for cost, rps in pairs]) - charge * replicas
-
-    if bound(high * 1e-6) <= bound(0.0):
-        return 0.0
-    for _ in range(_CHARGE_STEPS):
-        left, right = low + 0.382 * (high - low), low + 0.618 * (high - low)
-        if bound(left) < bound(right):
-            low = left
-        else:
-            high = right
-    return low
