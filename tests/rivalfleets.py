@@ -6,7 +6,6 @@ import math
 from pathlib import Path
 from typing import Any
 
-from classsplit import SplitOption
 from trimtab.models.snapshot import Key
 from trimtab.planner.problem import Option, Problem, Room
 
@@ -21,23 +20,34 @@ def vectors(name: str) -> list[dict[str, Any]]:
     return cases
 
 
-def melange(case: dict[str, Any]) -> tuple[list[float], list[SplitOption]]:
-    """Return the rates of the classes, and the options in the order of their names."""
+def melange(case: dict[str, Any]) -> tuple[Problem, Room]:
+    """Return a fleet of Melange; costs are $/h.
+
+    Theirs is for a router that sends each class of requests to a device of its choice. Here each
+    replica gets the mix, as much of it as it can take: the time of a request is the mean over the
+    classes of its time alone. A device that cannot serve a class is no option.
+    """
     asked = case["input"]
-    rps = [
-        share * asked["total_request_rate"]
-        for row in asked["workload_distribution"]
-        for share in row
-    ]
-    options = [
-        SplitOption(
-            cost=gpu["cost"],
-            rates=tuple(float(rate) for row in gpu["tputs"] for rate in row),
-            most=MANY,
-        )
-        for _, gpu in sorted(asked["gpu_info"].items())
-    ]
-    return rps, options
+    shares = [share for row in asked["workload_distribution"] for share in row]
+    options = []
+    for name, gpu in sorted(asked["gpu_info"].items()):
+        rates = [rate for row in gpu["tputs"] for rate in row]
+        used = [(share, rate) for share, rate in zip(shares, rates, strict=True) if share > 0]
+        if all(rate > 0 for _, rate in used):
+            mean_s = math.fsum(share / rate for share, rate in used) / math.fsum(shares)
+            options.append(_option(name, devices=1, rps=1.0 / mean_s, cost=gpu["cost"]))
+    problem = Problem(
+        key=Key(namespace="melange", name=case["name"]),
+        priority=0,
+        rps=asked["total_request_rate"] * math.fsum(shares),
+        minimum=0,
+        maximum=MANY,
+        surge=MANY,
+        money=math.inf,
+        switch=0.0,
+        options=tuple(options),
+    )
+    return problem, Room(free={option.pool: MANY for option in options})
 
 
 def wva(case: dict[str, Any]) -> tuple[list[Problem], Room]:
@@ -54,16 +64,11 @@ def wva(case: dict[str, Any]) -> tuple[list[Problem], Room]:
     for server in asked["serverData"]["servers"]:
         load = server["currentAlloc"]["load"]
         options = tuple(
-            Option(
-                name=one["acc"],
-                pool=one["acc"],
+            _option(
+                one["acc"],
                 devices=per_replica[server["model"], one["acc"]],
                 rps=one["max_rpm_per_replica"],
                 cost=one["cost"] / one["replicas"],
-                price=one["cost"] / one["replicas"],
-                current=0,
-                lower=0,
-                upper=MANY,
             )
             for one in case["candidates"].get(server["name"], ())
             if one["replicas"] and one["max_rpm_per_replica"] > 0
@@ -82,3 +87,17 @@ def wva(case: dict[str, Any]) -> tuple[list[Problem], Room]:
             )
         )
     return problems, Room(free=counts)
+
+
+def _option(name: str, *, devices: int, rps: float, cost: float) -> Option:
+    return Option(
+        name=name,
+        pool=name,
+        devices=devices,
+        rps=rps,
+        cost=cost,
+        price=cost,
+        current=0,
+        lower=0,
+        upper=MANY,
+    )

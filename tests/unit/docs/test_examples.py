@@ -96,3 +96,9 @@ def test_the_pools_to_plan_with_all_have_a_catalogue_price() -> None:
 def test_the_list_of_examples_is_complete() -> None:
     listed = re.findall(r"^\| \[(\S+)\]\(\1\)", (FOLDER / "README.md").read_text(), re.MULTILINE)
     assert sorted(listed) == [path.name for path in FILES]
+
+
+def test_short_and_long_prompts_get_what_is_cheapest_for_each() -> None:
+    decisions = planned(FOLDER / "by-length.yaml").decisions
+    pools = {d.key.name: {t.pool for t in d.targets if t.replicas} for d in decisions}
+    assert pools == {"questions": {"l40s"}, "documents": {"h100"}}
