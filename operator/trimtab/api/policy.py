@@ -103,12 +103,17 @@ class CostPolicy(ApiModel):
 class ScalingPolicy(ApiModel):
     """Bounds and pace of scaling."""
 
-    RULES: ClassVar[tuple[Rule, ...]] = (ordered("minReplicas", "maxReplicas"),)
+    RULES: ClassVar[tuple[Rule, ...]] = (
+        ordered("minReplicas", "maxReplicas"),
+        ordered("fallbackReplicas", "maxReplicas"),
+    )
 
     min_replicas: int | None = Field(default=None, ge=0, le=10000)
     """Fewest replicas over all variants while it serves; 0 counts as 1 then. Default: 1."""
     max_replicas: int | None = Field(default=None, ge=1, le=10000)
-    """Most replicas over all variants. Default: 10, or minReplicas where that is more."""
+    """Most replicas over all variants. Default: 10, or a larger minReplicas or fallbackReplicas."""
+    fallback_replicas: int | None = Field(default=None, ge=1, le=10000)
+    """Fewest replicas once demand has been unknown for 3m, as without Prometheus. Default: none."""
     scale_to_zero_after: Annotated[Duration, lasting("1s", "720h")] | None = None
     """Idle time after which no replica is kept, whatever minReplicas says. Default: never."""
     scale_down_window: Annotated[Duration, lasting("0s", "24h")] | None = None

@@ -34,6 +34,8 @@ class DeploymentMemory:
     """Since when evidence has been fresh without a gap; None while it is not."""
     idle_since: float | None = None
     """Since when fresh evidence has shown no request at all."""
+    unknown_since: float | None = None
+    """Since when nothing has been known of demand, though it should be; None while it is."""
     measured: bool = False
     """Whether evidence has once been fresh for a whole window: the prior rate counts no more."""
     shape: TokenShape | None = None

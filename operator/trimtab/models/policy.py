@@ -46,6 +46,8 @@ class EffectivePolicy:
     baseline: Baseline | None
     min_replicas: int
     max_replicas: int
+    fallback_replicas: int | None = None
+    """Fewest replicas while nothing is known of demand; None: what runs is held."""
     scale_to_zero_after_s: float | None
     scale_down_window_s: float | None
     """None: the platform's window."""
@@ -77,7 +79,7 @@ def resolve(spec: LLMDeploymentSpec, policy: ServingPolicySpec | None) -> Effect
     minimum = DEFAULT_MIN_REPLICAS if scaling.min_replicas is None else scaling.min_replicas
     maximum = scaling.max_replicas
     if maximum is None:
-        maximum = max(DEFAULT_MAX_REPLICAS, minimum)
+        maximum = max(DEFAULT_MAX_REPLICAS, minimum, scaling.fallback_replicas or 0)
     workload = spec.workload
     return EffectivePolicy(
         targets=LatencyTargets(
@@ -96,6 +98,7 @@ def resolve(spec: LLMDeploymentSpec, policy: ServingPolicySpec | None) -> Effect
         baseline=cost.baseline,
         min_replicas=minimum,
         max_replicas=maximum,
+        fallback_replicas=scaling.fallback_replicas,
         scale_to_zero_after_s=_seconds(
             scaling.scale_to_zero_after, "spec.scaling.scaleToZeroAfter"
         ),

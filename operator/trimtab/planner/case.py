@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
+from trimtab.api.conditions import Reason
 from trimtab.api.llmdeployment import Mode
 from trimtab.config import PlannerConfig
 from trimtab.models.load import TokenShape
@@ -31,6 +32,11 @@ ECHO = 1.5
 """Windows of the latencies, and scrapes, until those of a time with fewer replicas are out."""
 GUARD_MOST = 2.0
 """Alarms take a fleet to so many times what its demand asks, and one replica more."""
+FALLBACK_AFTER_S = 180.0
+"""Time without any knowledge of demand until `fallbackReplicas` counts: what Kubernetes advises for
+its autoscaler (KEP-5679), and longer than a Prometheus takes to start anew."""
+_NOT_AT_FAULT = frozenset({Reason.NO_REPLICAS, Reason.NO_METRICS_SOURCE})
+"""Why demand is unknown where nothing that should tell it is broken."""
 BRAKE_DEPLOYMENTS = 5
 BRAKE_SHARE = 0.5
 BRAKE_LOSS = 0.9
@@ -218,6 +224,7 @@ def _finish(draft: _Draft, world: World, *, brake: bool) -> Case:
             settling=_is_settling(draft.state),
         )
         memory = history.remember(before, seen)
+    memory = replace(memory, unknown_since=_unknown_since(draft.evidence, before, now))
     total = sum(place.replicas for place in draft.places)
     slept = total == 0 and before.idle_since is not None and before.last_down_at is not None
     if slept and not draft.evidence.fresh:
@@ -226,6 +233,8 @@ def _finish(draft: _Draft, world: World, *, brake: bool) -> Case:
     minimum = _minimum(policy, memory, now, awake=not slept, whole=whole)
     if draft.foresight.hint is not None:
         minimum = max(1, policy.min_replicas)  # the user says that requests will come
+    if _falls_back(policy, memory, now):
+        minimum = max(minimum, policy.fallback_replicas or 0)
     # What sleeps, or may, is woken by requests and not by a forecast of them.
     rps = guarded if minimum > 0 else draft.need.rps
     return Case(
@@ -311,6 +320,22 @@ def _reference(places: Iterable[Place]) -> Choice | None:
     """Return the choice that is best for requests of now: what they are compared on with others."""
     able = [p for p in places if p.choice is not None and p.usable_rps > 0]
     return min(able, key=lambda p: (p.ratio, p.name)).choice if able else None
+
+
+def _unknown_since(evidence: Evidence, before: DeploymentMemory, now: float) -> float | None:
+    """Return since when nothing is known of demand, not even what it is not below."""
+    if evidence.arrivals is not None or evidence.reason in _NOT_AT_FAULT:
+        return None
+    since = before.unknown_since
+    return now if since is None or since > now else since
+
+
+def _falls_back(policy: EffectivePolicy, memory: DeploymentMemory, now: float) -> bool:
+    """Return whether demand has been unknown for so long that `fallbackReplicas` counts."""
+    since = memory.unknown_since
+    return policy.fallback_replicas is not None and (
+        since is not None and now - since >= FALLBACK_AFTER_S
+    )
 
 
 def _minimum(

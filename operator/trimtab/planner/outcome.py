@@ -263,6 +263,8 @@ def _tail(outcome: Outcome, why: Why) -> str:
             return "A pool in use is gone, or no longer allowed."
         case Why.BOUNDS if outcome.short_reason is None:
             low, high = case.policy.min_replicas, case.policy.max_replicas
+            if low < case.minimum == case.policy.fallback_replicas:
+                return f"fallbackReplicas {case.minimum} counts: {case.evidence.message}."
             return f"minReplicas {low} and maxReplicas {high} decide."
         case Why.BUDGET if outcome.degraded:
             return "A FleetBudget is at its cap and takes from the least important."

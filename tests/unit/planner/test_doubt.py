@@ -241,3 +241,115 @@ class TestModes:
         assert (decision.why, decision.write, decision.changed) == (Why.INVALID, False, False)
         assert "nonsense" in decision.message
         assert condition(decision, ConditionType.STALLED) == (True, Reason.INVALID_SPEC)
+
+
+OUTAGE = ObservedLoad(source_error="connection refused")
+
+
+def with_fallback(rps: float, replicas: int, **scaling: object) -> FleetWorld:
+    """A fleet that serves `rps`, and what it falls back on."""
+    there = running(rps)
+    limits = {"maxReplicas": 20, "fallbackReplicas": replicas} | scaling
+    made = planned(scaling=limits)
+    there.deployments = {
+        key: replace(state, spec=made.spec, policy=made.policy)
+        for key, state in there.deployments.items()
+    }
+    return there
+
+
+class TestFallback:
+    def test_a_long_outage_adds_up_to_it_and_a_short_one_nothing(self) -> None:
+        there = with_fallback(10.0, 6)
+        before = there.replicas()
+        assert before < 6
+        there.set_load(OUTAGE)
+        for _ in range(12):
+            there.tick()  # the first of them at 0 s, the last at 165 s
+        assert there.replicas() == before
+        decision = there.run(60.0).decisions[0]
+        assert there.replicas() == 6
+        assert condition(decision, ConditionType.METRICS_AVAILABLE)[0] is False
+
+    def test_it_says_what_decided(self) -> None:
+        there = with_fallback(10.0, 6)
+        there.set_load(OUTAGE)
+        decisions = [there.tick().decisions[0] for _ in range(20)]
+        (up,) = {each.message for each in decisions if each.changed and each.why is Why.BOUNDS}
+        assert "fallbackReplicas 6" in up
+        assert "connection refused" in up
+
+    def test_it_takes_nothing_away(self) -> None:
+        there = with_fallback(120.0, 2)
+        before = there.replicas()
+        assert before > 2
+        there.set_load(OUTAGE)
+        there.run(3600.0)
+        assert there.replicas() == before
+
+    def test_without_one_what_runs_is_held(self) -> None:
+        there = running(10.0)
+        before = there.replicas()
+        there.set_load(OUTAGE)
+        there.run(3600.0)
+        assert there.replicas() == before
+
+    def test_after_it_a_scale_down_needs_a_whole_window_of_evidence(self) -> None:
+        there = with_fallback(10.0, 6)
+        before = there.replicas()
+        there.set_load(OUTAGE)
+        there.run(600.0)
+        there.set_load(fresh_load(10.0))
+        for _ in range(20):
+            there.tick()
+            assert there.replicas() == 6
+        there.run(900.0)
+        assert there.replicas() == before
+
+    def test_one_answer_in_three_is_no_outage(self) -> None:
+        there = with_fallback(10.0, 6)
+        before = there.replicas()
+        for tick in range(200):
+            there.set_load(OUTAGE if tick % 3 else fresh_load(10.0))
+            there.tick()
+            assert there.replicas() == before
+
+    @pytest.mark.parametrize(
+        "load",
+        [
+            fresh_load(10.0, arrival_rps=Partial(value=8.0, reporting=1, expected=2)),
+            fresh_load(10.0, kv_utilization=Invalid(why="NaN")),
+            ObservedLoad(configured=False),
+        ],
+    )
+    def test_what_is_known_of_demand_decides_and_not_the_fallback(self, load: ObservedLoad) -> None:
+        there = with_fallback(10.0, 6)
+        there.set_load(load)
+        there.run(1200.0)
+        assert there.replicas() < 6
+
+    def test_replicas_that_take_long_to_come_are_no_outage(self) -> None:
+        there = with_fallback(10.0, 6)
+        there.pods, there.start_s = {}, 1800.0
+        there.set_load(ObservedLoad())
+        there.run(900.0)
+        assert 0 < there.replicas() < 6
+
+    def test_what_sleeps_is_woken_by_an_outage_to_what_it_falls_back_on(self) -> None:
+        there = with_fallback(10.0, 3, scaleToZeroAfter="10m")
+        there.set_load(idle_load())
+        there.run(1800.0)
+        assert there.replicas() == 0
+        there.set_load(OUTAGE)
+        there.run(600.0)
+        assert there.replicas() == 3
+
+    def test_the_cap_on_cost_holds(self) -> None:
+        there = with_fallback(10.0, 6)
+        ((key, state),) = there.deployments.items()
+        made = planned(scaling={"maxReplicas": 20, "fallbackReplicas": 6}, cost={"maxPerHour": "6"})
+        there.deployments = {key: replace(state, spec=made.spec, policy=made.policy)}
+        before = there.replicas()
+        there.set_load(OUTAGE)
+        there.run(900.0)
+        assert before <= there.replicas() < 6
