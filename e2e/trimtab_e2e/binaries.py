@@ -22,6 +22,7 @@ HELM_VERSIONS = {3: "3.19.0", 4: "4.3.1"}
 """By the major version: users have both."""
 KWOK_VERSION = "0.8.0"
 LUA_VERSION = "1.1.1"
+MONITORING_VERSION = "0.85.0"  # the Prometheus operator, for its kinds
 PROMETHEUS_VERSION = "0.316.0"  # Prometheus 3.16.0 calls its Go module so
 
 CONTROL_PLANE = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl")
@@ -118,6 +119,16 @@ def lua(progress: Progress = print_progress) -> Path:
         finish=lambda folder: None,
     )
     return _built(tool, progress) / "glua"
+
+
+def monitoring_definitions() -> list[Path]:
+    """Give the Prometheus operator's definitions of what the chart makes for it."""
+    _require_go()
+    package = f"github.com/prometheus-operator/prometheus-operator@v{MONITORING_VERSION}"
+    module = json.loads(_go("mod", "download", "-json", package))
+    folder = Path(module["Dir"]) / "example" / "prometheus-operator-crd"
+    kinds = ("servicemonitors", "podmonitors", "prometheusrules")
+    return [folder / f"monitoring.coreos.com_{kind}.yaml" for kind in kinds]
 
 
 def _built(tool: _Tool, progress: Progress) -> Path:

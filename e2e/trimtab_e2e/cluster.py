@@ -21,7 +21,13 @@ from rich.console import Console
 from rich.table import Table
 
 from trimtab_e2e import registry
-from trimtab_e2e.binaries import HELM_VERSIONS, helm, lua, print_progress
+from trimtab_e2e.binaries import (
+    HELM_VERSIONS,
+    helm,
+    lua,
+    monitoring_definitions,
+    print_progress,
+)
 from trimtab_e2e.errors import (
     BuildFailed,
     ClusterError,
@@ -119,7 +125,7 @@ def up(
 @app.command(epilog=examples("python -m trimtab_e2e.cluster build"))
 def build(
     tools: Annotated[
-        bool, typer.Option("--tools", help="And what tests run against a cluster: Helm, Lua.")
+        bool, typer.Option("--tools", help="And what tests of the chart need: Helm, Lua.")
     ] = False,
 ) -> None:
     """Build what a cluster needs and the cache lacks; start nothing."""
@@ -128,6 +134,7 @@ def build(
         for major in HELM_VERSIONS:
             helm(major)
         lua()
+        monitoring_definitions()
     err.print(f"the cluster's programs are ready ({provider.name} control plane)", highlight=False)
 
 

@@ -156,8 +156,15 @@ def test_everything_that_can_be_switched_on_is_accepted_by_the_server(
     more = {
         "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "{{ .Release.Name }}-more"},
     }  # fmt: skip
+    for path in binaries.monitoring_definitions():
+        chart_cluster.kubectl("apply", "--server-side", "-f", str(path))
+        established = ("wait", "--for=condition=Established", "--timeout=60s", "-f", str(path))
+        chart_cluster.kubectl(*established)
     values = {
         "networkPolicy": {"enabled": True},
+        "serviceMonitor": {"enabled": True, "additionalLabels": {"release": "monitoring"}},
+        "podMonitor": {"enabled": True},
+        "prometheusRule": {"enabled": True},
         "decisionLog": {"enabled": True},
         "prometheus": {"authSecret": "prometheus", "headers": {"X-Scope-OrgID": "team-a"}},
         "dashboards": {"enabled": True},
@@ -170,6 +177,8 @@ def test_everything_that_can_be_switched_on_is_accepted_by_the_server(
     text = helm("template", "trimtab", str(CHART), "--values", str(path))
     documents = [document for document in yaml.safe_load_all(text) if document]
     assert any(d["metadata"]["name"] == "trimtab-more" for d in documents)
+    kinds = {document["kind"] for document in documents}
+    assert {"ServiceMonitor", "PodMonitor", "PrometheusRule"} <= kinds
     text = json.dumps({"apiVersion": "v1", "kind": "List", "items": documents})
     tried = chart_cluster.kubectl(
         "apply", "-n", NAMESPACE, "--server-side", "--force-conflicts", "--dry-run=server",
