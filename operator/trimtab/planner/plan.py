@@ -21,7 +21,7 @@ from trimtab.planner.query import Lessons, Market, Speeds
 from trimtab.planner.record import decision_of, inert_decision
 from trimtab.planner.settle import Settled, settle
 from trimtab.planner.starts import Starts, watched
-from trimtab.planner.wishes import demand_question, question
+from trimtab.planner.wishes import demand_question, option_places, question
 
 UNLIMITED = 10**9
 """Devices of a pool that cannot run out."""
@@ -116,21 +116,42 @@ def _decide(
 def _ask_again(
     cases: Sequence[Case], fleets: dict[Key, Fleet], room: Room, config: PlannerConfig
 ) -> None:
-    """Ask those that fell short once more: another pace may do with what the others leave."""
-    if not any(fleet.is_short for fleet in fleets.values()):
+    """Ask once more where another pace may do better with what the others leave."""
+    again = [case for case in cases if _is_held_up(case, fleets[case.state.key], room)]
+    if not again:
         return
     for fleet in fleets.values():
         room = room.minus(fleet.problem, fleet.counts)
-    for case in sorted(cases, key=lambda case: (-case.policy.priority, case.state.key)):
+    for case in sorted(again, key=lambda case: (-case.policy.priority, case.state.key)):
         fleet = fleets[case.state.key]
-        if not (fleet.is_short and case.policy.even):
-            continue
         mine = room.plus(fleet.problem, fleet.counts)
         problem = question(case, config, mine)
         other = Fleet(problem=problem, counts=cover.cheapest(problem, mine.bounds(problem)))
-        if (other.missing, other.short_rps) < (fleet.missing, fleet.short_rps):
+        if _rank(other) < _rank(fleet):
             fleets[case.state.key] = other
             room = mine.minus(problem, other.counts)
+
+
+def _is_held_up(case: Case, fleet: Fleet, room: Room) -> bool:
+    """Return whether a fleet falls short, or counts fast replicas as slow ones for want of room.
+
+    The pace was found as if it were alone: where others got the slow replicas that were to set it,
+    the fast ones beside them carry more at their own.
+    """
+    if not case.policy.even or fleet.is_short:
+        return case.policy.even
+    problem, counts = fleet.problem, fleet.counts
+    used = zip(option_places(case), problem.options, counts, strict=True)
+    if not any(n and place.usable_rps > option.rps * (1.0 + 1e-9) for place, option, n in used):
+        return False
+    return counts != cover.cheapest(problem, room.bounds(problem))
+
+
+def _rank(fleet: Fleet) -> tuple[int, float, float]:
+    """Return what answers at several paces are compared by; penalties are not alike at all."""
+    problem, counts = fleet.problem, fleet.counts
+    cost = problem.cost(counts) + problem.exposure(counts)
+    return fleet.missing, fleet.short_rps, round(cost, 9)
 
 
 def _outcome(

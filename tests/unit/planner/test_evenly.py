@@ -8,9 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trimtab.models.snapshot import Key
+from builders import catalogue_pool, planned
+from fleetworld import FleetWorld
+from trimtab.models.snapshot import DeploymentState, Key
 from trimtab.planner import cover
 from trimtab.planner.evenly import carried, paced
+from trimtab.planner.plan import plan
 from trimtab.planner.problem import Bounds, Counts, Option, Problem
 
 
@@ -46,6 +49,33 @@ def answer(asked: Problem, within: Bounds) -> Counts:
 def covers(asked: Problem, counts: Counts) -> bool:
     rates = ((o.rps, n) for o, n in zip(asked.options, counts, strict=True))
     return carried(rates, even=True) >= asked.rps * (1 - 1e-6)
+
+
+def test_who_gets_no_slow_replicas_asks_again_at_the_pace_of_the_fast_ones() -> None:
+    # Alone, nine slow ones are cheapest. The more important takes them, and two fast ones carry
+    # what was to be nine at the pace of the slow.
+    slow = catalogue_pool("slow", "nvidia-l40s", 0.5, devices=10, devices_per_node=1)
+    fast = catalogue_pool("fast", "nvidia-h100-sxm", 3.0)
+    first, second = (
+        planned(
+            name,
+            priority=priority,
+            placement={"tensorParallel": [1], **limits},
+            workload={"inputTokens": 1024, "outputTokens": 256, "requestsPerSecond": rps},
+        )
+        for name, priority, rps, limits in (
+            ("first", 500, "18", {"pools": ["slow"]}),
+            ("second", 100, "20", {}),
+        )
+    )
+
+    def fleets(*states: DeploymentState) -> list[dict[str, int]]:
+        world = FleetWorld(pools=[slow, fast], deployments={s.key: s for s in states})
+        decisions = plan(world.snapshot(), world.config).decisions
+        return [{t.pool: t.replicas for t in d.targets if t.replicas} for d in decisions]
+
+    assert fleets(second) == [{"slow": 9}]
+    assert fleets(first, second) == [{"slow": 8}, {"fast": 2}]
 
 
 def test_a_mix_carries_as_much_as_if_all_were_the_slowest() -> None:
