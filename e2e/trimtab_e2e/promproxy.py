@@ -219,18 +219,6 @@ def is_time(query: str, series: Series) -> bool:
     return "timestamp(" in query and series["metric"].get("trimtab_part") == "seen"
 
 
-def clock_ahead(seconds: float) -> Fault:
-    """Answer as a Prometheus whose clock is ahead: its samples' times are, and its own."""
-
-    def change(query: str, series: Series) -> Series:
-        at, value = series["value"]
-        if is_time(query, series):
-            value = repr(float(value) + seconds)
-        return series | {"value": [at + seconds, value]}
-
-    return changing(change)
-
-
 def except_one_in(polls: int) -> Fault:
     """Answer with 503, but for one poll of so many; a poll is what comes within half a second."""
     state = {"poll": 0, "at": 0.0}

@@ -11,11 +11,12 @@ import math
 import re
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
 import yaml
+from prometheus_client.parser import text_string_to_metric_families
 
 import bodies
 from faultworld import (
@@ -24,6 +25,7 @@ from faultworld import (
     KEYS,
     RATE_WINDOW_S,
     REPLICAS,
+    SAID_S,
     SCRAPE_S,
     WINDOW_S,
     Look,
@@ -38,6 +40,7 @@ from trimtab.observe.history import demand_history, known, replay
 from trimtab.observe.listing import resync
 from trimtab.observe.prometheus import PrometheusSource
 from trimtab.observe.store import Store
+from trimtab.telemetry.names import DEMAND
 from trimtab_e2e import promproxy
 from trimtab_e2e.promproxy import ELSEWHERE, Fault, Series
 from trimtab_e2e.steadyengines import Edit, Name
@@ -127,65 +130,128 @@ def test_prometheus_answers_what_nobody_can_read(world: World, fault: Fault) -> 
     assert world.stack.operator.rss_mib() - before < 50
 
 
-def test_prometheus_has_no_series(world: World) -> None:
-    """F38."""
-    hold(world, promproxy.changing(lambda query, series: None), {"MetricsMissing"})
+Lie = Callable[[str, Series], Series | None]
+"""What becomes of a series of an answer to a query; None and it is not in it."""
 
 
-NO_NUMBERS: tuple[object, ...] = (
-    "NaN",
-    "+Inf",
-    "-Inf",
-    "-1",
-    "1e308",
-    "1e400",
-    "",
-    "many",
-    None,
-    [],
-)
+def clock_ahead(seconds: float) -> Lie:
+    """Return the answers of a Prometheus whose clock is ahead: its samples' times are, too."""
+
+    def lie(query: str, series: Series) -> Series:
+        at, value = series["value"]
+        if promproxy.is_time(query, series):
+            value = repr(float(value) + seconds)
+        return series | {"value": [at + seconds, value]}
+
+    return lie
 
 
-def test_prometheus_answers_no_usable_number(world: World) -> None:
-    """F40: to each deployment another one; and none gets out of the operator again."""
+def saying(value: object) -> Lie:
+    """Return the answers in which every value is this one, but the times of samples."""
 
-    def change(query: str, series: Series) -> Series:
-        labels = series["metric"]
-        name = labels.get("pod") or labels["trimtab_stem"]
-        key = labels["namespace"], name.partition("-")[0]
+    def lie(query: str, series: Series) -> Series:
         if promproxy.is_time(query, series):
             return series
-        return series | {"value": [series["value"][0], NO_NUMBERS[KEYS.index(key)]]}
+        return series | {"value": [series["value"][0], value]}
 
-    pages: list[str] = []
-    with world.broken(INVALID), world.answering(promproxy.changing(change)):
+    return lie
+
+
+NO_NUMBERS: tuple[object, ...] = ("NaN", "+Inf", "-1", "1e308", "1e400", "", None)
+LIES: dict[str, Lie] = {
+    "no series": lambda query, series: None,
+    "behind": clock_ahead(-300.0),
+    "ahead": clock_ahead(300.0),
+    **{repr(value): saying(value) for value in NO_NUMBERS},
+}
+LIED_TO = dict(zip(LIES, KEYS, strict=True))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lied:
+    """What came of lies, of which every deployment had its own."""
+
+    looks: list[Look]
+    page: str
+    """The operator's own metrics."""
+    bodies: list[Any]
+    """All deployments."""
+
+    def said_of(self, lie: str, reasons: set[str]) -> set[str]:
+        """Return the messages of the condition, which must have come in time."""
+        key = LIED_TO[lie]
+        assert {look.replicas[key] for look in self.looks} == {REPLICAS}
+        began = self.looks[0].at
+        said = [(look.at - began, *look.metrics[key]) for look in self.looks]
+        found = [each for each in said if each[1] != "True" and each[2] in reasons]
+        assert found, said
+        assert found[0][0] < SAID_S
+        return {message for *_, message in found}
+
+
+@pytest.fixture(scope="module")
+def lied(world: World) -> Lied:
+    """What was seen while all lasted, and that all was well again."""
+    lies = {LIED_TO[name]: lie for name, lie in LIES.items()}
+
+    def change(query: str, series: Series) -> Series | None:
+        labels = series["metric"]
+        name = labels.get("pod") or labels["trimtab_stem"]
+        return lies[labels["namespace"], name.partition("-")[0]](query, series)
+
+    world.comes_to_rest(HEALED_S)
+    began = time.monotonic()
+    with world.answering(promproxy.changing(change)):
         time.sleep(HOLD_S)
-        pages.append(world.own_metrics())
-        bodies_ = [world.stack.llmd(*key)["status"] for key in KEYS]
-    assert len(NO_NUMBERS) == len(KEYS)
-    for line in pages[0].splitlines():
+        page = world.own_metrics()
+        bodies_ = [world.stack.llmd(*key) for key in KEYS]
+    looks = world.watcher.since(began)
+    world.heals()
+    return Lied(looks=looks, page=page, bodies=bodies_)
+
+
+def test_prometheus_has_no_series(lied: Lied) -> None:
+    """F38."""
+    (said,) = lied.said_of("no series", {"MetricsMissing"})
+    assert "is there a PodMonitor?" in said
+
+
+@pytest.mark.parametrize("value", NO_NUMBERS, ids=repr)
+def test_prometheus_answers_no_usable_number(lied: Lied, value: object) -> None:
+    """F40."""
+    lied.said_of(repr(value), INVALID)
+
+
+def test_no_such_number_leaves_the_operator(lied: Lied) -> None:
+    """F40: neither in a status nor in a metric."""
+    for line in lied.page.splitlines():
         value = float(line.rpartition(" ")[2]) if line and line[0] != "#" else 0.0
         assert math.isfinite(value), line
-    assert not re.search(
-        r"(?i)\b(nan|inf|infinity)\b", json.dumps([s["variants"] for s in bodies_])
-    )
-    assert not re.search(r"(?i)\b(nan|inf|infinity)\b", json.dumps([s["cost"] for s in bodies_]))
+    for status in (body["status"] for body in lied.bodies):
+        figures = json.dumps([status["variants"], status["cost"]])
+        assert not re.search(r"(?i)\b(nan|inf|infinity)\b", figures)
 
 
-@pytest.mark.parametrize("ahead_s", [-300.0, 300.0])
-def test_prometheus_has_another_time(world: World, ahead_s: float) -> None:
+@pytest.mark.parametrize(
+    ("lie", "reasons", "pattern"),
+    [("behind", OLD, r"is \d\d\d s old"), ("ahead", INVALID, r"\d\d\d s ahead of this clock")],
+    ids=["behind", "ahead"],
+)
+def test_prometheus_has_another_time(lied: Lied, lie: str, reasons: set[str], pattern: str) -> None:
     """F48."""
-    began = hold(world, promproxy.clock_ahead(ahead_s), OLD if ahead_s < 0 else INVALID)
-    said = {look.metrics[key][2] for look in world.watcher.since(began) for key in KEYS}
-    pattern = (
-        rf"is {-ahead_s:.0f} s old" if ahead_s < 0 else rf"{ahead_s:.0f} s ahead of this clock"
-    )
+    said = lied.said_of(lie, reasons)
     assert any(re.search(pattern, message) for message in said), said
 
 
 def test_prometheus_answers_one_poll_in_three(world: World) -> None:
-    """F46: nothing moves, in either direction."""
-    began = hold(world, promproxy.except_one_in(3), DOWN)
+    """F46: nothing moves, in either direction, though what is seen now and then asks for less."""
+    flows = dict(world.engines.flows)
+    with world.broken(DOWN) as began, world.answering(promproxy.except_one_in(3)):
+        world.engines.flows = {key: replace(flow, rps=flow.rps / 3) for key, flow in flows.items()}
+        # Until the lull fills the window of rates, and then that of the evidence, were it whole.
+        time.sleep(RATE_WINDOW_S + HOLD_S)
+        world.engines.flows = flows
+        time.sleep(RATE_WINDOW_S + SCRAPE_S)
     looks = world.watcher.since(began)
     assert {look.replicas[key] for look in looks for key in KEYS} == {REPLICAS}
 
@@ -306,34 +372,65 @@ TROUBLES: dict[str, Callable[[], Trouble]] = {
 VICTIMS = dict(zip(TROUBLES, KEYS, strict=True))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Troubled:
+    """What was seen while each deployment had its own trouble."""
+
+    looks: list[Look]
+    demands: dict[Name, list[float]]
+    """Demand that the operator saw, once a second, in requests/s."""
+
+
+def demands(page: str) -> dict[Name, float]:
+    """Return the demand of each deployment on the operator's page."""
+    (family,) = [each for each in text_string_to_metric_families(page) if each.name == DEMAND]
+    return {(one.labels["namespace"], one.labels["name"]): one.value for one in family.samples}
+
+
 @pytest.fixture(scope="module")
-def looks(world: World) -> list[Look]:
-    """What was seen while each deployment had its own trouble, until all was well again."""
+def troubled(world: World) -> Troubled:
+    """What was seen while all lasted, and that all was well again."""
     world.comes_to_rest(HEALED_S)
     edits: dict[Name, Edit] = {}
     for name, make in TROUBLES.items():
         key, trouble = VICTIMS[name], make()
         edits |= {(key[0], pod): trouble.edit for pod in world.pods(key)[: trouble.pods]}
+    seen: dict[Name, list[float]] = {key: [] for key in KEYS}
     began = time.monotonic()
     with world.editing(edits):
         world.engines.restart(VICTIMS["engines-restart"])
         # Until the last true sample is old, and a window more.
-        time.sleep(3 * SCRAPE_S + HOLD_S)
+        while time.monotonic() < began + 3 * SCRAPE_S + HOLD_S:
+            for key, rps in demands(world.own_metrics()).items():
+                seen[key].append(rps)
+            time.sleep(1.0)
     ended = time.monotonic()
     world.heals()
-    return [look for look in world.watcher.since(began) if look.at < ended]
+    return Troubled(
+        looks=[look for look in world.watcher.since(began) if look.at < ended], demands=seen
+    )
 
 
 @pytest.mark.parametrize("name", list(TROUBLES))
-def test_engines_report_what_cannot_be_used(looks: list[Look], name: str) -> None:
+def test_engines_report_what_cannot_be_used(troubled: Troubled, name: str) -> None:
     """F38 to F42 and F44, of real pages through a real Prometheus."""
     key, reasons = VICTIMS[name], TROUBLES[name]().reasons
-    assert {look.replicas[key] for look in looks} == {REPLICAS}
-    said = {look.metrics[key][:2] for look in looks}
+    assert {look.replicas[key] for look in troubled.looks} == {REPLICAS}
+    said = {look.metrics[key][:2] for look in troubled.looks}
     if reasons:
         assert {reason for _, reason in said} & reasons, said
     else:
         assert {status for status, _ in said} == {"True"}, said
+
+
+def test_a_restart_of_all_engines_is_neither_spike_nor_dip(
+    world: World, troubled: Troubled
+) -> None:
+    """F42: what came between the last scrape and the restart is lost, a quarter of the window."""
+    key = VICTIMS["engines-restart"]
+    seen, rps = troubled.demands[key], world.engines.flows[key].rps
+    assert len(seen) > HOLD_S / 2
+    assert 0.5 * rps < min(seen) <= max(seen) < 1.5 * rps
 
 
 def test_the_past_comes_back_as_prometheus_kept_it(world: World) -> None:
