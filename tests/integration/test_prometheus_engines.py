@@ -13,6 +13,8 @@ import pytest
 import yaml
 
 import bodies
+import releases
+from releases import Release, Served
 from trimtab.api.engine import EngineType
 from trimtab.api.enginemetrics import EngineMetrics
 from trimtab.api.gateway import GatewayType
@@ -27,7 +29,7 @@ from trimtab.observe.kinds import Kind
 from trimtab.observe.parse import parse
 from trimtab.observe.prometheus import PrometheusSource
 from trimtab.observe.queries import PART_LABEL
-from trimtab.observe.reader import Subject
+from trimtab.observe.reader import NONE_FINISHED, NONE_YET, Subject
 from trimtab.observe.signals import read
 from trimtab.observe.world import PodFacts
 from trimtab_e2e import prometheus
@@ -188,7 +190,18 @@ def subject(name: str, engine: EngineType = EngineType.VLLM, **over: Any) -> Sub
     return Subject(**(values | over))
 
 
+V0 = next(each for each in releases.RELEASES if not each.eager)
+"""A release whose page has a histogram only from its first observation on."""
+
+
+def release(each: Release) -> Page:
+    """Four requests a second, each of which is finished at once."""
+    return lambda at: releases.page(each, Served(first=4 * at, finished=4 * at))
+
+
 SERVED: dict[str, Page] = {
+    "fresh": lambda at: releases.page(V0, Served()),
+    **{each.name.replace(".", "-"): release(each) for each in releases.RELEASES},
     "vllm": vllm(4.0),
     "bare": vllm(4.0, total=""),
     "sglang": sglang(2.0),
@@ -262,6 +275,36 @@ def test_vllm_with_ranks_new_labels_and_two_jobs(world: World, name: str) -> Non
     assert number(found.ttft_s) == pytest.approx(0.1 + 0.9 * 0.9)
     assert number(found.variants[0].ttft_s) == pytest.approx(0.5)
     assert number(found.slo_attainment) == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("each", releases.RELEASES, ids=lambda each: each.name)
+def test_every_release_of_vllm_under_load(world: World, each: Release) -> None:
+    found = world.until(settled(4.0), subject(each.name.replace(".", "-")))
+    assert number(found.kv_utilization) == 0.25
+    assert number(found.input_tokens) == pytest.approx(releases.PROMPT)
+    assert number(found.output_tokens) == pytest.approx(releases.ANSWER)
+    assert 0.025 < number(found.ttft_s) <= 0.1
+    assert 0.01 < number(found.itl_s) <= 0.025
+    assert 1.0 < number(found.e2e_s) <= 2.5
+
+
+def test_the_first_requests_of_a_replica_are_seen_at_once_and_none_is_no_gap(world: World) -> None:
+    """Of one sample rate() makes nothing: the first scrape that shows them must not be doubt."""
+    wanted = subject("fresh")
+    found = world.until(settled(0.0), wanted)
+    assert number(found.waiting) == 0.0
+    assert found.ttft_s == found.input_tokens == found.e2e_s == Missing(why=NONE_YET)
+    began = time.monotonic() - world.pages.began
+    world.pages.pages[NAMESPACE, place("fresh")] = lambda at: releases.page(
+        V0, Served(first=4 * max(0.0, at - began))
+    )
+
+    def served(load: ObservedLoad) -> bool:
+        number(load.arrival_rps)  # fresh, all the time
+        return settled(4.0)(load)
+
+    found = world.until(served, wanted)
+    assert found.input_tokens == found.e2e_s == Missing(why=NONE_FINISHED)
 
 
 def test_other_engines_in_the_same_queries(world: World) -> None:
