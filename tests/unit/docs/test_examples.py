@@ -102,3 +102,10 @@ def test_short_and_long_prompts_get_what_is_cheapest_for_each() -> None:
     decisions = planned(FOLDER / "by-length.yaml").decisions
     pools = {d.key.name: {t.pool for t in d.targets if t.replicas} for d in decisions}
     assert pools == {"questions": {"l40s"}, "documents": {"h100"}}
+
+
+def test_what_may_run_anywhere_runs_where_it_emits_least() -> None:
+    (decision,) = planned(FOLDER / "low-carbon.yaml").decisions
+    assert {t.pool for t in decision.targets if t.replicas} == {"l40s-hydro"}
+    assert decision.watts is not None
+    assert decision.grams_per_hour == pytest.approx(decision.watts / 1000 * 28)
