@@ -8,10 +8,12 @@ from typing import Any
 
 from builders import planned, pool, variant_state
 from fleetworld import FleetWorld
+from trimtab.api.acceleratorpool import AcceleratorPool
 from trimtab.models.hardware import Parallelism
 from trimtab.models.snapshot import Key
 from trimtab.planner.allocate import allocate
 from trimtab.planner.ledger import blocks_of
+from trimtab.planner.offline import Manifests, snapshot_of
 from trimtab.planner.plan import plan
 from trimtab.planner.problem import Counts, Option, Problem, Room
 from trimtab.planner.shortage import PoolState, survey
@@ -82,6 +84,31 @@ def test_a_plan_puts_nothing_on_fragments_of_nodes() -> None:
         there = FleetWorld(pools=[h100], deployments={state.key: state})
         decision = plan(there.snapshot(), there.config).decisions[0]
         assert sum(target.replicas for target in decision.targets) == replicas
+
+
+def test_a_change_tried_on_a_record_keeps_what_its_nodes_have_free() -> None:
+    state = planned(placement={"tensorParallel": [8]})
+    there = FleetWorld(
+        pools=[pool(foreign_devices=8, node_free=(4, 4))], deployments={state.key: state}
+    )
+    cheaper = AcceleratorPool.model_validate(
+        {
+            "metadata": {"name": "h100"},
+            "spec": {
+                "accelerator": "nvidia-h100-sxm",
+                "resourceName": "nvidia.com/gpu",
+                "devicesPerNode": 8,
+                "nodeSelector": {"pool": "h100"},
+                "price": {"perDeviceHour": "1.00"},
+            },
+        }
+    )
+    tried, _ = snapshot_of(Manifests(pools=[cheaper]), there.now, there.snapshot())
+    (decision,) = plan(tried, there.config).decisions
+    assert sum(target.replicas for target in decision.targets) == 0
+    (only,) = decision.candidates
+    assert only.usd_per_replica_hour == 8.0
+    assert only.message.endswith("but 8 devices are free and no node has 8 of them")
 
 
 def test_nodes_that_may_come_are_whole() -> None:
