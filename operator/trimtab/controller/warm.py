@@ -27,7 +27,7 @@ class Past:
     """What Prometheus knows of the time before this process."""
 
     demand: Mapping[Key, Sequence[tuple[float, float]]] = field(default_factory=dict)
-    """Unix seconds and served requests/s, oldest first."""
+    """Unix seconds and requests/s that came, oldest first."""
     calibrations: tuple[Calibration, ...] = ()
 
 

@@ -32,6 +32,8 @@ NOW = bodies.NOW
 
 Rate = Callable[[float], float | None]
 """Requests/s at a time; None where there is no sample."""
+Answer = Sequence[tuple[dict[str, str], Rate]] | Exception
+"""Labels and rate of each series."""
 
 
 class Archive:
@@ -246,7 +248,7 @@ def test_a_question_that_is_refused_leaves_the_others() -> None:
 class Sources:
     """Answers by what is asked of: a marker in the query, then the series, or a failure."""
 
-    def __init__(self, **tracks: Sequence[tuple[dict[str, str], Rate]] | Exception) -> None:
+    def __init__(self, **tracks: Answer) -> None:
         self._tracks = tracks
         self.asked: list[tuple[str, Span]] = []
 
@@ -360,7 +362,11 @@ def test_promql_that_is_refused_costs_one_question_and_nobody_else_s_past() -> N
     mine = replace(chat, engine=EngineType.CUSTOM, metrics=METRICS)
     (other,) = wanted(chat_code="chat-code-h100-tp1")
     series = {"namespace": "assistants", STEM_LABEL: "chat-code-h100-tp1-1-"}
-    source = Sources(**{ENGINES: [(series, always(4.0))], MINE: Refused("parse error")})
+    answers: dict[str, Answer] = {
+        ENGINES: [(series, always(4.0))],
+        MINE: Refused("parse error"),
+    }
+    source = Sources(**answers)
     assert demand_history(source, [mine, other], NOW).keys() == {CODE}
     assert sum(MINE in expr for expr, _ in source.asked) == 1
     assert demand_history(Sources(**{MINE: Refused("parse error")}), [mine], NOW) == {}
