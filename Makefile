@@ -12,6 +12,10 @@ export TRIMTAB_CACHE
 BIN := .venv/bin
 STAMP := .venv/.ready
 SOURCES := operator tests e2e
+FAULTS := tests/integration/test_metrics_faults.py
+# The long ones first, so that two at a time end together.
+SUITES := test-faults test-integration test-e2e test-fast
+IS_ROOT := $(filter 0,$(shell id -u))
 
 .PHONY: help
 help: ## Show this list
@@ -41,7 +45,10 @@ demo: $(STAMP) cluster-binaries ## Show the main job on a real control plane wit
 	@PYTHONPATH=e2e $(BIN)/python -m trimtab_e2e.demo
 
 .PHONY: test
-test: verify lint types test-fast test-integration test-e2e ## Everything that CI runs
+test: verify lint types test-binaries ## Everything that CI runs; as root on real nodes too
+	@$(if $(IS_ROOT),,echo "== not root: the suite on real nodes (make e2e-node) is NOT run")
+	@echo "== two suites at a time, for they mostly wait; each is printed when it has ended"
+	@$(MAKE) --no-print-directory -j2 --output-sync=target $(if $(IS_ROOT),e2e-node) $(SUITES)
 
 .PHONY: test-fast
 test-fast: $(STAMP) ## Unit, property and golden tests; no cluster
@@ -51,7 +58,12 @@ test-fast: $(STAMP) ## Unit, property and golden tests; no cluster
 .PHONY: test-integration
 test-integration: $(STAMP) test-binaries ## Tests against a real API server and a real Prometheus
 	@echo "== integration tests (real kube-apiserver, etcd, scheduler, controllers, Prometheus)"
-	@$(BIN)/python -m pytest -q tests/integration
+	@$(BIN)/python -m pytest -q tests/integration --ignore=$(FAULTS)
+
+.PHONY: test-faults
+test-faults: $(STAMP) cluster-binaries ## Faults of the metrics, one by one, on a cluster of their own
+	@echo "== faults of the metrics between a real Prometheus and a running operator"
+	@$(BIN)/python -m pytest -q $(FAULTS)
 
 .PHONY: test-e2e
 test-e2e: $(STAMP) test-binaries ## The short end-to-end run: the demo's job, judged
@@ -64,6 +76,7 @@ e2e: $(STAMP) cluster-binaries ## All end-to-end tests, the long ones too
 
 .PHONY: e2e-node
 e2e-node: $(STAMP) test-binaries ## Install the chart on two real nodes and count lost requests (root; long)
+	@echo "== two real nodes: the chart by Helm, real pods, and a client that counts lost requests"
 	@$(BIN)/python -m pytest -q e2e/tests/test_node.py
 
 .PHONY: e2e-kind

@@ -47,7 +47,7 @@ class NodeStack:
 
     def __init__(self, name: str) -> None:
         self.cluster: LocalCluster = select_cluster(name, Options(kwok=False, real_nodes=True))
-        self._helm = binaries.helm()
+        self._helm = binaries.helm(3)
         self._requests = self.cluster.dir / "requests.log"
         self._archive = self.cluster.dir / "images.tar"
 
@@ -57,7 +57,7 @@ class NodeStack:
             self.sizes = write_images(self._archive, self.cluster)
             self.cluster.start_nodes(self._archive)
             self._archive.unlink()  # containerd has its own copy
-            eventually(self._nodes_ready, "the nodes are ready", 90)
+            eventually(self._nodes_ready, "the nodes are ready", 180)
         except BaseException:
             self.cluster.stop()
             raise
@@ -104,7 +104,8 @@ class NodeStack:
         self._release("install")
 
     def upgrade(self) -> None:
-        """Upgrade to the next image."""
+        """Upgrade to the next image, and from Helm 3 to Helm 4, which is used from then on."""
+        self._helm = binaries.helm(4)
         self._release("upgrade", RELEASES[1])
 
     def rollback(self) -> None:
