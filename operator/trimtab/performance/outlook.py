@@ -1,6 +1,6 @@
 """What users of one replica wait: at request rates, or with a number of users who ask in turn."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 from trimtab.performance.firsttoken import first_token
 from trimtab.performance.latency import latencies
 from trimtab.performance.meanfield import (
-    Equilibrium,
     Limit,
     Replica,
     equilibrium,
@@ -21,10 +20,13 @@ from trimtab.performance.steptime import Array, Number
 LIGHTEST = 1e-3
 """Arrivals in one step, relative to the most, at which a replica counts as idle."""
 
-_GRID = 96
 _ROUNDS = 8
 _NEAR = 1e-9
 """Relative error of a rate at which it is found."""
+_CLOSE = 1e-4
+"""The same for a number of users."""
+_FAINTEST = 1e-2
+"""Arrivals relative to LIGHTEST below which nobody asks."""
 _BLOCK = 1024
 """Loads that are evaluated together: their arrays stay in a processor's cache."""
 
@@ -92,17 +94,24 @@ def evaluate_many(replicas: Sequence[Replica], rates: Array, percentile: float) 
     Replicas that occur more than once are best the same object. Ten thousand take about half a
     second.
     """
+    return _in_blocks(open_loop, replicas, rates, percentile)
+
+
+def _in_blocks(
+    evaluate: Callable[[Replica, Array, float], Outlook],
+    replicas: Sequence[Replica],
+    loads: Array,
+    percentile: float,
+) -> Outlook:
+    """Return what `evaluate` says of `replicas[i]` under `loads[i]`."""
     places: dict[int, int] = {}
     rows = np.array([places.setdefault(id(one), len(places)) for one in replicas], dtype=np.intp)
     kinds = {places[id(one)]: one for one in replicas}
-    parts = [
-        open_loop(
-            stacked([kinds[k] for k in range(len(kinds))], rows[begin : begin + _BLOCK]),
-            rates[begin : begin + _BLOCK],
-            percentile,
-        )
-        for begin in range(0, len(rows), _BLOCK)
-    ]
+    parts = []
+    for begin in range(0, len(rows), _BLOCK):
+        here, of_here = np.unique(rows[begin : begin + _BLOCK], return_inverse=True)
+        together = stacked([kinds[int(k)] for k in here], of_here)
+        parts.append(evaluate(together, loads[begin : begin + _BLOCK], percentile))
     return Outlook(
         **{
             field.name: np.concatenate([getattr(part, field.name) for part in parts])
@@ -117,15 +126,14 @@ def closed_loop(replica: Replica, users: Array, percentile: float) -> Outlook:
     That is how benchmark tools with a fixed concurrency load an engine. Users beyond the batch
     wait for a place; all start together, which adds `wave` of everybody's prompts to the mean TTFT.
     """
-    grid = float(replica.most_arrivals) * np.geomspace(LIGHTEST * 1e-2, 1.0, _GRID)
-    state = equilibrium(replica, grid, steady=True)
     limit = limit_of(replica)
-    held = _held(replica, state, limit)
-    arrivals = np.interp(np.minimum(users, held[-1]), held, grid)
+    most = np.zeros_like(users) + replica.most_arrivals
+    full = _held(replica, most, limit)
+    arrivals = _arrivals_holding(replica, np.minimum(users, full), (most, full), limit)
     state = equilibrium(replica, arrivals, steady=True)
     waits = latencies(replica, state, percentile, limit)
     own_s = first_token(replica, state, limit).own_mean_s
-    queue_s = np.maximum(users - held[-1], 0.0) / state.rate
+    queue_s = np.maximum(users - full, 0.0) / state.rate
     wave_s = replica.step.wave * users * _prompt_alone_s(replica)
     engine_s = replica.step.request_s + replica.step.first_token_steps * state.step_s
     ttft = own_s + queue_s + wave_s + engine_s
@@ -141,22 +149,60 @@ def closed_loop(replica: Replica, users: Array, percentile: float) -> Outlook:
         e2e_s=ttft + later + np.maximum(waits.e2e_s - waits.e2e_mean_s, 0.0),
         kv_utilization=np.minimum(users / replica.kv_slots, 1.0),
         concurrency=users,
-        saturated=users > held[-1] + 1.0,
+        saturated=users > full + 1.0,
     )
 
 
-def _held(replica: Replica, state: Equilibrium, limit: Limit) -> Array:
-    """Requests that decode or have their prompts worked off; ascending."""
-    own_s = first_token(replica, state, limit).own_mean_s
-    return np.maximum.accumulate(state.batch + state.rate * own_s)
+def closed_loops(replicas: Sequence[Replica], users: Array, percentile: float) -> Outlook:
+    """Return `closed_loop` of `replicas[i]` with `users[i]`, for all of them at once."""
+    return _in_blocks(closed_loop, replicas, users, percentile)
 
 
-def _prompt_alone_s(replica: Replica) -> float:
+def _held(replica: Replica, arrivals: Array, limit: Limit) -> Array:
+    """Requests that decode or have their prompts worked off, at so many arrivals in a step."""
+    state = equilibrium(replica, arrivals, steady=True)
+    return state.batch + state.rate * first_token(replica, state, limit).own_mean_s
+
+
+def _arrivals_holding(
+    replica: Replica, users: Array, most: tuple[Array, Array], limit: Limit
+) -> Array:
+    """Arrivals in one step at which `users` are held: false position in logarithms (Illinois).
+
+    Args:
+        replica: Or as many as users, stacked.
+        users: No more than are held with the most arrivals.
+        most: Those arrivals, and the users that they make.
+        limit: Of `replica`.
+    """
+    wanted = np.log(users)
+    high, above = np.log(most[0]), np.log(most[1]) - wanted
+    low = high + np.log(LIGHTEST * _FAINTEST)
+    below = np.log(_held(replica, np.exp(low), limit)) - wanted
+    found, before = high, np.zeros_like(wanted)
+    for _ in range(_ROUNDS):
+        share = above / np.maximum(above - below, 1e-12)
+        found = high - np.clip(share, 0.0, 1.0) * (high - low)
+        miss = np.log(_held(replica, np.exp(found), limit)) - wanted
+        if (np.abs(miss) < _CLOSE).all():
+            break
+        over = miss > 0.0
+        # An end that stays twice counts half, or the other would creep.
+        below = np.where(over, np.where(before > 0.0, 0.5 * below, below), miss)
+        above = np.where(over, miss, np.where(before < 0.0, 0.5 * above, above))
+        low, high = np.where(over, low, found), np.where(over, found, high)
+        before = np.sign(miss)
+    arrivals: Array = np.exp(found)
+    return arrivals
+
+
+def _prompt_alone_s(replica: Replica) -> Number:
     """Seconds of the device for one prompt among many: its share of a full step."""
-    lengths, budget = replica.lengths, float(replica.token_budget)
-    context = min(float(lengths.prompt_context), float(lengths.cached) + budget)
-    seconds = replica.step.mixed_s(budget, context, 0.0, 0.0)
-    return seconds * float(lengths.prompt) / budget
+    lengths, budget = replica.lengths, np.asarray(replica.token_budget, dtype=np.float64)
+    context = np.minimum(lengths.prompt_context, lengths.cached + budget)
+    nobody = np.zeros_like(budget)
+    seconds: Number = replica.step.mixed_s(budget, context, nobody, nobody)
+    return seconds * lengths.prompt / budget
 
 
 def _arrivals_at(replica: Replica, rates: Array) -> Array:

@@ -3,9 +3,9 @@
 What a person types, or a row of a file: the model and the accelerator by name, blanks by default.
 """
 
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -19,21 +19,25 @@ from trimtab.models.performance import Infeasible, Provenance
 from trimtab.models.snapshot import Profile
 from trimtab.performance.capacity import CapacityRequest, provenance_of, replica_of
 from trimtab.performance.meanfield import Replica
-from trimtab.performance.outlook import Outlook, closed_loop, evaluate_many
+from trimtab.performance.outlook import Outlook, closed_loops, evaluate_many
 from trimtab.performance.profiles import ProfileKey, points_for
-from trimtab.performance.steptime import Array
 
 _SPELLINGS = {
     "quantization": {
-        "bf16": "none", "fp16": "none", "fp8_block": "fp8", "fp4": "nvfp4", "int4_wo": "int4",
-        "w4a16": "int4", "w8a8": "int8",
+        "bf16": "none", "fp16": "none", "bfloat16": "none", "float16": "none", "fp8_block": "fp8",
+        "fp4": "nvfp4", "int4_wo": "int4", "w4a16": "int4", "w8a8": "int8",
     },
-    "kv_dtype": {"bf16": "auto", "fp16": "auto", "fp8_e4m3": "fp8"},
-    "engine": {"tensorrt-llm": "trtllm", "trt-llm": "trtllm"},
+    "kv_dtype": {
+        "none": "auto", "bf16": "auto", "fp16": "auto", "bfloat16": "auto", "float16": "auto",
+        "fp8_e4m3": "fp8", "fp8_e5m2": "fp8",
+    },
+    "engine": {"tensorrt-llm": "trtllm", "tensorrt_llm": "trtllm", "trt-llm": "trtllm"},
 }  # fmt: skip
 """What others call the same thing."""
 
 _MOST_DEVICES = 1024
+_NODE = 16
+"""Devices of the largest node."""
 _MOST_TOKENS = 10_485_760
 """As much as a manifest admits."""
 _MOST_SPREAD = 10.0
@@ -137,8 +141,7 @@ def prepared(question: Question, profiles: tuple[Profile, ...] = ()) -> Prepared
 def answers(asked: Sequence[Prepared]) -> list[Answer]:
     """Return the predictions for all of `asked`: ten thousand take seconds.
 
-    Arrivals at random are evaluated together whatever they are of, users who ask in turn together
-    where they are of one replica.
+    All arrivals at random are evaluated together, and all users who ask in turn.
     """
     replies = [
         Answer(fits=False, reason=f"{one.replica.reason}: {one.replica.message}")
@@ -146,28 +149,20 @@ def answers(asked: Sequence[Prepared]) -> list[Answer]:
         else None
         for one in asked
     ]
-    arrivals: list[tuple[int, Replica]] = []
-    users: dict[int, list[tuple[int, Replica]]] = defaultdict(list)
-    for index, one in enumerate(asked):
-        if not isinstance(one.replica, Infeasible):
-            turns = one.question.concurrency is not None
-            (users[id(one.replica)] if turns else arrivals).append((index, one.replica))
-    outlooks = [
-        (members, closed_loop(members[0][1], _loads(asked, members), _PERCENTILE))
-        for members in users.values()
-    ]
-    if arrivals:
-        replicas = [replica for _, replica in arrivals]
-        outlook = evaluate_many(replicas, _loads(asked, arrivals), _PERCENTILE)
-        outlooks.append((arrivals, outlook))
-    for members, outlook in outlooks:
+    for evaluate, in_turn in ((evaluate_many, False), (closed_loops, True)):
+        members = [
+            (index, one.replica)
+            for index, one in enumerate(asked)
+            if not isinstance(one.replica, Infeasible)
+            and (one.question.concurrency is not None) is in_turn
+        ]
+        if not members:
+            continue
+        loads = np.array([_load(asked[index].question) for index, _ in members])
+        outlook = evaluate([replica for _, replica in members], loads, _PERCENTILE)
         for row, (index, _) in enumerate(members):
             replies[index] = _answer(asked[index], outlook, row)
     return [reply for reply in replies if reply is not None]
-
-
-def _loads(asked: Sequence[Prepared], members: Sequence[tuple[int, Replica]]) -> Array:
-    return np.array([_load(asked[index].question) for index, _ in members])
 
 
 def _answer(one: Prepared, outlook: Outlook, row: int) -> Answer:
@@ -224,6 +219,7 @@ def request_of(
         )
     question = _spelt(question)
     _check(question)
+    _check_split(question, geometry)
     key = ProfileKey(
         model=question.model,
         accelerator=accelerator.name,
@@ -282,10 +278,8 @@ def _engine(question: Question, accelerator: Accelerator) -> EngineSettings:
 
 
 def _spelt(question: Question) -> Question:
-    names = {
-        field: spellings.get(str(getattr(question, field)).lower(), getattr(question, field))
-        for field, spellings in _SPELLINGS.items()
-    }
+    said = {field: str(getattr(question, field)).lower() for field in _SPELLINGS}
+    names: dict[str, Any] = {f: _SPELLINGS[f].get(text, text) for f, text in said.items()}
     if names["quantization"] == "none":
         names["quantization"] = implied_quantization(question.model) or "none"
     return replace(question, **names)
@@ -314,6 +308,19 @@ def _check(question: Question) -> None:
     ):
         if number is not None:
             _check_range(name, number, least, most)
+
+
+def _check_split(question: Question, geometry: ModelGeometry) -> None:
+    """Refuse what engines refuse: heads, layers and experts that cannot be shared out."""
+    tensor, heads = question.tensor_parallel, geometry.heads
+    if heads % tensor:
+        fits = ", ".join(str(n) for n in range(1, min(heads, _NODE) + 1) if heads % n == 0)
+        raise InvalidInput(
+            "tensor_parallel", f"{tensor} does not divide {heads} heads", f"Use one of {fits}"
+        )
+    _check_range("pipeline_parallel", question.pipeline_parallel, 1, geometry.layers)
+    if geometry.experts:
+        _check_range("expert_parallel", question.expert_parallel, 1, geometry.experts)
 
 
 def _check_range(name: str, number: float, least: float, most: float) -> None:

@@ -99,6 +99,7 @@ def test_an_ending_of_the_name_decides_how_the_weights_are_stored(
         ("acme/Llama-3.1-9B,h100,,,,,,,,,,1,", "--config"),
         ("Llama-3.1-8B,h9000,,,,,,,,,,1,", "accelerator: 'h9000' is not in the catalogue. Use one"),
         ("Llama-3.1-8B,h100,,,2.5,,,,,,,1,", "tensor_parallel: '2.5' is no whole number"),
+        ("Llama-3.1-8B,h100,,,5,,,,,,,1,", "tensor_parallel: 5 does not divide 32 heads. Use one"),
         ("Llama-3.1-8B,h100,,,,,,,nan,,,1,", "input_tokens: nan is out of range"),
         ("Llama-3.1-8B,h100,,,,,,,,,1.5,1,", "prefix_hit: 1.5 is out of range"),
         ("Llama-3.1-8B,h100,fp3,,,,,,,,,1,", "quantization: 'fp3' is unknown"),
@@ -155,7 +156,7 @@ def test_ten_thousand_rows_take_seconds(tmp_path: Path) -> None:
     replies = answered(tmp_path, rows)
     assert len(replies) == len(rows) > 10_000
     assert all(reply["tpot_ms"] or reply["fits"] == "false" for reply in replies)
-    assert time.process_time() - before < 20.0
+    assert time.process_time() - before < 10.0
 
 
 @pytest.mark.parametrize("shape", ["json", "yaml"])

@@ -12,6 +12,7 @@ from trimtab.performance.meanfield import Replica
 from trimtab.performance.outlook import (
     Outlook,
     closed_loop,
+    closed_loops,
     evaluate_many,
     open_loop,
     saturation_rate,
@@ -56,6 +57,20 @@ def test_users_beyond_the_batch_wait_for_a_place() -> None:
     assert outlook.rate[2] == pytest.approx(outlook.rate[1], rel=0.05)
     queue = 32 / outlook.rate[2]
     assert outlook.ttft_mean_s[2] - outlook.ttft_mean_s[1] == pytest.approx(queue, rel=0.15)
+
+
+def test_users_of_many_replicas_at_once_are_those_of_each_alone() -> None:
+    one, other = replica(), replica_of(request("Qwen3-30B-A3B", "l40s", tensor=4, shape=FIXED))
+    assert isinstance(other, Replica)
+    users = np.array([1.0, 7.0, 60.0, 4000.0])
+    both = closed_loops([one] * 4 + [other] * 4, np.concatenate([users, users]), 0.95)
+    for begin, found in ((0, one), (4, other)):
+        alone = closed_loop(found, users, 0.95)
+        for name in ("rate", "tpot_mean_s", "ttft_mean_s", "kv_utilization"):
+            here = getattr(both, name)[begin : begin + 4]
+            assert here == pytest.approx(getattr(alone, name), rel=1e-3), name
+        held = alone.rate[:3] * (alone.ttft_mean_s + 255 * alone.tpot_mean_s)[:3]
+        assert held == pytest.approx(users[:3], rel=0.2)  # Little's law, but for the front end
 
 
 def test_a_closed_loop_serves_what_its_own_latency_allows() -> None:

@@ -46,6 +46,8 @@ def test_what_does_not_fit_says_why_and_gives_no_number() -> None:
         ({"quantization": "int4_wo"}, {"quantization": "int4"}),
         ({"kv_dtype": "fp8_e4m3"}, {"kv_dtype": "fp8"}),
         ({"engine": "TensorRT-LLM"}, {"engine": "trtllm"}),
+        ({"engine": "vLLM"}, {"engine": "vllm"}),
+        ({"quantization": "FP8", "kv_dtype": "BF16"}, {"quantization": "fp8"}),
     ],
 )
 def test_other_spellings_mean_the_same(written: dict[str, str], meant: dict[str, str]) -> None:
@@ -61,6 +63,8 @@ def test_other_spellings_mean_the_same(written: dict[str, str], meant: dict[str,
         ({"kv_dtype": "fp3"}, "kv_dtype"),
         ({"engine": "acme"}, "engine"),
         ({"tensor_parallel": 0}, "tensor_parallel"),
+        ({"tensor_parallel": 3}, "tensor_parallel"),
+        ({"pipeline_parallel": 64}, "pipeline_parallel"),
         ({"input_tokens": 0.0}, "input_tokens"),
         ({"concurrency": 4.0}, "concurrency"),
         ({"request_rate": None}, "concurrency"),
