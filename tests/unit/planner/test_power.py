@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
-from builders import catalogue_pool, planned
+from builders import catalogue_pool, planned, variant_state
 from fleetworld import FleetWorld
+from trimtab.config import PlannerConfig
 from trimtab.models.capacity import Pool
 from trimtab.models.plan import Decision, Verdict
 from trimtab.planner.plan import plan
@@ -24,8 +25,9 @@ def decided(objective: str, *pools: Pool, rps: str = "30", **over: Any) -> Decis
         workload={"inputTokens": 1024, "outputTokens": 256, "requestsPerSecond": rps},
         **over,
     )
-    world = FleetWorld(pools=list(pools), deployments={state.key: state}, profiles=())
-    return plan(world.snapshot(), world.config).decisions[0]
+    world = FleetWorld(pools=list(pools), deployments={}, profiles=())
+    snapshot = replace(world.snapshot(), deployments=(state,))
+    return plan(snapshot, world.config).decisions[0]
 
 
 def fleet(decision: Decision) -> dict[str, int]:
@@ -113,6 +115,36 @@ def test_carbon_takes_the_cleaner_grid() -> None:
     assert clean.watts is not None
     assert clean.grams_per_hour == pytest.approx(clean.watts / 1000.0 * 24.0)
     assert "gCO2/h for 30 req/s" in clean.message
+
+
+def test_a_mix_draws_what_its_router_makes_of_it() -> None:
+    def held(rps: float, routing: str, *pools: str) -> Decision:
+        variants = tuple(variant_state(pool=name) for name in pools)
+        found = decided(
+            "MinimizeEnergy", H100, L40S, rps=f"{rps:.6f}", variants=variants, routing=routing
+        )
+        assert fleet(found) == dict.fromkeys(pools, 1)
+        return found
+
+    def watts(rps: float, pool: str) -> float:
+        alone = held(rps, "Even", pool).watts
+        assert alone is not None
+        return alone
+
+    alike = watts(2.0, "h100") + watts(2.0, "l40s")
+    assert held(4.0, "Even", "h100", "l40s").watts == pytest.approx(alike, rel=1e-6)
+    by_load = held(4.0, "LoadAware", "h100", "l40s")
+    assert by_load.watts is not None
+    given = {
+        each.pool: each.capacity.max_rps
+        * (1.0 - PlannerConfig().headroom - each.capacity.uncertainty)
+        for each in by_load.candidates
+        if each.capacity is not None
+    }
+    fast = 4.0 * given["h100"] / (given["h100"] + given["l40s"])
+    expected = watts(fast, "h100") + watts(4.0 - fast, "l40s")
+    assert by_load.watts == pytest.approx(expected, rel=1e-3)
+    assert by_load.watts < 0.95 * alike
 
 
 def test_a_pool_of_unknown_carbon_serves_only_where_the_others_are_full() -> None:
