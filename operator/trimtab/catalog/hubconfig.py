@@ -20,7 +20,11 @@ _SPELLINGS = {
 """Fields that every model has, and what older families call them."""
 _WIDTHS = ("intermediate_size_mlp", "intermediate_size", "ffn_dim", "ffn_hidden_size", "n_inner")
 _EXPERTS = ("n_routed_experts", "num_local_experts", "num_experts", "moe_num_experts")
-_ACTIVE = ("num_experts_per_tok", "top_k_experts", "moe_k", "moe_top_k", "moe_topk")
+_EXPERT_WIDTHS = ("moe_intermediate_size", "expert_ffn_hidden_size", *_WIDTHS[1:])
+_ACTIVE = (
+    "num_experts_per_tok", "num_experts_per_token", "top_k_experts", "moe_k", "moe_top_k",
+    "moe_topk",
+)  # fmt: skip
 _UNGATED = frozenset(
     {
         "apertus", "bloom", "codegen", "falcon", "gpt2", "gpt_bigcode", "gpt_neox", "gptj", "mpt",
@@ -32,6 +36,12 @@ _TIED = ("bloom", "cohere", "falcon", "gemma", "gpt2", "gpt_bigcode", "mpt", "op
 """Starts of `model_type` whose embeddings are tied where the config does not say."""
 _ONE_OF = {"gemma2": 2, "gemma3": 6, "gemma3_text": 6, "cohere2": 4}
 """By `model_type`: one of so many layers sees everything, where the config does not say."""
+_LEFT_OUT = {
+    "gemma3_text": {
+        "vocab_size": 262_208, "num_attention_heads": 8, "num_key_value_heads": 4, "head_dim": 256,
+    },
+}  # fmt: skip
+"""By `model_type`: what its configs leave out, as its class in the transformers library has it."""
 
 
 def from_config(name: str, document: Mapping[str, Any]) -> ModelGeometry:
@@ -61,7 +71,7 @@ def _geometry(name: str, config: dict[str, Any]) -> ModelGeometry:
     window = _count(config, "sliding_window")
     windowed = _windowed(config, blocks, layers) if window else 0
     experts = _first(config, *_EXPERTS) or 0
-    expert_width = _first(config, "moe_intermediate_size", *_WIDTHS[1:]) or 0
+    expert_width = _first(config, *_EXPERT_WIDTHS) or 0
     active = _first(config, *_ACTIVE) or 0
     if experts and not active:
         raise InvalidInput(
@@ -106,6 +116,7 @@ def _flat(document: Mapping[str, Any]) -> dict[str, Any]:
         below = config.get(inner)
         if isinstance(below, Mapping):
             config |= below
+    config = _LEFT_OUT.get(str(config.get("model_type")), {}) | config
     for field, spellings in _SPELLINGS.items():
         found = _first(config, field, *spellings)
         if found is None or found < 1:
@@ -145,6 +156,7 @@ def _kv_heads(config: Mapping[str, Any], heads: int) -> int:
             "kv_n_heads",
             "multi_query_group_num",
             "num_query_groups",
+            "num_attention_groups",
         )
         or heads
     )
@@ -179,6 +191,9 @@ def _dense_layers(config: Mapping[str, Any], blocks: Blocks, layers: int) -> int
     step = _first(config, "interleave_moe_layer_step", "decoder_sparse_step", "expert_layer_period")
     if step is not None and step > 1:
         return layers - layers // step
+    named = config.get("moe_layers_enum")  # Step 3: "4,5,6"
+    if isinstance(named, str) and named:
+        return layers - len(named.split(","))
     each = config.get("moe_layer_freq")
     if isinstance(each, list):
         return sum(not one for one in each)
@@ -193,9 +208,11 @@ def _shared(config: Mapping[str, Any], width: int) -> int:
         "shared_expert_intermediate_size",
         "moe_shared_expert_intermediate_size",
         "shared_intermediate_size",
+        "share_expert_dim",
     )
     if wide is not None and width:
         return round(wide / width)
     if "interleave_moe_layer_step" in config:
         return 1  # Llama 4 has one and does not say so
-    return _first(config, "n_shared_experts", "moe_num_shared_experts", "num_shared_expert") or 0
+    counts = ("n_shared_experts", "moe_num_shared_experts", "num_shared_experts")
+    return _first(config, *counts, "num_shared_expert") or 0

@@ -7,7 +7,7 @@ from typing import Any
 STATE_BYTES = 2
 """Bytes of one number of a state: vLLM keeps it in the model's own 16-bit type."""
 
-_STATES = frozenset({"linear_attention", "mamba", "mamba2", "M"})
+_STATES = frozenset({"linear_attention", "mamba", "mamba2", "M", "conv"})
 _MATRIX, _NOTHING = "replaced", "nothing"
 """Our words for an attention block that is one matrix, or left out."""
 _FEED_FORWARD_ONLY = frozenset({"-", "E"})
@@ -111,6 +111,12 @@ def _kinds(config: Mapping[str, Any], layers: int) -> tuple[str, ...]:
     attends = config.get("attn_type_list")
     if isinstance(attends, list):
         return tuple("attention" if one else "linear_attention" for one in attends)
+    full = _linear(config).get("full_attn_layers")  # Kimi Linear counts layers from 1
+    if isinstance(full, list):
+        return tuple("attention" if i + 1 in full else "linear_attention" for i in range(layers))
+    windows = config.get("hybrid_layer_pattern")  # MiMo: 1 has a window
+    if isinstance(windows, list):
+        return tuple("sliding_attention" if one else "attention" for one in windows)
     for period, offset in (
         (config.get("attn_layer_period"), config.get("attn_layer_offset") or 0),
         (config.get("full_attention_interval"), (config.get("full_attention_interval") or 1) - 1),
@@ -121,8 +127,19 @@ def _kinds(config: Mapping[str, Any], layers: int) -> tuple[str, ...]:
 
 
 def _state_block(config: Mapping[str, Any]) -> tuple[float, float]:
-    """Parameters and numbers of state of a gated delta net, a Mamba 2 or a Mamba 1 block."""
+    """Parameters and numbers of state of a block that is neither attention nor feed-forward."""
     hidden = float(config["hidden_size"])
+    taps = _number(config, "conv_L_cache")
+    if taps:  # LFM2: a gated convolution over the last tokens, with projections in and out
+        return 4 * hidden * hidden, hidden * taps
+    width = _number(_linear(config), "head_dim")
+    if width:  # Kimi Linear: a delta net with as many keys as values
+        inner = _number(_linear(config), "num_heads") * width
+        return hidden * 5 * inner, inner * width
+    if config.get("attn_type_list"):  # MiniMax: lightning attention with an output gate
+        heads = _number(config, "num_attention_heads")
+        width = _number(config, "head_dim") or hidden / heads
+        return hidden * 5 * heads * width, heads * width * width
     values = _number(config, "linear_num_value_heads") * _number(config, "linear_value_head_dim")
     if values:
         key_dim = _number(config, "linear_key_head_dim")
@@ -137,6 +154,12 @@ def _state_block(config: Mapping[str, Any]) -> tuple[float, float]:
     inner = hidden * _number(config, "mamba_expand")
     rank = _number(config, "mamba_dt_rank") or hidden / 16
     return inner * (3 * hidden + 2 * rank + 2 * state), inner * state
+
+
+def _linear(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return what Kimi Linear says of its layers without a KV cache."""
+    found = config.get("linear_attn_config")
+    return found if isinstance(found, Mapping) else {}
 
 
 def _number(config: Mapping[str, Any], *names: str) -> float:

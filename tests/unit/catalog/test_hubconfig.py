@@ -163,6 +163,75 @@ def test_hybrids_add_up_as_in_the_catalogue(name: str, config: dict[str, Any]) -
     assert read.state_bytes == pytest.approx(known.state_bytes, rel=0.05)
 
 
+KIMI_LINEAR: dict[str, Any] = {
+    "model_type": "kimi_linear", "num_hidden_layers": 27, "hidden_size": 2304, "head_dim": 72,
+    "num_attention_heads": 32, "num_key_value_heads": 32, "intermediate_size": 9216,
+    "vocab_size": 163840, "kv_lora_rank": 512, "q_lora_rank": None, "qk_nope_head_dim": 128,
+    "qk_rope_head_dim": 64, "v_head_dim": 128, "num_experts": 256, "num_experts_per_token": 8,
+    "num_shared_experts": 1, "moe_intermediate_size": 1024, "first_k_dense_replace": 1,
+    "linear_attn_config": {
+        "full_attn_layers": [4, 8, 12, 16, 20, 24, 27], "head_dim": 128, "num_heads": 32,
+    },
+}  # fmt: skip
+MINIMAX_TEXT: dict[str, Any] = {
+    "model_type": "minimax_text_01", "num_hidden_layers": 80, "hidden_size": 6144,
+    "num_attention_heads": 64, "num_key_value_heads": 8, "head_dim": 128,
+    "intermediate_size": 9216, "vocab_size": 200064, "num_local_experts": 32,
+    "num_experts_per_tok": 2, "attn_type_list": ([0] * 7 + [1]) * 10,
+}  # fmt: skip
+LFM2_MOE: dict[str, Any] = {
+    "model_type": "lfm2_moe", "num_hidden_layers": 24, "hidden_size": 2048,
+    "num_attention_heads": 32, "num_key_value_heads": 8, "intermediate_size": 7168,
+    "vocab_size": 65536, "num_experts": 32, "num_experts_per_tok": 4,
+    "moe_intermediate_size": 1792, "num_dense_layers": 2, "conv_L_cache": 3,
+    "layer_types": (["conv"] * 3 + ["full_attention"]) * 6, "tie_word_embeddings": True,
+}  # fmt: skip
+STEP_3: dict[str, Any] = {
+    "text_config": {
+        "num_hidden_layers": 61, "hidden_size": 7168, "num_attention_heads": 64,
+        "num_attention_groups": 1, "head_dim": 256, "intermediate_size": 18432,
+        "vocab_size": 128815, "moe_num_experts": 48, "moe_top_k": 3,
+        "moe_intermediate_size": 5120, "share_expert_dim": 5120,
+        "moe_layers_enum": ",".join(str(layer) for layer in range(4, 60)),
+    }
+}  # fmt: skip
+GEMMA_3: dict[str, Any] = {
+    "model_type": "gemma3",
+    "text_config": {
+        "model_type": "gemma3_text", "hidden_size": 2560, "intermediate_size": 10240,
+        "num_hidden_layers": 34, "sliding_window": 1024,
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("config", "billions", "active", "cached_layers", "kv_heads"),
+    [
+        (KIMI_LINEAR, 48.0, 3.0, 7, 32),
+        (MINIMAX_TEXT, 456.0, 45.9, 10, 8),
+        (LFM2_MOE, 8.3, 1.5, 6, 8),
+        (STEP_3, 321.0, 38.0, 61, 1),
+        (GEMMA_3, 3.9, 3.9, 34, 4),
+    ],
+    ids=["Kimi Linear", "MiniMax-Text-01", "LFM2 8B-A1B", "Step 3", "Gemma 3 4B"],
+)
+def test_families_of_nobody_s_list_add_up_to_what_their_makers_say(
+    config: dict[str, Any], billions: float, active: float, cached_layers: int, kv_heads: int
+) -> None:
+    read = from_config("new", config)
+    assert parameters(read).total / 1e9 == pytest.approx(billions, rel=0.04)
+    assert parameters(read).active / 1e9 == pytest.approx(active, rel=0.2)
+    assert read.layers - read.linear_layers == cached_layers
+    assert read.kv_heads == kv_heads
+    assert (read.state_bytes > 0) is (read.linear_layers > 0)
+
+
+def test_a_pattern_of_windows_is_read_layer_by_layer() -> None:
+    pattern = [0, *([1] * 5 + [0]) * 5, 1]
+    read = from_config("mimo", {**LLAMA, "sliding_window": 128, "hybrid_layer_pattern": pattern})
+    assert (read.sliding_window, read.windowed_layers) == (128, 26)
+
+
 @pytest.mark.parametrize(
     ("config", "told"),
     [
