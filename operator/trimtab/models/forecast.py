@@ -6,6 +6,37 @@ Row = tuple[float, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DayState:
+    """What a rate usually does at each time of day, and how often that came true.
+
+    `trimtab.planner.forecast.day` writes and reads it. Rates are in requests/s.
+    """
+
+    usual: Row = ()
+    """Means by bin of the day, working days before weekends; below 0 where none was seen."""
+    recent: tuple[tuple[float, float], ...] = ()
+    """Number and mean of the last bins, oldest first, which do not count as usual yet."""
+    least: float = 0.0
+    """Rate below which none is told from another."""
+    number: int = -1
+    """Of the bin that is open; whole bins since the epoch."""
+    first: float = 0.0
+    last: float = 0.0
+    """Unix seconds of its measurements."""
+    total: float = 0.0
+    """Their sum."""
+    count: int = 0
+    product: float = 0.0
+    """Usual steps times those that came, in logarithms; it fades, as do the next three."""
+    square: float = 0.0
+    """Squares of the usual steps."""
+    left: float = 0.0
+    """Squares of what was wrong about them."""
+    steps: float = 0.0
+    """How many there were."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ForecastState:
     """A rate's past, as much of it as forecasts need. Without arguments: nothing seen yet.
 
@@ -41,3 +72,5 @@ class ForecastState:
     """By horizon: mean absolute error of the experts together, in scales."""
     counts: tuple[Row, ...] = ()
     """By horizon: how often the error, in scales and widths, fell into each class; it fades."""
+    day: DayState = DayState()
+    """What is usual at this time of day."""

@@ -3,6 +3,7 @@
 Levels of nine half-lives, a short trend and the recent maximum say, as experts, where the largest
 rate of each horizon will lie. Their blend, weighted by how wrong each has been, is the location;
 recent surprises give the scale; and how far off, in scales, the blend was is counted in classes.
+Where the time of day has proved to tell, all experts go by it (`day`).
 """
 
 import math
@@ -10,6 +11,7 @@ import math
 import numpy as np
 
 from trimtab.models.forecast import ForecastState, Row
+from trimtab.planner.forecast import day
 from trimtab.planner.forecast.arrays import Floats
 from trimtab.planner.forecast.constants import (
     ANCHORS,
@@ -55,6 +57,7 @@ class Book:
         self.at, self.rps, self.phase = state.at, state.rps, state.phase
         self.closed, self.closed_at = state.closed, state.closed_at
         self.settled = state.settled
+        self.day = state.day
         self.rates = list(state.rates)
         self.past = list(state.past)
         self.levels: Floats = np.array(state.levels)
@@ -97,17 +100,19 @@ class Book:
         if self.closed_at is not None:
             passed = minute_of(at, self.phase) - minute_of(self.closed_at, self.phase)
             missing = max(0, passed - 1)
-        self._close_after(missing, self.rps)
         self.closed_at = at
+        self.day = day.lived(self.day, at, self.rps)
+        self._close_after(missing, at, self.rps)
 
-    def _close_after(self, missing: int, rate: float) -> None:
+    def _close_after(self, missing: int, at: float, rate: float) -> None:
         """Take in the rate of a minute, after `missing` minutes of which nothing is known."""
         if missing and missing <= BRIDGE_MINUTES and self.rates:
-            for step in np.linspace(self.rates[-1], rate, missing + 2)[1:-1]:
-                self._close(float(step))
+            steps = np.linspace(self.rates[-1], rate, missing + 2)[1:-1].tolist()
+            for before, step in zip(range(missing, 0, -1), steps, strict=True):
+                self._close(at - MINUTE_S * before, step)
         elif missing:
             self._skip(rate, missing)
-        self._close(rate)
+        self._close(at, rate)
 
     def _skip(self, rate: float, missing: int) -> None:
         """Let `missing` minutes pass as if the rate had been that after them."""
@@ -116,9 +121,9 @@ class Book:
             self.counts = self.counts * _FADE**missing
         self.rates, self.past = [], []
 
-    def _close(self, rate: float) -> None:
+    def _close(self, at: float, rate: float) -> None:
         self.rates = [*self.rates, rate][-2 * LONGEST :]
-        self._score()
+        self._score(at)
         if not self.closed:
             self.levels = np.full(len(HALF_LIVES), rate)
             self.moves = np.full(
@@ -156,7 +161,7 @@ class Book:
         trust = seen / (seen + 20.0)
         return np.asarray(trust * weights + (1.0 - trust) * _FIRST)
 
-    def _score(self) -> None:
+    def _score(self, at: float) -> None:
         """Score what was said one horizon ago for each horizon that the last minute ends."""
         ripe = _ROWS[np.minimum(self.closed - UNLEARNT_MINUTES, len(self.past)) >= ANCHORS]
         if not len(ripe):
@@ -167,6 +172,9 @@ class Book:
         then = np.array(self.past)[-spans]
         recent = np.array([rates[-2 * span : -span].max() for span in spans.tolist()])
         said, scales = experts(then[:, :-1], recent), then[:, -1]
+        usual = day.behind(self.day, at)
+        if usual is not None:
+            said = said * usual[ripe, None]
         seen = self.closed - UNLEARNT_MINUTES - spans + 1
         gain = np.maximum(_ERROR_GAIN, 1.0 / (seen + 1.0))[:, None]
         error = (found[:, None] - said) / scales[:, None]
@@ -191,6 +199,9 @@ class Book:
         rates = np.array([*self.rates, rate])
         recent = np.array([rates[-span:].max() for span in ANCHORS.tolist()])
         said = experts(np.broadcast_to(levels, (len(ANCHORS), len(levels))), recent)
+        usual = None if self.at is None else day.ahead(self.day, self.at)
+        if usual is not None:
+            said = said * usual[:, None]
         location = (self.weights() * said).sum(axis=1)
         scale = _scale(levels, moves) * np.sqrt(np.maximum(self.widths, 0.05))
         below = self.counts.cumsum(axis=1)[:, :-1] + PRIOR_MINUTES * PRIOR
@@ -215,6 +226,7 @@ class Book:
             errors=tuple(_row(row) for row in self.errors),
             widths=_row(self.widths),
             counts=tuple(_row(row) for row in self.counts),
+            day=self.day,
         )
 
 

@@ -4,12 +4,14 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 
-from trimtab.models.forecast import ForecastState
+from trimtab.models.forecast import DayState, ForecastState
+from trimtab.planner.forecast import day
 from trimtab.planner.forecast.book import Book, minute_of, short
 from trimtab.planner.forecast.constants import MAX_RPS
 
 _REPLAYED_S = 6 * 3600.0
-"""How far back history is replayed minute by minute; what is older has faded from the levels."""
+"""How far back history is replayed minute by minute; what is older has faded from the levels, and
+only tells what is usual at each time of day."""
 
 
 def observe(state: ForecastState, *, now: float, rps: float) -> ForecastState:
@@ -42,11 +44,17 @@ def warmed(points: Sequence[tuple[float, float]]) -> ForecastState:
         points: Unix seconds and requests/s, a minute or five apart, in any order.
     """
     ordered = sorted(point for point in points if _measured(*point))
-    book = Book(ForecastState())
+    if not ordered:
+        return ForecastState()
+    since, days = ordered[-1][0] - _REPLAYED_S, DayState()
     for now, rps in ordered:
-        if now > ordered[-1][0] - _REPLAYED_S:
+        if now <= since:
+            days = day.lived(days, now, short(rps))
+    book = Book(ForecastState(day=days))
+    for now, rps in ordered:
+        if now > since:
             book.observe(now, rps)
-    return book.written() if ordered else ForecastState()
+    return book.written()
 
 
 def _measured(now: float, rps: float) -> bool:
