@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from trimtab.models.hardware import EngineSettings
+from trimtab.models.hardware import EngineSettings, Parallelism
 from trimtab.models.load import LatencyTargets, TokenShape
 from trimtab.models.performance import (
     Infeasible,
@@ -151,6 +151,11 @@ def test_unknown_hardware_and_experts_are_less_sure() -> None:
     sure = capacity(request()).uncertainty
     assert capacity(request("Qwen3-30B-A3B")).uncertainty > sure
     assert capacity(request(device="tpu-v6e")).uncertainty > sure
+    wide = replace(request("DeepSeek-V3", "b200", tensor=8), parallelism=Parallelism(expert=16))
+    assert (
+        capacity(wide).uncertainty
+        > capacity(request("DeepSeek-V3", "b200", tensor=8)).uncertainty + 0.3
+    )
 
 
 def points(scale: float) -> tuple[MeasuredPoint, ...]:

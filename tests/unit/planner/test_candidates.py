@@ -12,7 +12,8 @@ from trimtab.models.capacity import Pool
 from trimtab.models.hardware import EngineSettings, Parallelism
 from trimtab.models.plan import Verdict
 from trimtab.models.snapshot import DeploymentState
-from trimtab.planner.candidates import LEAST_SHARE, Choice, choices_of
+from trimtab.planner.candidates import LEAST_SHARE, choices_of
+from trimtab.planner.choice import Choice
 from trimtab.planner.query import Market, Speeds, engine_settings, query_of
 from trimtab.planner.shortage import PoolState
 
@@ -35,6 +36,16 @@ def choices(
     )
     query = query_of(state, state.policy, state.policy.shape, market)
     return {f"{c.state.pool.name}/{c.parallelism.tensor}": c for c in choices_of(query)}
+
+
+def test_the_blinder_the_model_the_more_headroom() -> None:
+    blind = catalogue_pool("tpu", "google-tpu-v6e", 3.5)
+    seen, unseen = choices(H100, blind)["h100/1"], choices(H100, blind)["tpu/1"]
+    assert seen.capacity is not None
+    assert unseen.capacity is not None
+    assert unseen.capacity.uncertainty > seen.capacity.uncertainty + 0.1
+    kept = 1.0 - seen.usable_rps / seen.capacity.max_rps
+    assert 1.0 - unseen.usable_rps / unseen.capacity.max_rps > kept + 0.1
 
 
 def test_degrees_are_those_that_divide_a_node() -> None:
