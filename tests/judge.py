@@ -1,0 +1,306 @@
+"""Judges one plan by the snapshot that it was made from, after research/reliability.md, 3.
+
+Each invariant S1 to S26 that a plan can keep or break is named where it is asserted. A judge knows
+nothing of how a plan comes about: what was fresh, and since when, a witness has seen for itself.
+"""
+
+import math
+from dataclasses import dataclass, field, is_dataclass
+from typing import Any
+
+from trimtab.api.conditions import ConditionType
+from trimtab.api.llmdeployment import Mode
+from trimtab.models.capacity import Pool
+from trimtab.models.load import ObservedLoad
+from trimtab.models.plan import Decision, Plan, Verdict, Why
+from trimtab.models.signals import Fresh, Missing, Partial, Signal
+from trimtab.models.snapshot import DeploymentState, Key, Snapshot
+from trimtab.planner.history import GAP_S
+
+WINDOW_S = 300.0
+OLD_S = 30.0
+"""A replica is a replacement once it has been Ready for so long."""
+NEW_S = 120.0
+"""Two windows of the rates: for so long a new replica's silence may be no news of the others."""
+_STAYS = {Verdict.CHOSEN, Verdict.DEARER, Verdict.NO_CAPACITY, Verdict.NO_PRICE,
+          Verdict.OVER_BUDGET, Verdict.POOL_SHORT}  # fmt: skip
+_NEEDED = ("arrival_rps", "waiting")
+_LOOKED_AT = ("kv_utilization", "running", "input_tokens", "output_tokens", "ttft_s", "itl_s")
+_SIGNED = {"saved_share", "scales", "used", "log_mean", "forecast"}
+
+
+def is_fresh(load: ObservedLoad) -> bool:
+    """Whether a test gave this load as trustworthy. Negative ages are not (S26)."""
+    if not load.configured or load.source_error is not None:
+        return False
+    needed = [getattr(load, name) for name in _NEEDED]
+    others: list[Signal] = [getattr(load, name) for name in _LOOKED_AT]
+    # Without traffic some are missing; what is not exported at all is another matter.
+    there = [one for one in others if not isinstance(one, Missing) or one.absent]
+    return all(isinstance(signal, Fresh) and signal.age_s >= 0 for signal in [*needed, *there])
+
+
+def is_idle(load: ObservedLoad) -> bool:
+    """Whether fresh signals say that nothing arrives, waits or runs."""
+    busy = (load.arrival_rps, load.waiting, load.running)
+    return is_fresh(load) and not any(getattr(signal, "value", 0.0) for signal in busy)
+
+
+@dataclass
+class Witness:
+    """What was seen of one deployment since its memory began, without a break."""
+
+    seen: list[tuple[float, float]] = field(default_factory=list)
+    """When its load was fresh, and the requests/s then."""
+    sure: bool = False
+    """Whether it is fresh now."""
+
+    def look(self, state: DeploymentState, now: float) -> None:
+        """Take in one look; doubt, a gap and a clock that goes back are breaks (S5, S26)."""
+        if self.seen and not 0 <= now - self.seen[-1][0] <= GAP_S:
+            self.seen.clear()
+        self.sure = is_fresh(state.load) and not state.paused and state.policy is not None
+        if self.sure:
+            self.seen.append((now, getattr(state.load.arrival_rps, "value", 0.0)))
+        elif not _is_bridged(state):
+            self.seen.clear()
+        while len(self.seen) > 1 and self.seen[1][0] <= now - WINDOW_S:
+            del self.seen[0]
+
+    def is_whole(self, now: float) -> bool:
+        """Whether all was fresh for a whole window."""
+        return self.sure and self.seen[0][0] <= now - WINDOW_S
+
+    def asked(self, now: float) -> float:
+        """The most requests/s of the window."""
+        return max((rps for at, rps in self.seen if at > now - WINDOW_S), default=0.0)
+
+
+def _is_bridged(state: DeploymentState) -> bool:
+    """Whether only some report, and one of the others may be too new to."""
+    ages = [v.youngest_ready_s for v in state.variants if v.youngest_ready_s is not None]
+    new = min(ages, default=0.0) < NEW_S
+    return new and not state.paused and isinstance(state.load.arrival_rps, Partial)
+
+
+def total(decision: Decision) -> int:
+    """Replicas of one decision."""
+    return sum(target.replicas for target in decision.targets)
+
+
+@dataclass
+class Judge:
+    """One plan against its snapshot."""
+
+    snapshot: Snapshot
+    result: Plan
+    witnesses: dict[Key, Witness]
+
+    def all(self) -> None:
+        """Assert every invariant that one plan can keep or break."""
+        self.pools: dict[str, Pool] = {pool.name: pool for pool in self.snapshot.pools}
+        assert [d.key for d in self.result.decisions] == [d.key for d in self.snapshot.deployments]
+        numbers_are_sane(self.result, "plan")
+        for state, decision in zip(self.snapshot.deployments, self.result.decisions, strict=True):
+            assert decision.message
+            self.targets_are_complete(state, decision)
+            self.facts_are_true(state, decision)
+            if self.is_left_alone(state, decision):
+                continue
+            self.bounds_hold(state, decision)
+            if decision.write:
+                self.nothing_falls_without_evidence(state, decision)
+                self.steps_are_bounded(state, decision)
+                self.ready_replicas_outlive_their_replacement(state, decision)
+                self.it_wakes(state, decision)
+        self.devices_are_promised_once()
+        self.budgets_hold()
+        for memory in self.result.memory.deployments:
+            assert len(memory.samples) <= 64
+
+    def targets_are_complete(self, state: DeploymentState, decision: Decision) -> None:
+        """What exists is never left unnamed, and `changed` tells the truth (S15)."""
+        known = {(t.pool, t.parallelism): t.replicas for t in decision.targets}
+        assert len(known) == len(decision.targets)
+        current = _current(state)
+        assert current.keys() <= known.keys()
+        assert decision.changed == any(n != current.get(key, 0) for key, n in known.items())
+
+    def facts_are_true(self, state: DeploymentState, decision: Decision) -> None:
+        """S24: no condition says more than is so."""
+        facts = {fact.type: fact.status for fact in decision.facts}
+        if state.policy is not None:
+            # Without a policy there is no target, and its latency need not be known.
+            assert (facts[ConditionType.METRICS_AVAILABLE] is True) == is_fresh(state.load)
+        if facts[ConditionType.OPTIMIZED] is True:
+            assert decision.write
+            assert not decision.changed
+            assert all(v.ready >= v.replicas for v in state.variants)
+
+    def is_left_alone(self, state: DeploymentState, decision: Decision) -> bool:
+        """S1, S21: what is paused or cannot be followed is not touched, and a condition says so."""
+        if not decision.write:
+            assert decision.why in (Why.PAUSED, Why.INVALID) or (
+                state.policy is not None and state.policy.mode is Mode.RECOMMEND
+            )
+        if state.policy is not None and not state.paused:
+            return False
+        assert not decision.changed
+        assert not decision.write
+        if not state.paused:
+            assert any(f.type == ConditionType.STALLED and f.status for f in decision.facts)
+        return True
+
+    def bounds_hold(self, state: DeploymentState, decision: Decision) -> None:
+        """S1: between the minimum and the maximum, what is on its way out aside."""
+        assert state.policy is not None
+        before = sum(v.replicas for v in state.variants)
+        most = state.policy.max_replicas + self._leaving(state, decision)
+        if state.policy.mode is Mode.SCALE_UP_ONLY:
+            most = max(most, before)
+        assert total(decision) <= most, decision.message
+        if not self.witnesses[state.key].sure or total(decision) < before:
+            floor = max(state.policy.min_replicas, 1)
+            idle = state.policy.scale_to_zero_after_s is not None
+            assert total(decision) >= min(floor, before) or idle
+
+    def _leaving(self, state: DeploymentState, decision: Decision) -> int:
+        """Replicas on places that may not stay, or that wait on a short pool."""
+        verdicts = {(c.pool, c.parallelism): c.verdict for c in decision.candidates}
+        short = {entry.pool for entry in self.result.memory.pools}
+        return sum(
+            v.replicas if verdicts.get((v.pool, v.parallelism)) not in _STAYS else v.unschedulable
+            for v in state.variants
+            if verdicts.get((v.pool, v.parallelism)) not in _STAYS or v.pool in short
+        )
+
+    def nothing_falls_without_evidence(self, state: DeploymentState, decision: Decision) -> None:
+        """S2 to S5, S21: a fall has a whole window of fresh evidence, or a lower maximum.
+
+        There is no other number to fall back to (S4): on doubt what runs is held, and what held it
+        must be fresh for a window before anything goes.
+        """
+        assert state.policy is not None
+        before = sum(v.replicas for v in state.variants)
+        if before > state.policy.max_replicas:
+            return
+        whole = self.witnesses[state.key].is_whole(self.snapshot.now)
+        if whole and state.policy.mode is Mode.AUTO:
+            return
+        assert total(decision) >= before, decision.message
+        after = {(t.pool, t.parallelism): t.replicas for t in decision.targets}
+        for v in state.variants:
+            assert after[v.pool, v.parallelism] >= min(v.ready, v.replicas), decision.message
+
+    def steps_are_bounded(self, state: DeploymentState, decision: Decision) -> None:
+        """S6, S10: up by no more than there are, down by no more than a quarter."""
+        assert state.policy is not None
+        current = _current(state)
+        before = sum(current.values())
+        added = sum(
+            max(0, t.replicas - current.get((t.pool, t.parallelism), 0)) for t in decision.targets
+        )
+        if before:
+            assert added <= max(2, before, state.policy.min_replicas - before)
+        if before <= state.policy.max_replicas:
+            assert before - total(decision) <= max(1, before // 4)
+
+    def ready_replicas_outlive_their_replacement(
+        self, state: DeploymentState, decision: Decision
+    ) -> None:
+        """S5, S7: what stays Ready serves the window's largest demand, and is never nothing."""
+        assert state.policy is not None
+        current = _current(state)
+        if sum(current.values()) > state.policy.max_replicas:
+            return
+        after = {(t.pool, t.parallelism): t.replicas for t in decision.targets}
+        ready = {(v.pool, v.parallelism): min(v.ready, v.replicas) for v in state.variants}
+        if all(after[key] >= count for key, count in ready.items()):
+            return
+        rates = {
+            (c.pool, c.parallelism): c.capacity.max_rps * (1 - 0.10 - c.capacity.uncertainty)
+            for c in decision.candidates
+            if c.capacity is not None
+        }
+        stable = {
+            (v.pool, v.parallelism): min(v.ready, after[v.pool, v.parallelism])
+            for v in state.variants
+            if v.youngest_ready_s is not None and v.youngest_ready_s >= OLD_S
+        }
+        served = sum(rates.get(key, 0.0) * count for key, count in stable.items())
+        asked = self.witnesses[state.key].asked(self.snapshot.now)
+        assert served >= asked * (1 - 1e-5), decision.message
+        if sum(stable.values()) == 0:
+            assert state.policy.scale_to_zero_after_s is not None
+            assert asked == 0
+
+    def it_wakes(self, state: DeploymentState, decision: Decision) -> None:
+        """S25: with nothing there, only what is known to be idle stays so where there is room."""
+        assert state.policy is not None
+        if state.variants or total(decision):
+            return
+        facts = {fact.type: fact.status for fact in decision.facts}
+        if facts[ConditionType.CAPACITY_AVAILABLE] is True:
+            assert state.policy.scale_to_zero_after_s is not None, decision.message
+            assert is_idle(state.load), decision.message
+
+    def devices_are_promised_once(self) -> None:
+        """S9 for devices: what grows fits beside everything that exists, whoever is first."""
+        held: dict[str, int] = {}
+        grown: dict[str, int] = {}
+        for pool, devices, _, before, after in self._pods():
+            held[pool] = held.get(pool, 0) + after * devices
+            grown[pool] = grown.get(pool, 0) + (after - before) * devices
+        for pool, growth in grown.items():
+            if growth:
+                assert held[pool] <= self.pools[pool].usable_devices
+
+    def budgets_hold(self) -> None:
+        """S9: no growth beyond a cap, what surges and what terminates included."""
+        if not self.snapshot.budgets:
+            return
+        pods = self._pods()
+        if not any(after > before for *_, before, after in pods):
+            return
+        money = math.fsum(after * usd for _, _, usd, _, after in pods)
+        devices = sum(after * each for _, each, _, _, after in pods)
+        for budget in self.snapshot.budgets:
+            if budget.spec.max_per_hour is not None:
+                assert money <= float(budget.spec.max_per_hour) + 1e-6
+            if budget.spec.max_devices is not None:
+                assert devices <= budget.spec.max_devices
+
+    def _pods(self) -> list[tuple[str, int, float, int, int]]:
+        """Pool, devices and price of one, pods before, and the most pods that are promised."""
+        found = []
+        for state, decision in zip(self.snapshot.deployments, self.result.decisions, strict=True):
+            pods = {(v.pool, v.parallelism): max(v.pods, v.replicas) for v in state.variants}
+            for t in decision.targets:
+                before = pods.get((t.pool, t.parallelism), 0)
+                after = max(before, t.replicas) if decision.write else before
+                usd = t.usd_per_replica_hour or 0.0
+                found.append((t.pool, t.parallelism.devices, usd, before, after))
+        return found
+
+
+def _current(state: DeploymentState) -> dict[Any, int]:
+    return {(v.pool, v.parallelism): v.replicas for v in state.variants}
+
+
+def numbers_are_sane(value: Any, name: str, *, signed: bool = False) -> None:
+    """S22: numbers are finite, and none but savings and logarithms negative; counts are int32."""
+    kind = type(value)
+    if kind is str or kind is bool or value is None:
+        return
+    if kind is float:
+        assert math.isfinite(value), name
+        assert value >= 0 or signed, name
+    elif kind is int:
+        assert 0 <= value < 2**31, name
+    elif kind is tuple:
+        for item in value:
+            numbers_are_sane(item, name, signed=signed)
+    elif is_dataclass(value):
+        for field_name in value.__dataclass_fields__:
+            within = signed or field_name in _SIGNED
+            numbers_are_sane(getattr(value, field_name), field_name, signed=within)
