@@ -1,101 +1,30 @@
 """Fluid mode: replicas that serve a flow of requests, for weeks and hundreds of models.
 
-Equal replicas share one number, the requests in them. It grows by what arrives and shrinks by what
-they serve at that number (`response`), one by one and at random: dN = (arrivals - n X(N / n)) dt,
-with a deviation of the root of what leaves. Beyond the largest throughput the rest of it is a
-queue, which stays where it is when replicas come. How many of the arrivals will meet their targets
-is read off at the same number, and counted when they leave.
+Equal replicas share a few numbers: the requests that wait for a place in the batch, and those in it
+by stage. A request goes through its stages one by one and at random, each as fast as the number in
+the batch allows (`response`); there are as many as make stays as uneven as they were measured, so
+that who has just come does not leave at once. Beyond the largest throughput the rest is a queue,
+which stays where it is when replicas come. Whether a first token is in time is read off at the
+number there is at the arrival, the pace of an answer at the mean number of its stay.
 """
 
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
-from math import ceil, exp, expm1, inf, sqrt
+from math import ceil, exp, inf
 
 import numpy as np
 
-from trimtab.simulate.curve import Curve
+from trimtab.simulate.curve import Curve, Load, weighed
+from trimtab.simulate.fluidgroup import NEXT_TO_NONE, Counts, Group, Nature
 from trimtab.simulate.routers import Router
 
-_LASTING = 0.5
-"""Stays over which the number of requests is averaged before speed and fates are read off: what a
-request lives through is the mean of its stay, which lags by half of it."""
-_NEXT_TO_NONE = 1e-6
 _ALIKE = 0.05
 """Difference of what is in two replicas, over it, below which they count as equal."""
-_MOST_PARTS = 4
-"""Parts of a step: half a mean stay each, but no more of them than this: what lasts many stays is
-in balance, whose approach is exact for any part."""
-
-
-@dataclass(slots=True, kw_only=True)
-class Counts:
-    """What became of requests in some time; numbers of requests are not whole."""
-
-    arrived: float = 0.0
-    served: float = 0.0
-    lost: float = 0.0
-    rejected: float = 0.0
-    timed_out: float = 0.0
-    met: float = 0.0
-    """Served within all targets."""
-    met_ttft: float = 0.0
-    met_itl: float = 0.0
-    met_e2e: float = 0.0
-
-    @property
-    def settled(self) -> float:
-        """Requests whose fate is known."""
-        return self.served + self.lost + self.rejected + self.timed_out
-
-    def add(self, other: "Counts") -> None:
-        """Add what another one has counted."""
-        for field in fields(self):
-            setattr(self, field.name, getattr(self, field.name) + getattr(other, field.name))
-
-
-class _Group:
-    """Equal replicas with equally many requests in them."""
-
-    __slots__ = ("curve", "fates", "held", "lately", "leaving", "replicas")
-
-    def __init__(self, curve: Curve, replicas: int) -> None:
-        self.curve = curve
-        self.replicas = replicas
-        self.held = 0.0
-        """Requests in all of them."""
-        self.lately = 0.0
-        """Requests in one of them, averaged over the last stays."""
-        self.fates = [0.0, 0.0, 0.0, 0.0]
-        """How many of the requests will meet all targets, TTFT, ITL, E2E."""
-        self.leaving = False
-        """Whether they finish what they have and get no more."""
-
-    @property
-    def speed(self) -> float:
-        """Share of the requests that is served in a second."""
-        level = self.held / self.replicas
-        typical = max(level if level > self.curve.full else self.lately, _NEXT_TO_NONE)
-        return self.curve.rps(typical) / typical
-
-    def part(self, replicas: int) -> "_Group":
-        """Take away some of the replicas, with what is in them."""
-        other = _Group(self.curve, replicas)
-        share = replicas / self.replicas
-        other.held, other.lately = self.held * share, self.lately
-        other.fates = [fate * share for fate in self.fates]
-        self.held -= other.held
-        self.fates = [fate * (1.0 - share) for fate in self.fates]
-        self.replicas -= replicas
-        return other
-
-    def join(self, other: "_Group") -> None:
-        """Take in other replicas with about as much in each."""
-        replicas = self.replicas + other.replicas
-        self.lately += (other.lately - self.lately) * other.replicas / replicas
-        self.held += other.held
-        self.fates = [a + b for a, b in zip(self.fates, other.fates, strict=True)]
-        self.replicas = replicas
+_PART = 0.75
+"""Of the time of a stage, the longest part of a step ..."""
+_MOST_PARTS = 8
+"""... but no more parts than this: what lasts many stays is in balance, whose approach is exact for
+any part."""
 
 
 class FluidReplicas:
@@ -119,11 +48,10 @@ class FluidReplicas:
             client_timeout_s: A client that has no first token after this time gives up.
         """
         self._curves = dict(sorted(curves.items()))
-        self._rng = rng
+        self._nature = Nature(stages=self._curve(1).stages, rng=rng, timeout_s=client_timeout_s)
         self._router = router
-        self._timeout_s = client_timeout_s
         self._now = 0.0
-        self._groups: list[_Group] = []
+        self._groups: list[Group] = []
         """Those that came together share a group, until others have as much in them."""
         self._lost = 0.0
         """Requests that were lost since the last step."""
@@ -141,17 +69,12 @@ class FluidReplicas:
     @property
     def waiting(self) -> float:
         """Requests beyond the batches."""
-        return sum(max(0.0, g.held - g.replicas * g.curve.full) for g in self._groups)
+        return sum(group.queued for group in self._groups)
 
     @property
     def finishing(self) -> float:
         """Requests in replicas that get no more."""
         return sum(group.held for group in self._groups if group.leaving)
-
-    @property
-    def most_rps(self) -> float:
-        """The largest throughput of the replicas that accept."""
-        return sum(g.replicas * g.curve.most_rps for g in self._groups if not g.leaving)
 
     @property
     def ttft_s(self) -> float:
@@ -161,6 +84,19 @@ class FluidReplicas:
             default=inf,
         )
 
+    def latencies(self) -> Load:
+        """Return the requests/s served and their latencies.
+
+        First tokens are those of who comes now, the others those of who leaves now.
+        """
+        found = []
+        for group in self._groups:
+            now, leaving = group.held / group.replicas, group.lately
+            latencies = group.curve.latencies(leaving)
+            latencies[0] = group.curve.latencies(now)[0]
+            found.append((group.replicas * group.curve.rps(leaving), latencies))
+        return weighed(found)
+
     def resize(self, replicas: int) -> None:
         """Have so many replicas from now on; the youngest leave, and finish what they have."""
         curve = self._curve(replicas)
@@ -168,14 +104,23 @@ class FluidReplicas:
             group.curve = curve
         surplus = self.replicas - replicas
         if surplus < 0:
-            self._groups.append(_Group(curve, -surplus))
+            self._groups.append(Group(curve, -surplus, self._nature))
         for group in self._taken(surplus):
             group.leaving = True
             self._groups.append(group)
 
+    def leave(self) -> Group:
+        """Have one replica less, the youngest, and return it: it finishes what it has."""
+        self.resize(self.replicas - 1)
+        return self._groups[-1]
+
     def lose(self, replicas: int) -> None:
         """Take away the youngest replicas at once, with all that is in them."""
         self._lost += sum(group.held for group in self._taken(replicas))
+
+    def kill(self, group: Group) -> None:
+        """Take away a replica that is leaving, with all that is in it."""
+        self._lost += group.clear()
 
     def levels(self, seconds: float) -> list[tuple[float, int]]:
         """Return (requests in each after that time if none came, replicas) of those that accept."""
@@ -194,8 +139,8 @@ class FluidReplicas:
         self._now = until
         counts = Counts(arrived=arrivals, lost=self._lost)
         self._lost = 0.0
-        fastest = max((group.speed for group in self._groups), default=0.0)
-        parts = max(1, min(_MOST_PARTS, ceil(2.0 * seconds * fastest)))
+        fastest = max((g.speed * len(g.stages) for g in self._groups), default=0.0)
+        parts = max(1, min(_MOST_PARTS, ceil(seconds * fastest / _PART)))
         for _ in range(parts):
             self._part(seconds / parts, arrivals / parts, counts)
         self._tidy()
@@ -205,35 +150,9 @@ class FluidReplicas:
         levels = self.levels(seconds)
         shares = iter(shared(levels, arrivals, self._router))
         for group in self._groups:
-            self._serve(group, seconds, 0.0 if group.leaving else next(shares), counts)
+            group.serve(seconds, 0.0 if group.leaving else next(shares), counts)
 
-    def _serve(self, group: _Group, seconds: float, arrivals: float, counts: Counts) -> None:
-        curve = group.curve
-        crowded = group.held > curve.full * group.replicas
-        # With the stay that holds now: exact for a constant one, and never below zero.
-        speed = group.speed
-        balance = arrivals / seconds / speed
-        gone = arrivals + (group.held - balance) * -expm1(-speed * seconds)
-        if not crowded:
-            gone += float(self._rng.standard_normal()) * sqrt(max(gone, 0.0))
-        present = group.held + arrivals
-        gone = min(max(gone, 0.0), group.replicas * curve.most_rps * seconds, present)
-        middle = (group.held + present - gone) / 2.0 / group.replicas
-        group.lately += (middle - group.lately) * -expm1(-speed * seconds / _LASTING)
-        shares = curve.fates(middle if middle > curve.full else group.lately)
-        fates = [fate + arrivals * one for fate, one in zip(group.fates, shares, strict=True)]
-        share = gone / present if present > 0.0 else 0.0
-        group.fates = [fate * (1.0 - share) for fate in fates]
-        counts.served += gone
-        counts.met += fates[0] * share
-        counts.met_ttft += fates[1] * share
-        counts.met_itl += fates[2] * share
-        counts.met_e2e += fates[3] * share
-        longest = group.replicas * (curve.full + curve.most_rps * self._timeout_s)
-        counts.timed_out += max(0.0, present - gone - longest)
-        group.held = min(present - gone, longest)
-
-    def _taken(self, replicas: int) -> list[_Group]:
+    def _taken(self, replicas: int) -> list[Group]:
         """Take the youngest of the replicas that accept."""
         taken = []
         for group in [group for group in reversed(self._groups) if not group.leaving]:
@@ -250,9 +169,9 @@ class FluidReplicas:
 
     def _tidy(self) -> None:
         """Join groups that have become alike, and forget those that have left."""
-        kept: list[_Group] = []
+        kept: list[Group] = []
         for group in self._groups:
-            if group.leaving and group.held < _NEXT_TO_NONE:
+            if group.leaving and group.held < NEXT_TO_NONE:
                 continue
             if kept and not group.leaving and not kept[-1].leaving:
                 mine, last = group.held / group.replicas, kept[-1].held / kept[-1].replicas

@@ -1,33 +1,35 @@
 """One deployment served as a flow: for weeks of traffic and many models (see `fluid`).
 
-What a page says of single requests is worked out from the flow: latencies at a percentile from the
-share within the target, as if they were spread exponentially beyond it. Shared prompts, retries and
-the order of a queue are not known.
+What a page says of latencies is what was measured at such a load, the mean over the window weighed
+by what was served. Shared prompts, retries and the order of a queue are not known.
 """
 
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from math import log
+from math import ceil
 
 import numpy as np
 
-from trimtab.models.load import LatencyTargets, ObservedLoad
+from trimtab.models.load import LatencyTargets, ObservedLoad, VariantReading
 from trimtab.models.signals import Missing, Signal
-from trimtab.simulate.curve import Curve
-from trimtab.simulate.fluid import Counts, FluidReplicas, FluidService
+from trimtab.simulate.curve import Curve, Load, weighed
+from trimtab.simulate.fluid import FluidReplicas, FluidService
+from trimtab.simulate.fluidgroup import Counts, Group
 from trimtab.simulate.gateway import GatewaySettings
 from trimtab.simulate.kinds import Kind
 from trimtab.simulate.ledger import Tally
 from trimtab.simulate.meter import RIVALS_PERCENTILE
 from trimtab.simulate.policy import Variant
-from trimtab.simulate.readings import CUTS, IDLE, SCRAPE_S, WINDOW_S, surely
+from trimtab.simulate.readings import CUTS, IDLE, SCRAPE_S, UNSETTLED, WINDOW_S, YOUNG, surely
+from trimtab.simulate.response import GRID
 from trimtab.simulate.rivals.base import Latency, Scrape, Source
 from trimtab.simulate.traffic import Traffic
 
 Curves = Callable[[Variant, Kind], Mapping[int, Curve]]
-_NEARLY_ALL = 1.0 - 1e-4
-"""Share beyond which it is not told how far latencies are below a target."""
+_TTFT, _ITL, _GAP, _E2E = range(4)
+_EVEN_S = 4.0
+"""Time over which requests are taken to come evenly: what comes in bursts is seen as such."""
 _NONE = 0.5
 """Requests below which a leaving replica is done."""
 
@@ -38,7 +40,8 @@ class _Pod:
 
     variant: Variant
     kind: Kind
-    leaving: bool = False
+    leaving: Group | None = None
+    """What it has to finish, once it gets no more."""
     scrapes: int = 0
     page: Scrape | None = None
 
@@ -84,6 +87,10 @@ class FluidSite:
         self._cut = Counts()
         """Since the last scrape."""
         self._cuts: deque[Counts] = deque(maxlen=CUTS)
+        self._latencies: deque[dict[Variant, Load]] = deque(maxlen=CUTS)
+        """At each scrape."""
+        self._went: dict[Variant, float] = {}
+        """When a replica of the variant last went."""
         self._scraped = 0.0
         self._since: float | None = None
         self.sent = 0
@@ -129,11 +136,14 @@ class FluidSite:
         """Send what comes before `now`, and let everything happen until then."""
         if now <= self._now:
             return
-        sent = int(np.searchsorted(self._at, now, side="left"))
-        counts = self._service.advance(now, float(sent - self.sent))
-        self.sent, self._now = sent, now
-        self._counts.add(counts)
-        self._cut.add(counts)
+        parts = ceil((now - self._now) / _EVEN_S)
+        for until in np.linspace(self._now, now, parts + 1)[1:].tolist():
+            sent = int(np.searchsorted(self._at, until, side="left"))
+            counts = self._service.advance(until, float(sent - self.sent))
+            self.sent = sent
+            self._counts.add(counts)
+            self._cut.add(counts)
+        self._now = now
 
     def begin_score(self) -> None:
         """Forget what was counted."""
@@ -160,21 +170,23 @@ class FluidSite:
         """Send a replica no more of them."""
         self.advance(now)
         pod = self._pods[name]
-        pod.leaving = True
-        self._flows[pod.variant].resize(self._accepting(pod.variant))
+        pod.leaving = self._flows[pod.variant].leave()
 
     def close(self, name: str, now: float) -> None:
         """Take a replica away; what it has is lost, unless it was leaving and nearly done."""
         self.advance(now)
         pod = self._pods.pop(name)
-        if not pod.leaving:
-            self._flows[pod.variant].lose(1)
+        self._went[pod.variant] = now
+        flow = self._flows[pod.variant]
+        if pod.leaving is None:
+            flow.lose(1)
+        elif pod.leaving.held >= _NONE:
+            flow.kill(pod.leaving)
 
     def busy(self, name: str) -> bool:
-        """Tell whether a replica has requests."""
-        pod = self._pods[name]
-        flow = self._flows[pod.variant]
-        return pod.leaving and flow.finishing >= _NONE
+        """Tell whether a replica that leaves has requests."""
+        leaving = self._pods[name].leaving
+        return leaving is not None and leaving.held >= _NONE
 
     def page(self, name: str) -> Scrape | None:
         """Return a replica's metrics page as it was last read."""
@@ -186,6 +198,7 @@ class FluidSite:
         self.advance(now)
         self._cuts.append(self._cut)
         self._cut = Counts()
+        self._latencies.append({variant: flow.latencies() for variant, flow in self._flows.items()})
         whole = self._window()
         rps = whole.served / WINDOW_S / max(1, self._serving())
         for pod in self._pods.values():
@@ -198,18 +211,25 @@ class FluidSite:
 
     def clients(self, q: float) -> tuple[float | None, float | None]:
         """Return TTFT and ITL of the last minute as clients see them, in seconds."""
-        whole = self._window()
-        return (
-            _quantile(q, whole.met_ttft, whole.served, self._targets.ttft_s),
-            _quantile(q, whole.met_itl, whole.served, self._targets.itl_s),
-        )
+        found = self._quantiles(q)
+        return (None, None) if found is None else (found[_TTFT], found[_GAP])
 
     def latency(self, source: Source) -> Latency | None:
         """Return what llm-d's rule reads, or None."""
-        ttft, itl = self.clients(RIVALS_PERCENTILE)
-        if source is not Source.ANSWERS or ttft is None or itl is None:
+        found = self._quantiles(RIVALS_PERCENTILE)
+        if source is not Source.ANSWERS or found is None:
             return None
-        return Latency(ttft_s=ttft, itl_s=itl)
+        return Latency(ttft_s=found[_TTFT], itl_s=found[_GAP])
+
+    def _quantiles(self, q: float) -> list[float] | None:
+        """Return TTFT, mean gaps, single gaps and E2E of the last minute; None without a request.
+
+        Those beyond the outermost quantiles that are known are taken for these.
+        """
+        rps, latencies = weighed(one for cut in self._latencies for one in cut.values())
+        if rps <= 0.0:
+            return None
+        return [float(np.interp(q, GRID, row[:-1])) for row in latencies]
 
     def load(self, ready: Sequence[str], source: Source, now: float) -> ObservedLoad:
         """Return what the operator would read; `ready` names the Ready replicas that serve."""
@@ -228,7 +248,7 @@ class FluidSite:
         def seen(value: float | None) -> Signal:
             return IDLE if value is None else sure(value, len(pages))
 
-        ttft, itl = self.clients(percentile)
+        found = self._quantiles(percentile)
         shares = [whole.met_ttft, whole.met_itl]
         return ObservedLoad(
             arrival_rps=(
@@ -241,11 +261,51 @@ class FluidSite:
             waiting=sure(sum(page.waiting for page in pages), len(pages)),
             running=sure(sum(page.running for page in pages), len(pages)),
             kv_utilization=sure(max(page.kv_used for page in pages), len(pages)),
-            ttft_s=seen(ttft),
-            itl_s=seen(itl),
-            e2e_s=seen(_quantile(percentile, whole.met_e2e, whole.served, self._targets.e2e_s)),
+            ttft_s=seen(None if found is None else found[_TTFT]),
+            itl_s=seen(None if found is None else found[_ITL]),
+            e2e_s=seen(None if found is None else found[_E2E]),
             slo_attainment=seen(min(shares) / whole.served if whole.served else None),
             window_s=WINDOW_S,
+            variants=self._readings(ready, now),
+        )
+
+    def _readings(self, ready: Sequence[str], now: float) -> tuple[VariantReading, ...]:
+        grouped: dict[Variant, list[_Pod]] = {}
+        for name in ready:
+            grouped.setdefault(self._pods[name].variant, []).append(self._pods[name])
+        return tuple(
+            self._reading(variant, grouped[variant], now)
+            for variant in sorted(grouped, key=lambda variant: variant.order)
+        )
+
+    def _reading(self, variant: Variant, pods: Sequence[_Pod], now: float) -> VariantReading:
+        """Return what the Ready `pods` of one variant say. See `readings.reading_of`."""
+        pages = [pod.page for pod in pods if pod.page is not None]
+        sure = surely(now - self._scraped, len(pods))
+        rps, latencies = weighed(cut[variant] for cut in self._latencies if variant in cut)
+        each_rps = rps / CUTS / len(pods)
+        settled = now - self._went.get(variant, -WINDOW_S) >= WINDOW_S
+        steady = settled and all(pod.scrapes > 1 for pod in pods)
+
+        def mean(value: float) -> Signal:
+            return sure(value, len(pages)) if rps > 0.0 else IDLE
+
+        def each(value: float) -> Signal:
+            return sure(value, len(pages)) if steady else UNSETTLED
+
+        return VariantReading(
+            pool=variant.pool,
+            parallelism=variant.parallelism,
+            revision=variant.label,
+            itl_s=mean(float(latencies[_GAP, -1])),
+            gaps_per_s=each(each_rps * max(0.0, self._lengths.answer - 1.0)),
+            ttft_s=mean(float(latencies[_TTFT, -1])),
+            first_tokens_per_s=each(each_rps),
+            input_tokens=mean(self._lengths.prompt),
+            output_tokens=mean(self._lengths.answer),
+            prefix_hit=mean(0.0),
+            waiting=sure(sum(page.waiting for page in pages), len(pages)) if pages else YOUNG,
+            kv_utilization=sure(max(p.kv_used for p in pages), len(pages)) if pages else YOUNG,
         )
 
     def _arrivals(self, whole: Counts, now: float) -> float:
@@ -260,10 +320,10 @@ class FluidSite:
         return whole
 
     def _accepting(self, variant: Variant) -> int:
-        return sum(p.variant == variant and not p.leaving for p in self._pods.values())
+        return sum(p.variant == variant and p.leaving is None for p in self._pods.values())
 
     def _serving(self) -> int:
-        return sum(not pod.leaving for pod in self._pods.values())
+        return sum(pod.leaving is None for pod in self._pods.values())
 
     def _read(self, pod: _Pod, rps: float) -> Scrape:
         """Return the page of one replica that serves about `rps`, like all of its variant."""
@@ -284,15 +344,3 @@ class FluidSite:
             ttft_s=ttft_s if rps > 0.0 else None,
             itl_s=max(0.0, stay_s - ttft_s) / lengths.answer if rps > 0.0 else None,
         )
-
-
-def _quantile(q: float, met: float, served: float, target: float | None) -> float | None:
-    """Return the latency at `q` of which the share met/served is within the target.
-
-    None without a target or a request. As if latencies were exponentially spread: 1 - q is
-    exp(-x / mean).
-    """
-    if target is None or served <= 0.0:
-        return None
-    share = min(max(met / served, 0.0), _NEARLY_ALL)
-    return target * log(1.0 - q) / log(1.0 - share) if share > 0.0 else target / (1.0 - q)

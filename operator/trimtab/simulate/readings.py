@@ -15,6 +15,8 @@ WINDOW_S = 60.0
 CUTS = round(WINDOW_S / SCRAPE_S)
 """Times between two scrapes that make a window."""
 IDLE = Missing(why="no request in the window")
+YOUNG = Missing(why="the replicas became ready less than 2 scrapes ago")
+UNSETTLED = Missing(why="replicas came or went within the window")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -93,14 +95,13 @@ def reading_of(
     pages = [pod.page for pod in seen if pod.page is not None]
     total = added([pod.total() for pod in seen])
     sure = surely(age_s, len(pods))
-    young = Missing(why="the replicas became ready less than 2 scrapes ago")
 
     def mean(value: float, count: int) -> Signal:
         return sure(value / count, len(seen)) if count else IDLE
 
     def each(count: int) -> Signal:
         if not settled or any(pod.scrapes < 2 for pod in pods):
-            return Missing(why="replicas came or went within the window")
+            return UNSETTLED
         return sure(count / WINDOW_S / len(pods), len(seen))
 
     return VariantReading(
@@ -114,7 +115,7 @@ def reading_of(
         input_tokens=mean(total.inputs, total.finished),
         output_tokens=mean(total.outputs, total.finished),
         prefix_hit=mean(total.found, total.sought),
-        waiting=sure(sum(page.waiting for page in pages), len(seen)) if pages else young,
-        running=sure(sum(p.running for p in pages) / len(pages), len(seen)) if pages else young,
-        kv_utilization=sure(max(p.kv_used for p in pages), len(seen)) if pages else young,
+        waiting=sure(sum(page.waiting for page in pages), len(seen)) if pages else YOUNG,
+        running=sure(sum(p.running for p in pages) / len(pages), len(seen)) if pages else YOUNG,
+        kv_utilization=sure(max(p.kv_used for p in pages), len(seen)) if pages else YOUNG,
     )

@@ -18,7 +18,8 @@ from trimtab.performance.steptime import step_model
 from trimtab.simulate.curve import Curve
 from trimtab.simulate.engine import Engine
 from trimtab.simulate.events import Event, Request
-from trimtab.simulate.fluid import Counts, FluidReplicas, FluidService
+from trimtab.simulate.fluid import FluidReplicas, FluidService
+from trimtab.simulate.fluidgroup import Counts
 from trimtab.simulate.gateway import Gateway, GatewaySettings
 from trimtab.simulate.ledger import Ledger
 from trimtab.simulate.pace import Pace

@@ -7,24 +7,36 @@ from hypothesis import strategies as st
 
 from trimtab.models.load import LatencyTargets
 from trimtab.simulate.curve import Curve
-from trimtab.simulate.fluid import Counts, FluidReplicas, FluidService, shared
+from trimtab.simulate.fluid import FluidReplicas, FluidService, shared
+from trimtab.simulate.fluidgroup import Counts
 from trimtab.simulate.response import Response, Sample
 from trimtab.simulate.routers import Router
 from unit.simulate.fluid_fleets import exact, fluid, random_fleet
 
 
-def make_curve(*, ttft_s: float = 2.0) -> Curve:
+def make_curve(*, ttft_s: float = 2.0, prompt_s: float = 0.0) -> Curve:
     """A replica that holds 100 requests and serves 10 a second then, each after 10 s.
 
     Below it requests stay for 5 s at first.
     """
-    crowded = Sample(ttft_s=np.full(50, 0.5), itl_s=np.full(50, 0.05), e2e_s=np.full(50, 10.0))
+    latency_s = np.stack([np.full((4, 5), x) for x in (0.1, 0.1, 0.2, 0.4)])
+    latency_s[:, 0] += prompt_s
+    crowded = Sample(
+        ttft_s=np.full(50, 0.5),
+        itl_s=np.full(50, 0.05),
+        e2e_s=np.full(50, 10.0),
+        gap_s=np.full(5, 0.05),
+    )
     return Curve(
         Response(
             in_flight=np.array([5.0, 30.0, 60.0, 90.0]),
             rps=np.array([1.0, 5.0, 8.0, 9.5]),
             ttft_s=np.array([0.1, 0.1, 0.2, 0.4]),
+            on_arrival=np.array([5.0, 30.0, 60.0, 90.0]),
+            in_time=np.array([1.0, 1.0, 0.95, 0.7]),
+            on_stay=np.array([5.0, 30.0, 60.0, 90.0]),
             shares=np.array([[1.0] * 4, [1.0] * 4, [0.9, 0.95, 0.95, 1.0], [0.5, 0.7, 0.7, 1.0]]),
+            latency_s=latency_s,
             most_rps=10.0,
             batch=100.0,
             crowded=crowded,
@@ -70,6 +82,42 @@ def test_beyond_the_largest_throughput_a_queue_grows_by_what_is_too_much() -> No
     assert replicas.ttft_s > 20.0
     late = advanced(replicas, 25.0, 300.0, 500.0)
     assert late.met_ttft < 0.01 * late.served
+
+
+def test_who_has_just_come_does_not_leave_at_once() -> None:
+    """All stays are equally long here, so nobody leaves in a tenth of one."""
+    replicas = make_replicas(4)
+    total = replicas.advance(0.5, 200.0)
+    assert replicas.in_flight == pytest.approx(200.0 - total.served)
+    assert total.served < 2.0
+
+
+def test_prompts_beyond_the_usual_take_time_of_answers() -> None:
+    curve = make_curve(prompt_s=0.08)
+    assert curve.spared(5.0, 5.0) == 1.0
+    assert curve.spared(5.0, 10.0) == pytest.approx(0.2 / 0.6)
+    assert curve.spared(5.0, 0.0) == pytest.approx(1.0 / 0.6)
+
+
+def test_latencies_are_those_of_the_load_and_first_tokens_wait_in_a_queue() -> None:
+    replicas = make_replicas(2, timeout_s=1e9)
+    assert replicas.latencies()[0] == 0.0
+    advanced(replicas, 25.0, 0.0, 200.0)
+    rps, latencies = replicas.latencies()
+    assert rps == pytest.approx(20.0)
+    assert latencies[1] == pytest.approx(np.full(5, 0.05))
+    assert latencies[0] == pytest.approx(np.full(5, 0.5 + replicas.waiting / 20.0), rel=0.01)
+
+
+def test_a_replica_that_is_killed_while_it_leaves_loses_what_it_has() -> None:
+    replicas = make_replicas(2)
+    advanced(replicas, 10.0, 0.0, 100.0)
+    held = replicas.in_flight
+    leaving = replicas.leave()
+    assert replicas.replicas == 1
+    replicas.kill(leaving)
+    assert replicas.finishing == 0.0
+    assert replicas.advance(100.1, 0.0).lost == pytest.approx(held / 2)
 
 
 def test_who_waits_too_long_gives_up() -> None:

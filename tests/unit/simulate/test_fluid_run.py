@@ -23,8 +23,7 @@ RAMP: dict[str, Any] = {
 
 @pytest.mark.parametrize(
     ("policy", "share", "points"),
-    # What has something in hand is served alike; what runs near its limit, roughly.
-    [("keda", 0.01, 0.01), ("hpa-batch", 0.10, 0.03)],
+    [("keda", 0.01, 0.01), ("hpa-batch", 0.05, 0.02)],
 )
 def test_a_flow_costs_and_attains_about_what_single_requests_do(
     policy: str, share: float, points: float
@@ -58,6 +57,11 @@ def test_a_policy_is_shown_what_flows() -> None:
     within = view.load.slo_attainment
     assert isinstance(within, Fresh)
     assert within.value == pytest.approx(1.0, abs=0.01)
+    (reading,) = view.load.variants
+    assert isinstance(reading.first_tokens_per_s, Fresh)
+    assert reading.first_tokens_per_s.value == pytest.approx(20.0 / 3, rel=0.2)
+    assert isinstance(reading.itl_s, Fresh)
+    assert 0.005 < reading.itl_s.value < 0.06
     (page, *_) = [pod.scrape for pod in view.replicas if pod.scrape is not None]
     assert 0.0 < page.kv_used < 1.0
 
