@@ -107,3 +107,24 @@ def test_what_runs_is_held_for_hours_where_its_demand_was_never_known(load: Obse
     there.memory = replace(there.memory, deployments=())
     there.run(7200.0, every=60.0)
     assert there.replicas() == before
+
+
+@pytest.mark.parametrize("share", [0.94, 1.0])
+@pytest.mark.parametrize("stale", [True, False])
+def test_a_share_of_late_requests_that_is_in_doubt_excuses_nothing(
+    share: float, stale: bool
+) -> None:
+    doubt: Signal = Stale(value=share, age_s=90.0)
+    if not stale:
+        doubt = Partial(value=share, reporting=1, expected=2)
+    assert over_target(fresh_load(7.0, ttft_s=LATE, slo_attainment=doubt), TARGETS)
+
+
+@pytest.mark.parametrize("name", ["waiting", "kv_utilization"])
+@pytest.mark.parametrize("doubt", [Stale(value=500.0, age_s=90.0), Fresh(value=500.0, age_s=-5.0)])
+def test_a_queue_or_full_caches_of_long_ago_ask_for_nothing(name: str, doubt: Signal) -> None:
+    over: dict[str, Any] = {name: doubt}
+    state = planned(variants=(variant_state(),), load=fresh_load(7.0, **over))
+    found = evidence_of(state, TARGETS)
+    assert found.waiting == 0
+    assert found.alarm is None
