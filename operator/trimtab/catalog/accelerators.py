@@ -18,6 +18,8 @@ GENERIC_FAMILY = "generic"
 DEFAULT_LINK_GBS = 32
 """PCIe 4 x16, one way, in GB/s."""
 
+_MAKERS = ("nvidia-", "amd-", "intel-", "google-", "aws-", "tesla-", "geforce-", "instinct-")
+"""Words before the name of a device in driver tools and node labels."""
 _UNVERIFIED = "mem"
 _DECISIVE = ("memory_gib", "bandwidth_gbs", "bf16_tflops")
 
@@ -27,7 +29,10 @@ def get(name: str) -> Accelerator | None:
 
     Catalogue names, with or without the vendor, short names and other common spellings do.
     """
-    return _by_spelling().get(_key(name))
+    key = _key(name)
+    while key not in _by_spelling() and key.startswith(_MAKERS):
+        key = key.partition("-")[2]
+    return _by_spelling().get(key)
 
 
 def names() -> tuple[str, ...]:

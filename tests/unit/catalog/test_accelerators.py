@@ -48,6 +48,15 @@ def test_short_names_are_unique_and_lead_to_the_same_device() -> None:
         ("gb300", "nvidia-gb300"),
         ("trainium2", "aws-trainium2"),
         ("tpu-v7", "google-tpu-v7"),
+        ("NVIDIA-H100-80GB-HBM3", "nvidia-h100-sxm"),
+        ("NVIDIA A100-SXM4-40GB", "nvidia-a100-40gb-sxm"),
+        ("NVIDIA H200", "nvidia-h200-sxm"),
+        ("Tesla T4", "nvidia-t4"),
+        ("NVIDIA GeForce RTX 4090", "nvidia-rtx-4090"),
+        ("AMD Instinct MI300X", "amd-mi300x"),
+        ("Intel Gaudi 3", "intel-gaudi3"),
+        ("gb200_sxm", "nvidia-gb200"),
+        ("v6e", "google-tpu-v6e"),
     ],
 )
 def test_common_spellings_are_understood(spelling: str, name: str) -> None:
@@ -57,7 +66,8 @@ def test_common_spellings_are_understood(spelling: str, name: str) -> None:
 
 
 def test_an_unknown_name_is_none_not_a_guess() -> None:
-    assert accelerators.get("nvidia-h1000") is None
+    for unknown in ("nvidia-h1000", "nvidia", "nvidia-", "tesla-x1", "h100-96gb", ""):
+        assert accelerators.get(unknown) is None
 
 
 def test_a_pool_may_bring_its_own_figures_at_lower_confidence() -> None:
