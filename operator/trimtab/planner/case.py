@@ -14,12 +14,13 @@ from trimtab.models.plan import Why
 from trimtab.models.policy import EffectivePolicy
 from trimtab.models.snapshot import DeploymentState
 from trimtab.planner import foresight, history
-from trimtab.planner.candidates import Choice, capacity_at, choices_of
+from trimtab.planner.candidates import capacity_at, choices_of
+from trimtab.planner.choice import Choice
 from trimtab.planner.demand import Circumstances, Need, need_of
 from trimtab.planner.evenly import carried
 from trimtab.planner.evidence import Alarm, Evidence, evidence_of
 from trimtab.planner.foresight import Ahead, Foresight, Seen
-from trimtab.planner.place import Place, places_of
+from trimtab.planner.place import Place, PlaceKey, places_of, running_of, vacant
 from trimtab.planner.query import Market, Query, query_of
 from trimtab.planner.shortage import PoolState
 from trimtab.planner.starts import Starts, weights_of
@@ -56,6 +57,8 @@ class Case:
     choices: tuple[Choice, ...]
     places: tuple[Place, ...]
     """What runs and what could, sorted by pool and parallelism."""
+    running: tuple[Place, ...]
+    """Those of them with replicas or pods."""
     memory: DeploymentMemory
     """With this plan's evidence in it."""
     grow_rps: float
@@ -71,12 +74,12 @@ class Case:
     @property
     def total(self) -> int:
         """Replicas that exist."""
-        return sum(place.replicas for place in self.places)
+        return sum(place.replicas for place in self.running)
 
     @property
     def supply(self) -> int:
         """Replicas that count: neither stuck nor on their way out."""
-        return sum(place.supply for place in self.places)
+        return sum(place.supply for place in self.running)
 
     @property
     def is_initial(self) -> bool:
@@ -87,10 +90,18 @@ class Case:
     def is_covered(self) -> bool:
         """Whether what runs covers the demand of now, half of the headroom kept."""
         tight = carried(
-            ((p.choice.tight_rps, p.supply) for p in self.places if p.choice),
+            ((p.choice.tight_rps, p.supply) for p in self.running if p.choice),
             even=self.policy.even,
         )
         return tight >= self.grow_rps * (1.0 - 1e-9)
+
+    def used(self, counts: Mapping[PlaceKey, int]) -> list[tuple[Place, int]]:
+        """Return the places of which `counts` has replicas, in order, and how many."""
+        mine = [(place, counts.get(place.key, 0)) for place in self.running]
+        # Hundreds of places are looked through only where something is to be where nothing is.
+        if sum(n for _, n in mine) != sum(counts.values()):
+            mine = [(place, counts.get(place.key, 0)) for place in self.places]
+        return [(place, n) for place, n in mine if n]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,6 +151,7 @@ class _Draft:
     query: Query
     choices: tuple[Choice, ...]
     places: tuple[Place, ...]
+    running: tuple[Place, ...]
 
 
 def _draft(
@@ -159,7 +171,8 @@ def _draft(
     choices = choices_of(query)
     places = places_of(state.variants, choices, world.config)
     seen = Seen(now=world.now, rps=evidence.arrivals, window_s=state.load.window_s)
-    ready_s = partial(_ready_s, query, places, world.starts)
+    running = running_of(places)
+    ready_s = partial(_ready_s, query, choices, running, world.starts)
     memory, found = foresight.foresee(memory, policy, seen, ready_s(0.0))
     memory, found = foresight.scheduled(
         memory, policy, found, Ahead(now=world.now, ready_s=ready_s)
@@ -174,21 +187,22 @@ def _draft(
         query=query,
         choices=choices,
         places=places,
+        running=running,
     )
 
 
-def _ready_s(query: Query, places: Sequence[Place], starts: Starts, rps: float) -> float:
+def _ready_s(
+    query: Query, choices: tuple[Choice, ...], running: Sequence[Place], starts: Starts, rps: float
+) -> float:
     """Return how long replicas for `rps` take, and be it one, where they would most likely be."""
-    growing = [p for p in places if p.choice is not None and p.choice.grows and p.usable_rps > 0]
-    if not growing:
+    best = vacant(choices).growing
+    if best is None:
         return 0.0
-    place = min(growing, key=lambda p: (p.ratio, p.name))
-    assert place.choice is not None
-    given = math.fsum(p.usable_rps * p.supply for p in places)
-    more = max(1, math.ceil((rps - given) / place.usable_rps))
+    given = math.fsum(p.usable_rps * p.supply for p in running)
+    more = max(1, math.ceil((rps - given) / best.usable_rps))
     return starts.ready_s(
-        place.choice.state,
-        place.parallelism.devices * more,
+        best.state,
+        best.parallelism.devices * more,
         query.state.spec.model.name,
         weights_of(query.geometry, query.engine),
     )
@@ -225,7 +239,7 @@ def _finish(draft: _Draft, world: World, *, brake: bool) -> Case:
         )
         memory = history.remember(before, seen)
     memory = replace(memory, unknown_since=_unknown_since(draft.evidence, before, now))
-    total = sum(place.replicas for place in draft.places)
+    total = sum(place.replicas for place in draft.running)
     slept = total == 0 and before.idle_since is not None and before.last_down_at is not None
     if slept and not draft.evidence.fresh:
         memory = replace(memory, zero_refused=True)
@@ -245,6 +259,7 @@ def _finish(draft: _Draft, world: World, *, brake: bool) -> Case:
         foresight=draft.foresight,
         choices=draft.choices,
         places=draft.places,
+        running=draft.running,
         memory=memory,
         grow_rps=rps,
         keep_rps=max(rps, _window_rps(draft, memory)),
@@ -264,7 +279,7 @@ def _guarded(draft: _Draft, rps: float, now: float, config: PlannerConfig) -> tu
     alarm = draft.evidence.alarm
     if alarm is None:
         return rps, False
-    places = [place for place in draft.places if place.choice is not None and place.supply]
+    places = [place for place in draft.running if place.choice is not None and place.supply]
     even = draft.policy.even
     given = carried(((p.usable_rps, p.supply) for p in places), even=even)
     tight = carried(((p.choice.tight_rps, p.supply) for p in places if p.choice), even=even)
@@ -297,7 +312,7 @@ def _window_rps(draft: _Draft, memory: DeploymentMemory) -> float:
 
     Requests of another shape weigh as the reference replica feels them: by its rate for either.
     """
-    reference = _reference(draft.places)
+    reference = vacant(draft.choices).best
     factors: dict[TokenShape, float] = {draft.need.shape: 1.0}
     most = 0.0
     for sample in memory.samples:
@@ -314,12 +329,6 @@ def _factor(query: Query, reference: Choice | None, shape: TokenShape) -> float:
     if then is None:
         return 1.0
     return min(max(reference.capacity.max_rps / then, 1.0 / WEIGHT_MOST), WEIGHT_MOST)
-
-
-def _reference(places: Iterable[Place]) -> Choice | None:
-    """Return the choice that is best for requests of now: what they are compared on with others."""
-    able = [p for p in places if p.choice is not None and p.usable_rps > 0]
-    return min(able, key=lambda p: (p.ratio, p.name)).choice if able else None
 
 
 def _unknown_since(evidence: Evidence, before: DeploymentMemory, now: float) -> float | None:

@@ -1,6 +1,7 @@
 """Budgets that degrade: at the cap, the least important deployments give replicas back."""
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 from trimtab.api.fleetbudget import AtCap
@@ -13,7 +14,7 @@ from trimtab.planner.ledger import money_cap
 from trimtab.planner.place import Place, PlaceKey
 from trimtab.planner.problem import BudgetRoom, Room
 
-Targets = dict[PlaceKey, int]
+Targets = Counter[PlaceKey]
 
 
 def degrade(

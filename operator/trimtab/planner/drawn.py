@@ -4,8 +4,8 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from trimtab.planner.candidates import POWERED
 from trimtab.planner.case import Case
+from trimtab.planner.choice import POWERED
 from trimtab.planner.evenly import carried
 from trimtab.planner.place import Place, PlaceKey
 from trimtab.planner.power import grams
@@ -24,7 +24,7 @@ def drawn_by(case: Case, counts: Mapping[PlaceKey, int]) -> Drawn | None:
     """Return what `counts` draw; None where the objective does not ask."""
     if case.policy.objective not in POWERED:
         return None
-    used = [(place, counts[place.key]) for place in case.places if counts[place.key]]
+    used = case.used(counts)
     watts = [_watts(case, place, used) for place, _ in used]
     emitted = [
         grams(each, place.choice.state.pool.carbon_g_per_kwh if place.choice else None)

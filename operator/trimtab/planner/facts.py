@@ -93,7 +93,9 @@ def _optimized(outcome: Outcome) -> Fact:
         return _fact(kind, False, Reason.HOLDING, case.evidence.message)
     if outcome.short_reason is not None:
         return _fact(kind, False, outcome.short_reason, outcome.short_message)
-    serving = all(place.ready == outcome.targets[place.key] for place in case.places)
+    serving = sum(outcome.targets.values()) == sum(p.ready for p in case.running) and all(
+        place.ready == outcome.targets[place.key] for place in case.running
+    )
     if outcome.changed or not serving:
         text = f"On the way to {texts.fleet(case, outcome.targets)}"
         return _fact(kind, False, Reason.MOVING, text)

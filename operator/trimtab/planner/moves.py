@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 from trimtab.config import PlannerConfig
 from trimtab.models.memory import DeploymentMemory
@@ -10,6 +11,8 @@ from trimtab.models.snapshot import Key
 from trimtab.planner import cover
 from trimtab.planner.allocate import Fleet
 from trimtab.planner.case import Case
+from trimtab.planner.kept import Kept
+from trimtab.planner.place import vacant
 from trimtab.planner.problem import Counts, Problem, Room
 from trimtab.planner.wishes import free_question, move_name
 
@@ -52,11 +55,7 @@ def consider(
             if memory.move_since is not None:
                 memories[key] = replace(memory, move_since=None, move_to=None)
             continue
-        problem = free_question(case, config, room)
-        counts = cover.cheapest(problem, room.bounds(problem))
-        target = None
-        if _saves(problem, room, config.switch_saving):
-            target = _target(problem, counts)
+        problem, counts, target = _best_mix(case, fleets[key].problem, room, config)
         if target is None:
             memories[key] = replace(memory, move_since=None, move_to=None)
             continue
@@ -72,6 +71,30 @@ def consider(
     return Moves(fleets=after, memories=memories, room=room)
 
 
+_Mix: TypeAlias = tuple[Problem, Counts, str | None]
+"""A question with its answer, and the name of the move to it where that saves enough."""
+
+_mixes: Kept[Key, _Mix] = Kept()
+
+
+def _best_mix(case: Case, asked: Problem, room: Room, config: PlannerConfig) -> _Mix:
+    """Return the best mix for the demand of the window; kept while all that it follows from stays.
+
+    `asked` is what the case was asked before: it has the same limits.
+    """
+
+    def found() -> _Mix:
+        problem = free_question(case, config, room)
+        counts = cover.cheapest(problem, room.bounds(problem))
+        saves = _saves(problem, room, config.switch_saving)
+        return problem, counts, _target(problem, counts) if saves else None
+
+    there = vacant(case.choices)
+    left = room.left_to(asked, there.pools, asked.surge * there.widest)
+    wish = case.keep_rps, case.minimum, case.policy, config
+    return _mixes.answer(case.state.key, (case.choices, case.running, wish, left), found)
+
+
 def _is_steady(case: Case, fleet: Fleet) -> bool:
     """Return whether what runs is complete, wanted as it is, and may be removed."""
     return (
@@ -80,7 +103,7 @@ def _is_steady(case: Case, fleet: Fleet) -> bool:
         and fleet.counts == tuple(option.current for option in fleet.problem.options)
         and all(
             place.ready == place.replicas and (place.stays or not place.replicas)
-            for place in case.places
+            for place in case.running
         )
     )
 

@@ -1,6 +1,7 @@
 """What was decided for one deployment, why, and what it falls short of."""
 
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from trimtab.api.conditions import Reason
@@ -9,8 +10,8 @@ from trimtab.api.policy import Objective
 from trimtab.models.plan import DemandSource, Why
 from trimtab.planner import texts
 from trimtab.planner.allocate import Fleet
-from trimtab.planner.candidates import POWERED, Choice, degree
 from trimtab.planner.case import Case
+from trimtab.planner.choice import POWERED, Choice, degree
 from trimtab.planner.drawn import drawn_by
 from trimtab.planner.place import Place, PlaceKey
 from trimtab.planner.problem import Bounds
@@ -23,9 +24,9 @@ class Outcome:
 
     case: Case
     fleet: Fleet
-    targets: Mapping[PlaceKey, int]
+    targets: Counter[PlaceKey]
     """Replicas of this tick."""
-    wanted: Mapping[PlaceKey, int]
+    wanted: Counter[PlaceKey]
     """Replicas of the fleet that is wanted."""
     asked_replicas: int | None
     """Replicas that the demand of now alone asks for; None when it is unknown."""
@@ -44,7 +45,18 @@ class Outcome:
     @property
     def changed(self) -> bool:
         """Whether the targets differ from what runs."""
-        return any(self.targets[place.key] != place.replicas for place in self.case.places)
+        return self.rises or self.falls
+
+    @property
+    def rises(self) -> bool:
+        """Whether replicas are added somewhere."""
+        before = {place.key: place.replicas for place in self.case.running}
+        return any(n > before.get(key, 0) for key, n in self.targets.items())
+
+    @property
+    def falls(self) -> bool:
+        """Whether replicas are removed somewhere."""
+        return any(self.targets[place.key] < place.replicas for place in self.case.running)
 
     @property
     def total(self) -> int:
@@ -130,8 +142,8 @@ def _unweighed(outcome: Outcome) -> str:
         return f"{objective} knows no pool's figures, so cost decides: {lacks}."
     blind = [
         p.choice
-        for p in case.places
-        if outcome.wanted[p.key] and p.choice and p.choice.burden(objective) is None
+        for p, _ in case.used(outcome.wanted)
+        if p.choice and p.choice.burden(objective) is None
     ]
     parts = [f"{c.state.pool.name}: {texts.unknown(objective, c)[1]}" for c in blind]
     return f"Taken for want of others: {'; '.join(parts)}." if parts else ""
@@ -173,8 +185,7 @@ def _why(outcome: Outcome) -> Why:
     if outcome.degraded:
         return Why.BUDGET
     if outcome.changed:
-        up = any(outcome.targets[p.key] > p.replicas for p in case.places)
-        return _why_up(outcome) if up else _why_down(outcome)
+        return _why_up(outcome) if outcome.rises else _why_down(outcome)
     return _why_not(outcome)
 
 
@@ -185,9 +196,9 @@ def _why_up(outcome: Outcome) -> Why:
         return Why.WAKE if slept else Why.INITIAL
     if outcome.moving:
         return Why.CHEAPER_POOL
-    if any(place.stuck for place in case.places):
+    if any(place.stuck for place in case.running):
         return Why.POOL_SHORT
-    if any(place.replicas and not place.stays for place in case.places):
+    if any(place.replicas and not place.stays for place in case.running):
         return Why.POOL_GONE
     if case.evidence.alarm is not None and case.grow_rps > case.need.rps:
         return case.evidence.alarm.why
@@ -206,9 +217,9 @@ def _why_down(outcome: Outcome) -> Why:
         return Why.BOUNDS
     if case.memory.move_to is not None and case.memory.move_since is None:
         return Why.CHEAPER_POOL
-    if any(place.stuck for place in case.places):
+    if any(place.stuck for place in case.running):
         return Why.POOL_SHORT
-    if any(place.replicas and not place.stays for place in case.places):
+    if any(place.replicas and not place.stays for place in case.running):
         return Why.POOL_GONE
     return Why.DEMAND_FELL
 

@@ -1,14 +1,15 @@
 """The places of one deployment: where replicas run, and where they could."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
 from trimtab.config import PlannerConfig
 from trimtab.models.hardware import Parallelism
 from trimtab.models.snapshot import VariantState
-from trimtab.planner.candidates import Choice, degree, order
+from trimtab.planner.choice import Choice, degree, order
+from trimtab.planner.kept import Kept
 from trimtab.planner.shortage import held_pods
 
 PlaceKey: TypeAlias = tuple[str, Parallelism]
@@ -38,15 +39,12 @@ class Place:
     lost: int
     """Replicas that do not serve and will not: they can be replaced without a break."""
 
-    @property
-    def key(self) -> PlaceKey:
-        """Pool and parallelism."""
-        return self.pool, self.parallelism
-
-    @property
-    def name(self) -> str:
-        """Name for messages and for breaking ties."""
-        return f"{self.pool}/{degree(self.parallelism)}"
+    key: PlaceKey
+    """Pool and parallelism."""
+    name: str
+    """Name for messages and for breaking ties."""
+    ratio: float
+    """Weight of one request/s; infinite when unknown. A reserved device may cost nothing."""
 
     @property
     def usable_rps(self) -> float:
@@ -63,32 +61,85 @@ class Place:
         """What the programme weighs one replica at, in $/h: its price, where cost decides."""
         return None if self.choice is None else self.choice.weight
 
-    @property
-    def ratio(self) -> float:
-        """Weight of one request/s; infinite when unknown. A reserved device may cost nothing."""
-        if self.weight is None or self.usable_rps <= 0:
-            return math.inf
-        return self.weight / self.usable_rps
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Vacant:
+    """The places that choices give where nothing runs, and what follows from choices alone."""
+
+    places: tuple[Place, ...]
+    """Sorted by pool and parallelism."""
+    index: Mapping[PlaceKey, int]
+    pools: tuple[str, ...]
+    """Sorted names of the pools."""
+    widest: int
+    """Most devices of one replica."""
+    best: Choice | None
+    """The choice that is best for requests of now; None where none serves."""
+    growing: Choice | None
+    """The best of those to which replicas may be added."""
+
+
+def vacant(choices: tuple[Choice, ...]) -> Vacant:
+    """Return the places of `choices`; kept for as long as a deployment has the same choices."""
+    return _vacant.answer(id(choices), choices, lambda: _vacancy(choices))
+
+
+_vacant: Kept[int, Vacant] = Kept()
+
+
+def _vacancy(choices: tuple[Choice, ...]) -> Vacant:
+    places = sorted((_place(c.key, None, c, math.inf) for c in choices), key=_order)
+    able = [p for p in places if p.usable_rps > 0]
+    growing = [p for p in able if p.choice is not None and p.choice.grows]
+    return Vacant(
+        places=tuple(places),
+        index={place.key: i for i, place in enumerate(places)},
+        pools=tuple(sorted({place.pool for place in places})),
+        widest=max((place.parallelism.devices for place in places), default=0),
+        best=min(able, key=_worth).choice if able else None,
+        growing=min(growing, key=_worth).choice if growing else None,
+    )
+
+
+def _order(place: Place) -> tuple[str, tuple[int, int, int, int]]:
+    return place.pool, order(place.parallelism)
+
+
+def _worth(place: Place) -> tuple[float, str]:
+    return place.ratio, place.name
 
 
 def places_of(
-    variants: Iterable[VariantState], choices: Iterable[Choice], config: PlannerConfig
+    variants: Iterable[VariantState], choices: tuple[Choice, ...], config: PlannerConfig
 ) -> tuple[Place, ...]:
     """Return every place, sorted by pool and parallelism."""
-    by_key = {choice.key: choice for choice in choices}
-    running = {(v.pool, v.parallelism): v for v in variants}
-    keys = sorted({*by_key, *running}, key=lambda key: (key[0], order(key[1])))
-    return tuple(_place(key, running.get(key), by_key.get(key), config) for key in keys)
+    there = vacant(choices)
+    places, gone = list(there.places), []
+    for variant in variants:
+        key = variant.pool, variant.parallelism
+        at = there.index.get(key)
+        choice = None if at is None else there.places[at].choice
+        place = _place(key, variant, choice, config.ready_stability_s)
+        if at is None:
+            gone.append(place)
+        else:
+            places[at] = place
+    return tuple(sorted(places + gone, key=_order)) if gone else tuple(places)
+
+
+def running_of(places: Iterable[Place]) -> tuple[Place, ...]:
+    """Return the places with replicas or pods."""
+    return tuple(place for place in places if place.replicas or place.held)
 
 
 def _place(
-    key: PlaceKey, variant: VariantState | None, choice: Choice | None, config: PlannerConfig
+    key: PlaceKey, variant: VariantState | None, choice: Choice | None, stability_s: float
 ) -> Place:
     pool, parallelism = key
     replicas = variant.replicas if variant else 0
     ready = min(variant.ready, replicas) if variant else 0
     youngest = variant.youngest_ready_s if variant else None
-    old = youngest is not None and youngest >= config.ready_stability_s
+    old = youngest is not None and youngest >= stability_s
     short = choice is not None and choice.state.short
     stuck = min(variant.unschedulable, replicas - ready) if variant and short else 0
     stays = choice is not None and choice.stays and choice.usable_rps > 0
@@ -104,4 +155,13 @@ def _place(
         stays=stays,
         supply=replicas - stuck if stays else 0,
         lost=stuck if stays else replicas - ready,
+        key=key,
+        name=f"{pool}/{degree(parallelism)}",
+        ratio=_ratio(choice),
     )
+
+
+def _ratio(choice: Choice | None) -> float:
+    if choice is None or choice.weight is None or choice.usable_rps <= 0:
+        return math.inf
+    return choice.weight / choice.usable_rps

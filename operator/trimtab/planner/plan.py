@@ -16,6 +16,7 @@ from trimtab.planner.degrade import Targets, degrade
 from trimtab.planner.ledger import room_of
 from trimtab.planner.lessons import taught
 from trimtab.planner.outcome import Outcome
+from trimtab.planner.place import vacant
 from trimtab.planner.problem import Room
 from trimtab.planner.query import Lessons, Market, Speeds
 from trimtab.planner.record import decision_of, inert_decision
@@ -97,7 +98,7 @@ def _decide(
         case.state.key: settle(case, found.fleets[case.state.key], config, snapshot.now)
         for case in cases
     }
-    targets: dict[Key, Targets] = {key: dict(item.targets) for key, item in settled.items()}
+    targets: dict[Key, Targets] = {key: item.targets.copy() for key, item in settled.items()}
     givers = degrade(snapshot.budgets, cases, found.fleets, found.room, targets, config)
     decisions, memories = [], []
     for case in cases:
@@ -141,7 +142,7 @@ def _is_held_up(case: Case, fleet: Fleet, room: Room) -> bool:
     if not case.policy.even or fleet.is_short:
         return case.policy.even
     problem, counts = fleet.problem, fleet.counts
-    used = zip(option_places(case), problem.options, counts, strict=True)
+    used = zip(option_places(case, problem), problem.options, counts, strict=True)
     if not any(n and place.usable_rps > option.rps * (1.0 + 1e-9) for place, option, n in used):
         return False
     return counts != cover.cheapest(problem, room.bounds(problem))
@@ -157,13 +158,14 @@ def _rank(fleet: Fleet) -> tuple[int, float, float]:
 def _outcome(
     case: Case, fleet: Fleet, settled: Settled, *, room: Room, config: PlannerConfig
 ) -> Outcome:
+    there = vacant(case.choices)
     return Outcome(
         case=case,
         fleet=fleet,
         targets=settled.targets,
         wanted=settled.wanted,
         asked_replicas=_asked(case, fleet, config),
-        left=room.bounds(fleet.problem),
+        left=room.left_to(fleet.problem, there.pools, fleet.problem.surge * there.widest),
         moving=False,
         degraded=False,
     )
@@ -174,7 +176,7 @@ def _asked(case: Case, fleet: Fleet, config: PlannerConfig) -> int | None:
     if case.need.observed_rps is None and case.need.rps == 0 and case.total:
         return None
     # Whatever the pools hold: what is asked for is not less for being short.
-    room = Room(free=dict.fromkeys((place.pool for place in case.places), UNLIMITED))
+    room = Room(free=dict.fromkeys((o.pool for o in fleet.problem.options), UNLIMITED))
     problem = demand_question(case, config, room) if case.is_covered else fleet.problem
     return max(case.minimum, sum(cover.cheapest(problem, room.bounds(problem))))
 
@@ -191,10 +193,9 @@ def _stamped(result: Outcome, now: float) -> DeploymentMemory:
     memory = result.case.memory
     if result.case.policy.mode is Mode.RECOMMEND:
         return memory
-    places = result.case.places
-    if any(result.targets[place.key] > place.replicas for place in places):
+    if result.rises:
         memory = replace(memory, last_up_at=now)
-    if any(result.targets[place.key] < place.replicas for place in places):
+    if result.falls:
         memory = replace(memory, last_down_at=now)
     return memory
 

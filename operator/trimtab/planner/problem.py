@@ -5,7 +5,7 @@ Only what is added takes from the room, so that nothing is promised twice while 
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
@@ -220,9 +220,12 @@ class Room:
 
     def bounds(self, problem: Problem) -> Bounds:
         """Return what `problem` may use alone."""
-        mine = [budget for budget in self.budgets if problem.key in budget.members]
         most = problem.surge * max((option.devices for option in problem.options), default=0)
-        pools = sorted({option.pool for option in problem.options})
+        return self.left_to(problem, sorted({option.pool for option in problem.options}), most)
+
+    def left_to(self, problem: Problem, pools: Sequence[str], most: int) -> Bounds:
+        """Return what there is for `problem` in sorted `pools`, as far as `most` devices count."""
+        mine = [budget for budget in self.budgets if problem.key in budget.members]
         return Bounds(
             free=tuple((pool, min(most, self.free.get(pool, 0))) for pool in pools),
             money=max(0.0, min([problem.money, *(budget.money for budget in mine)])),

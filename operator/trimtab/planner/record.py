@@ -14,12 +14,13 @@ from trimtab.models.plan import (
     Verdict,
     Why,
 )
-from trimtab.models.snapshot import DeploymentState
+from trimtab.models.snapshot import DeploymentState, Key
 from trimtab.planner import texts
-from trimtab.planner.candidates import POWERED, Choice, order
 from trimtab.planner.case import World
+from trimtab.planner.choice import POWERED, Choice, order
 from trimtab.planner.drawn import drawn_by
 from trimtab.planner.facts import facts_of, inert_facts
+from trimtab.planner.kept import Kept
 from trimtab.planner.outcome import Outcome
 from trimtab.planner.place import Place
 from trimtab.planner.saving import saving_of
@@ -38,11 +39,7 @@ def decision_of(outcome: Outcome) -> Decision:
         key=state.key,
         uid=state.uid,
         generation=state.generation,
-        targets=tuple(
-            _target(place, outcome.targets[place.key])
-            for place in case.places
-            if outcome.targets[place.key] or _exists(state, place)
-        ),
+        targets=tuple(_target(place, outcome.targets[place.key]) for place in _shown(outcome)),
         wanted_replicas=outcome.asked_replicas,
         changed=outcome.changed,
         write=case.policy.mode is not Mode.RECOMMEND,
@@ -58,7 +55,7 @@ def decision_of(outcome: Outcome) -> Decision:
             horizon_s=case.foresight.horizon_s,
             margin=case.foresight.margin,
         ),
-        candidates=tuple(sorted(_candidates(outcome), key=_by_verdict)),
+        candidates=_sorted_candidates(outcome),
         usd_per_hour=usd,
         usd_per_million_tokens=_per_million(outcome, usd),
         watts=drawn.watts if drawn else None,
@@ -106,8 +103,13 @@ def inert_decision(state: DeploymentState, why: Why, message: str, world: World)
     )
 
 
-def _exists(state: DeploymentState, place: Place) -> bool:
-    return any((v.pool, v.parallelism) == place.key for v in state.variants)
+def _shown(outcome: Outcome) -> list[Place]:
+    """Return the places that have a variant, or get one, in their order."""
+    case = outcome.case
+    keys = {(v.pool, v.parallelism) for v in case.state.variants}
+    keys |= {place.key for place, _ in case.used(outcome.targets)}
+    places = case.running if keys <= {place.key for place in case.running} else case.places
+    return [place for place in places if place.key in keys]
 
 
 def _target(place: Place, replicas: int) -> VariantTarget:
@@ -148,8 +150,24 @@ def _per_million(outcome: Outcome, usd: float | None) -> float | None:
     return None if usd is None or tokens < 1.0 else usd / tokens * 1e6
 
 
-def _candidates(outcome: Outcome) -> Iterator[Candidate]:
-    best = texts.burden_of(outcome.case, outcome.wanted)
+def _sorted_candidates(outcome: Outcome) -> tuple[Candidate, ...]:
+    """Return every choice with its verdict: hundreds, so they are kept while they stay the same."""
+    case = outcome.case
+    best = texts.burden_of(case, outcome.wanted)
+    short = outcome.short_reason is not None
+    asked = case.keep_rps, case.minimum, case.policy.objective
+    inputs = case.choices, asked, outcome.wanted, outcome.left, best, short
+    return _known.answer(
+        case.state.key,
+        inputs,
+        lambda: tuple(sorted(_candidates(outcome, best), key=_by_verdict)),
+    )
+
+
+_known: Kept[Key, tuple[Candidate, ...]] = Kept()
+
+
+def _candidates(outcome: Outcome, best: float | None) -> Iterator[Candidate]:
     for choice in outcome.case.choices:
         pool = choice.state.pool
         verdict, message = _verdict(outcome, choice, best)

@@ -4,8 +4,10 @@ import math
 
 from trimtab.api.policy import CapacityType
 from trimtab.models.plan import Saving
-from trimtab.planner.candidates import Choice
+from trimtab.models.snapshot import Key
 from trimtab.planner.case import Case
+from trimtab.planner.choice import Choice
+from trimtab.planner.kept import Kept
 
 
 def saving_of(case: Case, usd_per_hour: float | None) -> Saving | None:
@@ -17,7 +19,12 @@ def saving_of(case: Case, usd_per_hour: float | None) -> Saving | None:
     """
     if usd_per_hour is None:
         return None
-    found = _named(case) if case.policy.baseline is not None else _static_peak(case)
+    peak = max(case.memory.peak_rps, case.need.rps)
+    found = _known.answer(
+        case.state.key,
+        (case.choices, case.policy, peak),
+        lambda: _named(case) if case.policy.baseline is not None else _static_peak(case, peak),
+    )
     if found is None or found[1] <= 0:
         return None
     name, baseline = found
@@ -26,6 +33,9 @@ def saving_of(case: Case, usd_per_hour: float | None) -> Saving | None:
         baseline_usd_per_hour=baseline,
         saved_share=1.0 - usd_per_hour / baseline,
     )
+
+
+_known: Kept[Key, tuple[str, float] | None] = Kept()
 
 
 def _named(case: Case) -> tuple[str, float] | None:
@@ -45,8 +55,7 @@ def _named(case: Case) -> tuple[str, float] | None:
     return _text("baseline", baseline.replicas, choice), baseline.replicas * (choice.price or 0.0)
 
 
-def _static_peak(case: Case) -> tuple[str, float] | None:
-    peak = max(case.memory.peak_rps, case.need.rps)
+def _static_peak(case: Case, peak: float) -> tuple[str, float] | None:
     fleets = [
         (count * choice.price, count, choice)
         for choice in case.choices

@@ -4,7 +4,8 @@ What is added goes at once, but for one step of growth. What goes waits until th
 long enough, serves the window's demand; a step at a time, and never beyond what the step allows.
 """
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from trimtab.api.llmdeployment import Mode
@@ -28,42 +29,38 @@ STEPS_PER_WINDOW = 5
 class Settled:
     """What one deployment gets in this tick."""
 
-    targets: Mapping[PlaceKey, int]
-    """Replicas at each place of the case."""
-    wanted: Mapping[PlaceKey, int]
+    targets: Counter[PlaceKey]
+    """Replicas at the places of the case; 0 where it has none."""
+    wanted: Counter[PlaceKey]
     """Replicas that the fleet which is wanted has there."""
 
     @property
     def is_done(self) -> bool:
         """Whether what is wanted is what this tick gives."""
-        return dict(self.targets) == dict(self.wanted)
+        return self.targets == self.wanted
 
 
 def settle(case: Case, fleet: Fleet, config: PlannerConfig, now: float) -> Settled:
     """Return the targets of this tick on the way to `fleet`."""
-    places = option_places(case)
-    wanted = {place.key: 0 for place in case.places}
-    wanted |= {place.key: n for place, n in zip(places, fleet.counts, strict=True)}
-    targets = {place.key: place.replicas for place in case.places}
-    _add(case, wanted, targets)
+    counts = list(zip(option_places(case, fleet.problem), fleet.counts, strict=True))
+    # Places without replicas are left out, and count as 0: there are hundreds of them.
+    wanted = Counter({place.key: n for place, n in counts if n})
+    targets = Counter({place.key: place.replicas for place in case.running})
+    _add(case, [place for place, n in counts if n > place.supply], wanted, targets)
     if case.policy.mode is not Mode.SCALE_UP_ONLY:
         rests = _rests(case, now)
-        least = {
-            place.key: max(wanted[place.key], place.supply if rests else 0) for place in case.places
-        }
+        least = wanted | Counter({p.key: p.supply for p in case.running if rests})
         floor = _floor(case, fleet, config, now)
         _remove(case, fleet, targets, wanted, least, floor=floor)
     return Settled(targets=targets, wanted=wanted)
 
 
-def _add(case: Case, wanted: Mapping[PlaceKey, int], targets: dict[PlaceKey, int]) -> None:
-    """Add what is wanted, the best worth first, up to one step of growth."""
+def _add(
+    case: Case, places: Iterable[Place], wanted: Counter[PlaceKey], targets: Counter[PlaceKey]
+) -> None:
+    """Add what is wanted at `places`, the best worth first, up to one step of growth."""
     step = max(LEAST_GROWTH, int(GROWTH * case.total), case.minimum - case.total)
-    order = sorted(
-        (place for place in case.places if wanted[place.key] > place.supply),
-        key=lambda p: (p.ratio, p.name),
-    )
-    for place in order:
+    for place in sorted(places, key=lambda p: (p.ratio, p.name)):
         more = wanted[place.key] - place.supply
         if not case.is_initial:
             more = min(more, step)
@@ -77,7 +74,7 @@ def _floor(case: Case, fleet: Fleet, config: PlannerConfig, now: float) -> int:
     if case.may_fall and not fleet.is_short and _is_due(case, now):
         floor -= max(1, int(config.scale_down_share * case.total))
     if case.supply > case.policy.max_replicas:
-        serving = sum(place.ready for place in case.places if not place.stays)
+        serving = sum(place.ready for place in case.running if not place.stays)
         floor = min(floor, case.policy.max_replicas + serving)
     return floor
 
@@ -104,15 +101,15 @@ def _is_due(case: Case, now: float) -> bool:
 def _remove(
     case: Case,
     fleet: Fleet,
-    targets: dict[PlaceKey, int],
-    wanted: Mapping[PlaceKey, int],
-    least: Mapping[PlaceKey, int],
+    targets: Counter[PlaceKey],
+    wanted: Counter[PlaceKey],
+    least: Counter[PlaceKey],
     *,
     floor: int,
 ) -> None:
     """Remove down to `least` at each place, replica by replica, as long as it is safe."""
     total = sum(targets.values())
-    for place in sorted(case.places, key=_removal_order):
+    for place in sorted((place for place, _ in case.used(targets)), key=_removal_order):
         while total > floor and targets[place.key] > least[place.key]:
             targets[place.key] -= 1
             if not _is_safe(case, fleet, targets, wanted, place):
@@ -129,8 +126,8 @@ def _removal_order(place: Place) -> tuple[bool, bool, float, str]:
 def _is_safe(
     case: Case,
     fleet: Fleet,
-    targets: Mapping[PlaceKey, int],
-    wanted: Mapping[PlaceKey, int],
+    targets: Counter[PlaceKey],
+    wanted: Counter[PlaceKey],
     removed: Place,
 ) -> bool:
     """Return whether one replica of `removed` may be missing from `targets`.
@@ -145,15 +142,15 @@ def _is_safe(
         return True
     if not case.may_fall or fleet.is_short:
         return False
-    ready = sum(min(place.stable, targets[place.key]) for place in case.places)
-    before = sum(place.ready for place in case.places)
+    ready = sum(min(place.stable, targets[place.key]) for place in case.running)
+    before = sum(place.ready for place in case.running)
     if ready < min(case.minimum, before):
         return False
     even, least = case.policy.even, case.keep_rps * COVERED
-    remain = {place.key: min(place.stable, targets[place.key]) for place in case.places}
+    remain = {place.key: min(place.stable, targets[place.key]) for place in case.running}
     # What is wanted may do by itself what it cannot beside slower ones that get as many requests.
-    alone = {place.key: min(remain[place.key], wanted[place.key]) for place in case.places}
+    alone = {place.key: min(remain[place.key], wanted[place.key]) for place in case.running}
     return any(
-        carried(((p.usable_rps, replicas[p.key]) for p in case.places), even=even) >= least
+        carried(((p.usable_rps, replicas[p.key]) for p in case.running), even=even) >= least
         for replicas in (remain, alone)
     )

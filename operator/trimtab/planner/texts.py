@@ -5,8 +5,8 @@ from collections.abc import Iterable, Mapping
 
 from trimtab.api.policy import Objective
 from trimtab.models.plan import DemandSource, Verdict
-from trimtab.planner.candidates import POWERED, Choice
 from trimtab.planner.case import Case
+from trimtab.planner.choice import POWERED, Choice
 from trimtab.planner.place import PlaceKey
 from trimtab.units import format_money
 
@@ -101,24 +101,26 @@ def demand(case: Case) -> str:
 
 def fleet(case: Case, counts: Mapping[PlaceKey, int]) -> str:
     """Return the replicas of a fleet, such as `3 x h100/tp1 + 2 x l40s/tp2`."""
-    parts = [f"{counts[p.key]} x {p.name}" for p in case.places if counts[p.key]]
+    parts = [f"{n} x {place.name}" for place, n in case.used(counts)]
     return " + ".join(parts) or "no replica"
 
 
 def price_of(case: Case, counts: Mapping[PlaceKey, int]) -> float | None:
     """Return the $/h of a fleet, None when a part of it has no known price."""
-    return _total([(p.price, counts[p.key]) for p in case.places])
+    return _total((place.price, n) for place, n in case.used(counts))
 
 
 def burden_of(case: Case, counts: Mapping[PlaceKey, int]) -> float | None:
     """Return what the objective counts of a fleet: $/h, W or gCO2/h; None when in part unknown."""
     objective = counted(case)
-    burdens = [(p.choice.burden(objective) if p.choice else None) for p in case.places]
-    return _total([(b, counts[p.key]) for b, p in zip(burdens, case.places, strict=True)])
+    return _total(
+        (place.choice.burden(objective) if place.choice else None, n)
+        for place, n in case.used(counts)
+    )
 
 
 def _total(parts: Iterable[tuple[float | None, int]]) -> float | None:
-    used = [(value, n) for value, n in parts if n]
+    used = list(parts)
     if any(value is None for value, _ in used):
         return None
     return sum(value * n for value, n in used if value is not None)

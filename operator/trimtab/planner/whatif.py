@@ -16,7 +16,7 @@ from trimtab.models.plan import Candidate, Decision, Verdict
 from trimtab.models.snapshot import Key, Snapshot
 from trimtab.planner import texts
 from trimtab.planner.afresh import Question, question_of
-from trimtab.planner.candidates import degree
+from trimtab.planner.choice import degree
 from trimtab.planner.edges import cents, edge, first, round_up, usd_text
 from trimtab.planner.plan import plan
 from trimtab.units import format_duration, format_money

@@ -42,14 +42,15 @@ def question(case: Case, config: PlannerConfig, room: Room) -> Problem:
         least = minimum if case.may_fall else maximum
         return _asked(case, config, room, _Wish(rps=case.keep_rps, minimum=least))
     if not case.may_fall:
-        lost = sum(place.lost for place in case.places)
+        lost = sum(place.lost for place in case.running)
         minimum = min(maximum, max(minimum, case.supply + lost))
     elif case.is_covered and case.supply >= minimum:
         keeps = move_places(case.memory)
         return _asked(case, config, room, _Wish(rps=case.keep_rps, minimum=minimum, keeps=keeps))
     rps = 0.0 if case.is_covered else case.grow_rps
-    keeps = frozenset(place.name for place in case.places)
-    return _asked(case, config, room, _Wish(rps=rps, minimum=minimum, keeps=keeps, grows=True))
+    keeps = frozenset(place.name for place in case.running)
+    grows = rps > 0 or minimum > case.supply
+    return _asked(case, config, room, _Wish(rps=rps, minimum=minimum, keeps=keeps, grows=grows))
 
 
 def free_question(case: Case, config: PlannerConfig, room: Room) -> Problem:
@@ -62,13 +63,13 @@ def demand_question(case: Case, config: PlannerConfig, room: Room) -> Problem:
     return _asked(case, config, room, _Wish(rps=case.grow_rps, minimum=case.minimum))
 
 
-def option_places(case: Case) -> tuple[Place, ...]:
-    """Return the places that are options of the question, in their order."""
-    return tuple(
-        place
-        for place in case.places
-        if place.stays and place.choice is not None and (place.supply or place.choice.grows)
-    )
+def option_places(case: Case, problem: Problem) -> tuple[Place, ...]:
+    """Return the places that are options of the question `problem`, in their order."""
+    names = [option.name for option in problem.options]
+    known = {place.name: place for place in case.running}
+    if not all(name in known for name in names):
+        known = {place.name: place for place in case.places}
+    return tuple(known[name] for name in names)
 
 
 def move_name(names: Iterable[str]) -> str:
@@ -98,8 +99,14 @@ def _asked(case: Case, config: PlannerConfig, room: Room, wish: _Wish) -> Proble
 
 
 def _problem(case: Case, config: PlannerConfig, wish: _Wish) -> Problem:
-    places = option_places(case)
-    weights = _Weights.of(places)
+    # What has no replica and gets none is no option: there are hundreds of those.
+    places = tuple(place for place in case.running if _may_stay(place))
+    possible = places
+    if wish.grows or any(map(_is_compared, places)):
+        possible = _possible(case)
+    if wish.grows:
+        places = possible
+    weights = _Weights.of(possible)
     cap = case.policy.max_usd_per_hour
     maximum = case.policy.max_replicas
     if case.policy.mode is Mode.SCALE_UP_ONLY:
@@ -113,7 +120,7 @@ def _problem(case: Case, config: PlannerConfig, wish: _Wish) -> Problem:
         surge=max(0, maximum - case.supply),
         money=math.inf if cap is None else max(0.0, cap - _spent(case)),
         switch=config.switch_saving,
-        survive=wish.rps * _survive_share(case, places),
+        survive=wish.rps * _survive_share(case, possible),
         options=tuple(
             Option(
                 name=place.name,
@@ -129,6 +136,29 @@ def _problem(case: Case, config: PlannerConfig, wish: _Wish) -> Problem:
             )
             for place in places
         ),
+    )
+
+
+def _possible(case: Case) -> tuple[Place, ...]:
+    """Return the places where replicas stay, or could be added."""
+    return tuple(
+        place
+        for place in case.places
+        if place.stays and place.choice is not None and (place.supply or place.choice.grows)
+    )
+
+
+def _may_stay(place: Place) -> bool:
+    return place.stays and place.choice is not None and place.supply > 0
+
+
+def _is_compared(place: Place) -> bool:
+    """Return whether what a replica weighs depends on the other places."""
+    choice = place.choice
+    return choice is not None and (
+        choice.weight is None
+        or choice.wait_s is not None
+        or bool(spot.domain_of(choice.state.pool))
     )
 
 
@@ -193,4 +223,4 @@ def _cost(place: Place, weights: _Weights) -> float:
 
 
 def _spent(case: Case) -> float:
-    return math.fsum(place.held * (place.price or 0.0) for place in case.places)
+    return math.fsum(place.held * (place.price or 0.0) for place in case.running)

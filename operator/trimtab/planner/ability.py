@@ -1,0 +1,107 @@
+"""What one replica of a deployment can do on the devices of a pool."""
+
+import math
+from dataclasses import dataclass
+
+from trimtab.api.policy import Objective
+from trimtab.models.hardware import Parallelism
+from trimtab.models.load import LatencyTargets
+from trimtab.models.performance import Infeasible, LatencyPrediction, ReplicaCapacity
+from trimtab.models.plan import Verdict
+from trimtab.performance.capacity import (
+    CapacityRequest,
+    nearest,
+    predict,
+    replica_capacity,
+    replica_of,
+)
+from trimtab.performance.outlook import saturation_rate
+from trimtab.performance.reach import Nearest
+from trimtab.performance.together import together
+from trimtab.planner.choice import POWERED
+from trimtab.planner.power import Power
+from trimtab.planner.query import Query, request_of
+from trimtab.planner.shortage import PoolState
+
+
+class Bench:
+    """What one replica of a deployment can do, looked up once for pools of the same devices."""
+
+    def __init__(self, query: Query) -> None:
+        self.query = query
+        self._taught = query.lessons.pools(query.state.key)
+        self._found: dict[tuple[object, ...], _Figures] = {}
+
+    def capacity(
+        self, state: PoolState, parallelism: Parallelism
+    ) -> ReplicaCapacity | Infeasible | None:
+        """Return what one replica does, why it cannot, or None when its figures are unknown."""
+        return self._figures(state, parallelism).capacity
+
+    def wait_s(self, state: PoolState, parallelism: Parallelism) -> float | None:
+        """Return the wait at half of the largest rate: all choices are compared equally busy."""
+        if self.query.policy.objective is not Objective.MINIMIZE_LATENCY:
+            return None
+        found = self._figures(state, parallelism)
+        if found.request is None or not isinstance(found.capacity, ReplicaCapacity):
+            return None
+        answer = predict(found.request, found.capacity.max_rps / 2.0)
+        return answer.e2e_s if isinstance(answer, LatencyPrediction) else None
+
+    def power(self, state: PoolState, parallelism: Parallelism, usable_rps: float) -> Power | None:
+        """Return what one replica draws that is given `usable_rps`, where that is asked."""
+        if self.query.policy.objective not in POWERED or usable_rps <= 0:
+            return None
+        request, accelerator = self._figures(state, parallelism).request, state.pool.accelerator
+        if request is None or accelerator is None or accelerator.watts is None:
+            return None
+        replica = replica_of(request)
+        if isinstance(replica, Infeasible):
+            return None
+        return Power(
+            rated_w=accelerator.watts * parallelism.devices,
+            busy=min(1.0, usable_rps / saturation_rate(replica)),
+        )
+
+    def nearest(self, state: PoolState, parallelism: Parallelism) -> LatencyTargets | None:
+        """Return the nearest targets that one replica meets, None where it does not fit."""
+        request = self._figures(state, parallelism).request
+        answer = None if request is None else nearest(request)
+        return answer.targets if isinstance(answer, Nearest) else None
+
+    def _figures(self, state: PoolState, parallelism: Parallelism) -> "_Figures":
+        pool = state.pool
+        # Replicas on a pool teach that pool first, and others of the same devices after.
+        own = pool.name if pool.name in self._taught else ""
+        key = (pool.accelerator, pool.devices_per_node, parallelism, own)
+        if key not in self._found:
+            request = request_of(self.query, state, parallelism)
+            if request is not None and self.query.policy.dealt:
+                request = together(request, self.query.most_rps)
+            capacity = None if request is None else _fitting(request, pool.devices_per_node)
+            self._found[key] = _Figures(request=request, capacity=capacity)
+        return self._found[key]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Figures:
+    request: CapacityRequest | None
+    capacity: ReplicaCapacity | Infeasible | None
+
+
+def _fitting(request: CapacityRequest, per_node: int) -> ReplicaCapacity | Infeasible:
+    parallelism, heads = request.parallelism, request.geometry.heads
+    if parallelism.devices > per_node or per_node % parallelism.devices:
+        return Infeasible(
+            reason=Verdict.DOES_NOT_FIT,
+            message=f"{parallelism.devices} devices do not divide the {per_node} of a node",
+        )
+    if heads % parallelism.tensor:
+        return Infeasible(
+            reason=Verdict.DOES_NOT_FIT,
+            message=f"{heads} attention heads do not spread over {parallelism.tensor}",
+        )
+    answer = replica_capacity(request)
+    if isinstance(answer, ReplicaCapacity) and not (0 < answer.max_rps < math.inf):
+        return Infeasible(reason=Verdict.DOES_NOT_FIT, message="it serves no request at all")
+    return answer

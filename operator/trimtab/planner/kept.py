@@ -1,0 +1,27 @@
+"""Answers of earlier plans, kept for as long as what they follow from stays as it is."""
+
+from collections.abc import Callable, Hashable
+from typing import Generic, TypeVar
+
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
+
+REMEMBERED = 2048
+"""Answers that are kept of each kind, those that were asked for last."""
+
+
+class Kept(Generic[K, V]):
+    """The last answer for each key. Equal inputs have equal answers, so no plan depends on it."""
+
+    def __init__(self) -> None:
+        self._known: dict[K, tuple[object, V]] = {}
+
+    def answer(self, key: K, inputs: object, found: Callable[[], V]) -> V:
+        """Return the answer for `key`, which is found anew where it was not for these inputs."""
+        known = self._known.pop(key, None)
+        if known is None or known[0] != inputs:
+            while len(self._known) >= REMEMBERED:
+                del self._known[next(iter(self._known))]
+            known = inputs, found()
+        self._known[key] = known
+        return known[1]
