@@ -3,15 +3,21 @@
 import math
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from trimtab.models.hardware import Parallelism
 from trimtab.models.load import VariantReading
-from trimtab.models.performance import Infeasible
+from trimtab.models.memory import Calibration
+from trimtab.models.performance import Infeasible, StepScales
 from trimtab.models.signals import Fresh, Missing, Signal
-from trimtab.performance.capacity import CapacityRequest
+from trimtab.performance.belief import prior, stretched
+from trimtab.performance.calibration import learn
+from trimtab.performance.capacity import CapacityRequest, replica_of
 from trimtab.performance.fit import kv_tokens
+from trimtab.performance.outlook import saturation_rate
 from trimtab.performance.steptime import StepModel, step_model
+from trimtab.performance.window import Load, Moment, seen_in
 from trimtab.simulate.engine import Engine
 from trimtab.simulate.events import Event, Finished, FirstToken, Request, Resumed, Steps
 from trimtab.simulate.pace import Pace
@@ -155,3 +161,50 @@ class Page:
 
 def _mean(total: float, count: int) -> Signal:
     return Fresh(value=total / count) if count else Missing(why="no request in the window")
+
+
+def page(
+    asked: CapacityRequest, load: float, factor: Callable[[float], float], **over: Any
+) -> Page:
+    """A replica at a share of the rate at which it would saturate."""
+    replica = replica_of(asked)
+    assert not isinstance(replica, Infeasible)
+    return Page(
+        request=asked, rate=load * saturation_rate(replica) / factor(0.0), factor=factor, **over
+    )
+
+
+def begun(asked: CapacityRequest) -> Calibration:
+    """What is believed of it before it is seen."""
+    return Calibration(
+        namespace="assistants",
+        name="chat",
+        pool="h100",
+        parallelism=asked.parallelism,
+        accelerator=asked.accelerator.name,
+        model=asked.geometry.name,
+        engine=asked.engine,
+        revision="chat-1-",
+        scales=prior(),
+        updated=0.0,
+    )
+
+
+def taught(before: Calibration, shown: Page, **signals: Signal) -> Calibration:
+    """What is believed after one more scrape."""
+    shown.scrape()
+    moment = Moment(now=shown.now, window_s=60.0, youngest_ready_s=shown.now - shown.started)
+    return learn(before, shown.reading(**signals), shown.request, moment)
+
+
+def off(scales: StepScales | None, shown: Page) -> float:
+    """By how much the step time of the running load is off, as a logarithm."""
+    moment = Moment(now=shown.now, window_s=60.0, youngest_ready_s=1e9)
+    seen = seen_in(shown.reading(), moment)
+    assert seen is not None
+    replica = replica_of(replace(shown.request, shape=seen.shape_of(shown.request)))
+    assert not isinstance(replica, Infeasible)
+    load = Load.of(replica, seen)
+    truth = shown.stretch(replica.step).scaled(shown.factor(shown.now - SCRAPE_S / 2))
+    believed = replica.step if scales is None else stretched(replica.step, scales)
+    return math.log(load.gap_s(believed) / load.gap_s(truth))

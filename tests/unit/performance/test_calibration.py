@@ -8,23 +8,20 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
-from typing import Any
 
 import pytest
 
-from drifting import SCRAPE_S, Page
+from drifting import begun, off, page, taught
 from trimtab.catalog import accelerators, geometries
 from trimtab.models.hardware import EngineSettings, Parallelism
 from trimtab.models.load import LatencyTargets, TokenShape
-from trimtab.models.memory import Calibration
-from trimtab.models.performance import Infeasible, Provenance, ReplicaCapacity, StepScales
+from trimtab.models.performance import Provenance, ReplicaCapacity
 from trimtab.models.signals import Fresh, Invalid, Missing, Partial, Signal, Stale
-from trimtab.performance.belief import prior, stretched
+from trimtab.performance.belief import prior
 from trimtab.performance.calibration import ENOUGH_S, learn
-from trimtab.performance.capacity import CapacityRequest, replica_capacity, replica_of
-from trimtab.performance.outlook import saturation_rate
+from trimtab.performance.capacity import CapacityRequest, replica_capacity
 from trimtab.performance.steptime import StepModel
-from trimtab.performance.window import FULL_CACHE, Load, Moment, seen_in
+from trimtab.performance.window import FULL_CACHE, Moment
 
 CHAT = TokenShape(input_tokens=300, output_tokens=250)
 RAG = TokenShape(input_tokens=1200, output_tokens=200)
@@ -51,51 +48,6 @@ def request(name: str = "8B", shape: TokenShape = CHAT) -> CapacityRequest:
         shape=shape,
         targets=LatencyTargets(percentile=0.95, ttft_s=2.0, itl_s=0.1),
     )
-
-
-def page(
-    asked: CapacityRequest, load: float, factor: Callable[[float], float], **over: Any
-) -> Page:
-    """A replica at a share of the rate at which it would saturate."""
-    replica = replica_of(asked)
-    assert not isinstance(replica, Infeasible)
-    return Page(
-        request=asked, rate=load * saturation_rate(replica) / factor(0.0), factor=factor, **over
-    )
-
-
-def begun(asked: CapacityRequest) -> Calibration:
-    return Calibration(
-        namespace="assistants",
-        name="chat",
-        pool="h100",
-        parallelism=asked.parallelism,
-        accelerator=asked.accelerator.name,
-        model=asked.geometry.name,
-        engine=asked.engine,
-        revision="chat-1-",
-        scales=prior(),
-        updated=0.0,
-    )
-
-
-def taught(before: Calibration, shown: Page, **signals: Signal) -> Calibration:
-    shown.scrape()
-    moment = Moment(now=shown.now, window_s=60.0, youngest_ready_s=shown.now - shown.started)
-    return learn(before, shown.reading(**signals), shown.request, moment)
-
-
-def off(scales: StepScales | None, shown: Page) -> float:
-    """By how much the step time of the running load is off, as a logarithm."""
-    moment = Moment(now=shown.now, window_s=60.0, youngest_ready_s=1e9)
-    seen = seen_in(shown.reading(), moment)
-    assert seen is not None
-    replica = replica_of(replace(shown.request, shape=seen.shape_of(shown.request)))
-    assert not isinstance(replica, Infeasible)
-    load = Load.of(replica, seen)
-    truth = shown.stretch(replica.step).scaled(shown.factor(shown.now - SCRAPE_S / 2))
-    believed = replica.step if scales is None else stretched(replica.step, scales)
-    return math.log(load.gap_s(believed) / load.gap_s(truth))
 
 
 CASES = [
