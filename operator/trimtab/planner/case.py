@@ -69,6 +69,9 @@ class Case:
     """Whether anything may be removed: fresh evidence over a whole window, mode Auto, no brake."""
     minimum: int
     """Fewest replicas: 0 only for a deployment that has been idle for long enough."""
+    waits: Mapping[str, float]
+    """Seconds to Ready of a replica more, by name of the place, where requests of now wait for
+    one; else empty."""
     window_s: float
 
     @property
@@ -199,13 +202,30 @@ def _ready_s(
     if best is None:
         return 0.0
     given = math.fsum(p.usable_rps * p.supply for p in running)
-    more = max(1, math.ceil((rps - given) / best.usable_rps))
+    return _ready_at(query, best, starts, max(1, math.ceil((rps - given) / best.usable_rps)))
+
+
+def _ready_at(query: Query, choice: Choice, starts: Starts, more: int) -> float:
+    """Return how long `more` replicas of `choice` take."""
     return starts.ready_s(
-        best.state,
-        best.parallelism.devices * more,
+        choice.state.pool,
         query.state.spec.model.name,
         weights_of(query.geometry, query.engine),
+        needs_node=choice.state.at_hand < choice.parallelism.devices * more,
     )
+
+
+def _waits(draft: _Draft, starts: Starts) -> Mapping[str, float]:
+    """Return what a replica more takes at each place, where those that serve are overloaded.
+
+    Nothing serves yet at first, when what is bought is there to stay.
+    """
+    able = ((p.choice.capacity, p.ready) for p in draft.running if p.choice and p.ready)
+    serving = [(capacity.max_rps, ready) for capacity, ready in able if capacity is not None]
+    if not serving or carried(serving, even=draft.policy.even) >= draft.need.rps:
+        return {}
+    growing = ((p.name, p.choice) for p in draft.places if p.choice is not None and p.choice.grows)
+    return {name: _ready_at(draft.query, choice, starts, 1) for name, choice in growing}
 
 
 def _is_braked(drafts: Iterable[_Draft]) -> bool:
@@ -265,6 +285,7 @@ def _finish(draft: _Draft, world: World, *, brake: bool) -> Case:
         keep_rps=max(rps, _window_rps(draft, memory)),
         may_fall=whole and policy.mode is not Mode.SCALE_UP_ONLY,
         minimum=minimum,
+        waits=_waits(draft, world.starts),
         window_s=window_s,
     )
 

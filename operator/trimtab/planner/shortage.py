@@ -1,12 +1,18 @@
 """Pools that run short: marked when pods wait too long, rested, probed again, and remembered."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from trimtab.config import PlannerConfig
 from trimtab.models.capacity import Pool
 from trimtab.models.memory import PoolMemory
 from trimtab.models.snapshot import Snapshot, VariantState
+from trimtab.planner.starts import Starts
+
+LATE = 1.5
+"""Times the 90th percentile of the wait for a node, as learnt, from which on none is expected."""
+LEAST_PATIENCE_S = 120.0
+"""A pod may wait so long however quickly nodes used to come."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,6 +27,11 @@ class PoolState:
     short: bool
     waiting: tuple[tuple[int, int], ...] = ()
     """(devices of one, replicas): those that have no node yet, where nodes are known."""
+
+    @property
+    def at_hand(self) -> int:
+        """Devices on the nodes that are there that nothing holds or waits for."""
+        return self.pool.devices - self.pool.foreign_devices - self.promised
 
     @property
     def free(self) -> int:
@@ -42,10 +53,12 @@ def survey(
         for variant in deployment.variants:
             variants.setdefault(variant.pool, []).append(variant)
     known = {entry.pool: entry for entry in snapshot.memory.pools}
+    starts = Starts(snapshot.memory.starts)
     states = {}
     for pool in snapshot.pools:
         mine = variants.get(pool.name, [])
-        entry = _remember(pool, mine, known.get(pool.name), snapshot.now, config)
+        patience = replace(config, pending_patience_s=_patience_s(pool, starts, config))
+        entry = _remember(pool, mine, known.get(pool.name), snapshot.now, patience)
         short = entry is not None and snapshot.now < entry.short_until
         limit = pool.usable_devices
         if entry is not None and short:
@@ -62,6 +75,14 @@ def survey(
         else:
             known[pool.name] = entry
     return states, _alive(known, snapshot.now)
+
+
+def _patience_s(pool: Pool, starts: Starts, config: PlannerConfig) -> float:
+    """Return how long a pod may wait for a node: less than configured where nodes come sooner."""
+    usual_s = starts.node_s(pool.name)
+    if usual_s is None:
+        return config.pending_patience_s
+    return min(config.pending_patience_s, max(LEAST_PATIENCE_S, LATE * usual_s))
 
 
 def _waiting(variants: Iterable[VariantState]) -> tuple[tuple[int, int], ...]:

@@ -4,11 +4,11 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
+from trimtab.models.capacity import Pool
 from trimtab.models.hardware import EngineSettings, ModelGeometry
 from trimtab.models.memory import StartMemory
 from trimtab.models.snapshot import DeploymentState, Snapshot, VariantState
 from trimtab.performance.weights import stored_weights
-from trimtab.planner.shortage import PoolState
 
 INIT_S = 75.0
 """An engine from its process to Ready, without the weights: 45 to 90 s (research/models.md 4.1)."""
@@ -34,21 +34,24 @@ class Starts:
             (one.pool, one.model): one for one in known
         }
 
-    def ready_s(self, state: PoolState, devices: int, model: str, weights: float | None) -> float:
+    def ready_s(self, pool: Pool, model: str, weights: float | None, *, needs_node: bool) -> float:
         """Return the 90th percentile of the time from asking for a replica to Ready, in seconds.
 
         Args:
-            state: The pool; a node is waited for where those it has are full.
-            devices: Of the replica.
+            pool: Where it is asked for.
             model: Its name, as the deployment spells it.
             weights: Bytes of its weights, None when unknown.
+            needs_node: Whether the nodes that the pool has are too full for it.
         """
         init_s = INIT_S + (weights or 0.0) / LOAD_BYTES_PER_S
-        total = self._p90(state.pool.name, model, init_s)
-        at_hand = state.pool.devices - state.pool.foreign_devices - state.promised
-        if at_hand < devices:
-            total += self._p90(state.pool.name, None, state.pool.provisioning_s)
+        total = self._p90(pool.name, model, init_s)
+        if needs_node:
+            total += self._p90(pool.name, None, pool.provisioning_s)
         return total
+
+    def node_s(self, pool: str) -> float | None:
+        """Return the 90th percentile of the wait for a node of `pool`; None before it is learnt."""
+        return self._p90(pool, None, 0.0) if (pool, None) in self._known else None
 
     def _p90(self, pool: str, model: str | None, prior_s: float) -> float:
         one = self._known.get((pool, model))

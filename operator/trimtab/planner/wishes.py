@@ -19,6 +19,9 @@ LATENCY_POWER = 8.0
 fastest: high enough that the faster one is taken whatever it costs, low enough to be computed."""
 SLOWEST = 4.0
 """Choices slower than so many times the fastest weigh alike."""
+URGENT_S = 60.0
+"""Time to Ready that makes a replica weigh twice as much where requests of now wait for it: in an
+overload twice the price is paid for half the wait, and what came dear goes first after it."""
 _JOINT = " + "
 DEVICE_COST = 1e-4
 """Weight of one device, $/h: of two fleets that cost the same, the smaller one is taken."""
@@ -127,7 +130,7 @@ def _problem(case: Case, config: PlannerConfig, wish: _Wish) -> Problem:
                 pool=place.pool,
                 devices=place.parallelism.devices,
                 rps=place.usable_rps,
-                cost=_cost(place, weights),
+                cost=_cost(place, weights) * (1.0 + case.waits.get(place.name, 0.0) / URGENT_S),
                 price=place.price or 0.0,
                 current=place.supply,
                 lower=place.supply if place.name in wish.keeps else 0,

@@ -44,7 +44,9 @@ def pool_state(free: int) -> PoolState:
 
 def ready_s(memory: PlannerMemory, *, free: int = 8, weights: float | None = None) -> float:
     model = planned("chat").spec.model.name
-    return Starts(memory.starts).ready_s(pool_state(free), 1, model, weights)
+    state = pool_state(free)
+    starts = Starts(memory.starts)
+    return starts.ready_s(state.pool, model, weights, needs_node=state.at_hand < 1)
 
 
 def test_larger_weights_take_longer_before_anything_was_watched() -> None:
