@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from builders import NOW, planned, variant_state
+from builders import NOW, catalogue_pool, planned, variant_state
 from fleetworld import (
     CHEAP,
     DEAR,
@@ -23,6 +23,35 @@ from trimtab.models.memory import PlannerMemory
 from trimtab.models.plan import Verdict, Why
 from trimtab.models.signals import Fresh, Missing, Stale
 from trimtab.planner.plan import plan
+
+
+class TestOverload:
+    """Two pools of one accelerator: the dearer one has nodes to spare, the other must get some."""
+
+    AT_HAND = catalogue_pool("at-hand", "nvidia-h100-sxm", 4.0)
+    ORDERED = catalogue_pool("ordered", "nvidia-h100-sxm", 2.0, nodes=0, devices=0, max_devices=16)
+
+    def grown(self, rps: float) -> dict[str, int]:
+        """What is added where one replica served 10 requests/s, of the 16 that one sustains."""
+        there = running(10.0, pools=(self.AT_HAND,))
+        assert there.replicas() == 1
+        there.pools.append(self.ORDERED)
+        there.set_load(fresh_load(rps))
+        there.tick()
+        return {
+            "at-hand": there.replicas(pool="at-hand") - 1,
+            "ordered": there.replicas(pool="ordered"),
+        }
+
+    def test_who_is_overloaded_pays_for_a_node_that_is_there(self) -> None:
+        grown = self.grown(26.0)
+        assert grown["ordered"] == 0
+        assert grown["at-hand"] >= 1
+
+    def test_who_is_not_waits_for_the_cheaper_one(self) -> None:
+        grown = self.grown(15.0)
+        assert grown["ordered"] >= 1
+        assert grown["at-hand"] == 0
 
 
 class TestMoves:
