@@ -322,6 +322,9 @@ def test_each_variant_reports_what_one_replica_does() -> None:
     assert isinstance(h100.itl_s, Fresh)
     assert isinstance(l40s.itl_s, Fresh)
     assert h100.itl_s.value < l40s.itl_s.value
+    # Little's law: as many run, at one moment, as gaps are going on.
+    assert isinstance(h100.running, Fresh)
+    assert h100.running.value == pytest.approx(h100.itl_s.value * h100.gaps_per_s.value, rel=0.6)
     # One of two has just gone, and what it did is in the sum.
     assert isinstance(during["h100"].gaps_per_s, Missing)
     assert isinstance(during["l40s"].gaps_per_s, Fresh)
