@@ -220,7 +220,8 @@ def _alike(function: ast.FunctionDef, text: str) -> set[int]:
 
     - It says that what is missing counts as zero: `x or 0`, `0 if x is None else x`.
     - It does not tell them apart: `x in (0, None)`, a bare `if x`.
-    - Both fail: `x is not None and x > limit`, for limits are not negative.
+    - Both fail: `x is not None and x > limit`, for limits are not negative; or both are turned
+      away: `x is None or x < 1`.
     - It only writes them down.
     """
     if isinstance(function.returns, ast.Name) and function.returns.id == "str":
@@ -250,15 +251,30 @@ def _alike(function: ast.FunctionDef, text: str) -> set[int]:
 
 
 def _guards(function: ast.FunctionDef, texts: set[str]) -> set[int]:
-    """Return the parts of each `x is not None and x > limit`, for `x` among `texts`."""
+    """Return the parts of each `x is not None and x > limit`, for `x` among `texts`.
+
+    And of each `x is None or x < limit` with a positive limit.
+    """
     found: set[int] = set()
     for node in ast.walk(function):
-        if isinstance(node, ast.BoolOp) and isinstance(node.op, ast.And):
-            parts = [part for part in node.values if isinstance(part, ast.Compare)]
-            over = [part for part in parts if _is_over(part, texts)]
-            if over and any(isinstance(part.ops[0], ast.IsNot) for part in parts):
-                found |= _ids(*over, *(p for p in parts if ast.unparse(p.left) in texts))
+        if not isinstance(node, ast.BoolOp):
+            continue
+        parts = [part for part in node.values if isinstance(part, ast.Compare)]
+        mine = [part for part in parts if ast.unparse(part.left) in texts]
+        if isinstance(node.op, ast.And):
+            decided = [part for part in parts if _is_over(part, texts)]
+            checked = any(isinstance(part.ops[0], ast.IsNot) for part in parts)
+        else:
+            decided = [part for part in mine if _is_under(part)]
+            checked = any(isinstance(part.ops[0], ast.Is) for part in mine)
+        if decided and checked:
+            found |= _ids(*decided, *mine)
     return found
+
+
+def _is_under(node: ast.Compare) -> bool:
+    limit = node.comparators[0]
+    return isinstance(node.ops[0], ast.Lt) and isinstance(limit, ast.Constant) and limit.value > 0
 
 
 def _is_over(node: ast.Compare, texts: set[str]) -> bool:

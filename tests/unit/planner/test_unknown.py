@@ -10,7 +10,7 @@ from fleetworld import FleetWorld, fresh_load, world
 from trimtab.models.hardware import Parallelism
 from trimtab.models.load import LatencyTargets, ObservedLoad, TokenShape
 from trimtab.models.memory import DeploymentMemory
-from trimtab.models.plan import Why
+from trimtab.models.plan import DemandSource, Why
 from trimtab.models.signals import Fresh, Invalid, Missing, Partial, Signal, Stale
 from trimtab.models.snapshot import Snapshot, VariantState
 from trimtab.planner.demand import Lengths, mean_shape
@@ -27,7 +27,8 @@ DOUBTS = (
     Fresh(value=0.0, age_s=-5.0),
 )
 LATE = Fresh(value=0.9)
-SHAPE = TokenShape(input_tokens=1000.0, output_tokens=250.0, prefix_hit=0.4)
+SHAPE = TokenShape(input_tokens=2000.0, output_tokens=500.0, prefix_hit=0.4)
+"""Twice as long as what `fresh_load` reports."""
 
 
 @pytest.mark.parametrize("doubt", DOUBTS)
@@ -51,6 +52,8 @@ def test_lengths_that_are_in_doubt_change_nothing(name: str, doubt: Signal) -> N
     over: dict[str, Any] = {name: doubt}
     known = Lengths(before=SHAPE, prior=replace(SHAPE, input_tokens=7.0), strained=False)
     assert mean_shape(fresh_load(50.0, **over), known, 60.0) == SHAPE
+    # What was never measured is not what the workload says either.
+    assert mean_shape(fresh_load(50.0, **over), replace(known, before=None), 60.0) is None
 
 
 @pytest.mark.parametrize("doubt", [*DOUBTS, Partial(value=0.9, reporting=1, expected=2)])
@@ -93,6 +96,7 @@ def test_where_nothing_is_known_no_decision_says_that_fewer_would_do() -> None:
     decision = plan(there.snapshot(), there.config).decisions[0]
     assert decision.why is Why.STEADY
     assert decision.demand.observed_rps is None
+    assert decision.demand.source is DemandSource.UNKNOWN
     assert "would do" not in decision.message
 
 
