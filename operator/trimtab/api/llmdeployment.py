@@ -210,17 +210,16 @@ class LLMDeploymentSpec(ApiModel):
     routing: Routing | None = None
     """How requests find their replica: Even, where each gets as many at random, as from a Service;
     InTurn, where each gets as many in turn or where least are open, as from most gateways;
-    LoadAware, where each gets what it can take, as by weights.
-
-    Default: Even. A mix of fast and slow replicas counts as that many slow ones but for LoadAware;
-    and replicas that take turns can be busier than those that requests reach at random.
-    """
+    LoadAware, where each gets what it can take, as by weights. A mix of fast and slow replicas
+    counts as that many slow ones but for LoadAware; and replicas that take turns can be busier
+    than those that requests reach at random. Default: Even."""
     workload: WorkloadSpec | None = None
     """What is expected until real traffic has been measured. Default: 512 in, 256 out."""
     demand: DemandSpec | None = None
     """What is known of the demand beforehand, such as office hours. Default: nothing."""
     priority: int | None = Field(default=None, ge=0, le=1000)
-    """Who comes first when capacity is short; more is more important. Default: 100."""
+    """Who comes first when capacity is short; more is more important. Where a pool is full, the
+    less important give replicas to the more important, down to one each. Default: 100."""
     mode: Mode | None = None
     """How far Trimtab may go: Recommend only publishes (Off in VPA), ScaleUpOnly never removes.
 

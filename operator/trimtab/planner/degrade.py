@@ -1,4 +1,4 @@
-"""Budgets that degrade: at the cap, the least important deployments give replicas back."""
+"""Who gives replicas back: the least important, at a budget's cap and where a pool is full."""
 
 import math
 from collections import Counter
@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from trimtab.api.fleetbudget import AtCap
 from trimtab.api.llmdeployment import Mode
 from trimtab.config import PlannerConfig
+from trimtab.models.plan import Why
 from trimtab.models.snapshot import Budget, Key
 from trimtab.planner.allocate import Fleet
 from trimtab.planner.case import Case
@@ -24,13 +25,14 @@ def degrade(
     left: Room,
     targets: Mapping[Key, Targets],
     config: PlannerConfig,
-) -> frozenset[Key]:
-    """Take replicas from `targets` for the budgets that degrade; return from whom.
+) -> dict[Key, Why]:
+    """Take replicas from `targets` of the least important; return from whom, and what for.
 
     Each gives at most one step, and keeps its minimum and at least one replica. They give when
-    the budget is exceeded, and when one that is more important finds no room in it.
+    a budget that degrades is exceeded, when one that is more important finds no room in it, and
+    when one that is more important finds a pool full that they have replicas on.
     """
-    givers: set[Key] = set()
+    givers: dict[Key, Why] = {}
     rooms = {room.name: room for room in left.budgets}
     for budget in budgets:
         if budget.spec.at_cap is not AtCap.DEGRADE:
@@ -56,10 +58,55 @@ def degrade(
                 mine[place.key] -= 1
                 over -= place.price or 0.0
                 devices -= place.parallelism.devices
-                givers.add(case.state.key)
+                givers[case.state.key] = Why.BUDGET
                 # Those that are more important give only once these have nothing left to give.
                 below = min(below, case.policy.priority + 1)
-    return frozenset(givers)
+    for case in sorted(cases, key=lambda c: (-c.policy.priority, c.state.key)):
+        others = [other for other in cases if other.policy.priority < case.policy.priority]
+        if others and fleets[case.state.key].is_short:
+            for key in _make_room(case, fleets[case.state.key], others, left, targets, config):
+                givers.setdefault(key, Why.CAPACITY_SHORT)
+    return givers
+
+
+def _make_room(
+    case: Case,
+    fleet: Fleet,
+    others: Sequence[Case],
+    left: Room,
+    targets: Mapping[Key, Targets],
+    config: PlannerConfig,
+) -> Iterable[Key]:
+    """Take from `others`, the least important first, what `case` lacks where it would grow.
+
+    Only for a demand that is sure: a doubtful one takes nothing from anybody.
+    """
+    unit = _unit(case)
+    if unit is None or not case.evidence.fresh or unit.usable_rps <= 0:
+        return
+    size = unit.parallelism.devices
+    if left.free.get(unit.pool, 0) >= size or sum(fleet.counts) >= case.policy.max_replicas:
+        return
+    lacking = math.ceil(fleet.short_rps / unit.usable_rps) * size
+    # What leaves already, and what is given back from this plan on, comes first.
+    for one in (case, *others):
+        mine = targets[one.state.key]
+        lacking -= sum(
+            max(0, place.held - mine[place.key]) * place.parallelism.devices
+            for place in one.running
+            if place.pool == unit.pool
+        )
+    for other in sorted(others, key=lambda c: (c.policy.priority, c.state.key)):
+        if other.policy.mode is not Mode.AUTO:
+            continue
+        mine = targets[other.state.key]
+        for place in _given(other, mine, config):
+            if lacking <= 0:
+                return
+            if place.pool == unit.pool:
+                mine[place.key] -= 1
+                lacking -= place.parallelism.devices
+                yield other.state.key
 
 
 def _given(case: Case, mine: Targets, config: PlannerConfig) -> list[Place]:

@@ -34,8 +34,8 @@ class Outcome:
     """The room that all fleets together leave to this one."""
     moving: bool
     """Whether a move to other pools begins in this tick."""
-    degraded: bool
-    """Whether a budget took replicas in this tick."""
+    degraded: Why | None
+    """Why replicas were taken for others in this tick; None where none were."""
     why: Why = Why.STEADY
     message: str = ""
     short_reason: Reason | None = None
@@ -182,8 +182,8 @@ def _why(outcome: Outcome) -> Why:
     case = outcome.case
     if not any(choice.capacity and choice.stays for choice in case.choices):
         return Why.NO_CANDIDATE
-    if outcome.degraded:
-        return Why.BUDGET
+    if outcome.degraded is not None:
+        return outcome.degraded
     if outcome.changed:
         return _why_up(outcome) if outcome.rises else _why_down(outcome)
     return _why_not(outcome)
@@ -277,7 +277,9 @@ def _tail(outcome: Outcome, why: Why) -> str:
             if low < case.minimum == case.policy.fallback_replicas:
                 return f"fallbackReplicas {case.minimum} counts: {case.evidence.message}."
             return f"minReplicas {low} and maxReplicas {high} decide."
-        case Why.BUDGET if outcome.degraded:
+        case Why.BUDGET if outcome.degraded is not None:
             return "A FleetBudget is at its cap and takes from the least important."
+        case Why.CAPACITY_SHORT if outcome.degraded is not None:
+            return "A pool is full, and one that is more important takes from the least important."
         case _:
             return ""

@@ -107,7 +107,7 @@ def _decide(
         case = replace(case, memory=found.memories[key])
         result = _outcome(case, found.fleets[key], settled[key], room=found.room, config=config)
         result = _explained(
-            replace(result, targets=targets[key], moving=moving, degraded=key in givers)
+            replace(result, targets=targets[key], moving=moving, degraded=givers.get(key))
         )
         decisions.append(decision_of(result))
         memories.append(_stamped(result, snapshot.now))
@@ -167,7 +167,7 @@ def _outcome(
         asked_replicas=_asked(case, fleet, config),
         left=room.left_to(fleet.problem, there.pools, fleet.problem.surge * there.widest),
         moving=False,
-        degraded=False,
+        degraded=None,
     )
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.unit.performance.builders import request
+from unit.performance.builders import request
 
 from trimtab.api.llmdeployment import LLMDeploymentSpec
 from trimtab.models.hardware import Parallelism

@@ -4,7 +4,6 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from trimtab.planner.choice import Choice
 
 from builders import catalogue_pool, planned, variant_state
 from trimtab.api.policy import CapacityType
@@ -14,6 +13,7 @@ from trimtab.models.hardware import EngineSettings, Parallelism
 from trimtab.models.plan import Verdict
 from trimtab.models.snapshot import DeploymentState
 from trimtab.planner.candidates import LEAST_SHARE, choices_of
+from trimtab.planner.choice import Choice
 from trimtab.planner.query import Market, Speeds, engine_settings, query_of
 from trimtab.planner.shortage import PoolState
 
