@@ -173,14 +173,18 @@ class Question:
 
     def _unlimited(self) -> NDArray[np.bool_]:
         """Return whether an addition takes only what cannot run out, whatever else is added."""
-        problem, bounds, options = self.problem, self.bounds, self.problem.options
+        problem, bounds = self.problem, self.bounds
+        # What may have no replica takes nothing, however slow it is.
+        options = [option for option in problem.options if option.upper > 0]
+        added = max(0, min(problem.surge, self.ground.replicas))
         # An answer that could do without any replica is not the best. So all of its replicas but
         # one carry less than what is asked, or they are as few as may be.
         wanted = max(self.ground.rest, 0.0) + 2.0 * problem.survive
 
         def most(per_rps: float, largest: float) -> float:
             """Return how much is taken at most, of what a request/s and a replica take."""
-            return max(per_rps * wanted + largest, problem.minimum * largest) + 1e-9
+            taken = max(per_rps * wanted + largest, problem.minimum * largest) + 1e-9
+            return min(taken, added * largest)
 
         pools: dict[str, tuple[float, float]] = {}
         for o in options:
@@ -189,7 +193,7 @@ class Question:
         free = {
             pool
             for pool, there in bounds.free
-            if pool not in self._takes.blocks and most(*pools[pool]) <= there
+            if pool in pools and pool not in self._takes.blocks and most(*pools[pool]) <= there
         }
         devices = most(max(p for p, _ in pools.values()), max(n for _, n in pools.values()))
         if devices > bounds.devices or (
@@ -203,7 +207,7 @@ class Question:
         return np.array(
             [
                 o.pool in free and o.upper - o.current >= replicas and o.domain not in lost
-                for o in (options[i] for i in self.index.tolist())
+                for o in (problem.options[i] for i in self.index.tolist())
             ]
         )
 

@@ -26,12 +26,12 @@ SEVERAL = 150
 relaxation splits."""
 TOGETHER = 40
 """Deployments of a small fleet: all their columns are looked at that could matter."""
-MANY_COLUMNS, SOME_COLUMNS, FEW_COLUMNS = 6000, 2500, 1000
+MANY_COLUMNS, SOME_COLUMNS, FEW_COLUMNS = 6000, 1000, 500
 """Most columns that are sought for the integer programme of a small fleet, of one in which all are
 asked, and of a larger one."""
 WIDE = 0.25
 """Share by which a column of a larger fleet may exceed the best of its deployment at first."""
-SPARE_COLUMNS = 500
+SPARE_COLUMNS = 250
 """Most columns that it takes of those that are known and not in the relaxation."""
 _WHOLE = 1.0 - 1e-6
 _LITTLE = 1e-6
