@@ -140,3 +140,10 @@ def test_the_prefix_hit_is_rounded_down_and_stays() -> None:
     assert hit(0.5) == 0.5
     assert hit(0.47, TokenShape(input_tokens=1.0, output_tokens=1.0, prefix_hit=0.45)) == 0.45
     assert hit(7.0) == 1.0
+
+
+def test_lengths_weigh_no_more_than_the_window_that_they_were_taken_over() -> None:
+    known = Lengths(before=PRIOR, prior=PRIOR, strained=False)
+    load = fresh_load(5.0, input_tokens=Fresh(value=4000.0))
+    assert mean_shape(load, known, 9000.0) == mean_shape(load, known, load.window_s)
+    assert mean_shape(load, known, -30.0) == mean_shape(load, known, 0.0)

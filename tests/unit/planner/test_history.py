@@ -177,3 +177,22 @@ def test_samples_of_one_slot_merge_into_the_heaviest() -> None:
     assert len(memory.samples) == 2
     assert (memory.samples[-1].rps, memory.samples[-1].shape) == (3.0, heavy)
     assert memory.samples[-1].at == pytest.approx(1050.0)
+
+
+def test_a_deployment_is_measured_after_a_window_and_stays_so() -> None:
+    assert not after(TICKS[:1]).measured
+    assert not after(TICKS[:-1]).measured
+    assert after(TICKS).measured
+    assert after([TICKS[-1] + GAP_S + 1], after(TICKS)).measured
+
+
+def test_which_of_two_shapes_is_the_heavier_does_not_hang_on_their_order() -> None:
+    one = TokenShape(input_tokens=10.0, output_tokens=5.0, prefix_hit=0.5)
+    other = TokenShape(input_tokens=5.0, output_tokens=10.0, prefix_hit=0.1)
+    assert heavier(one, other) == heavier(other, one)
+
+
+def test_samples_stay_bounded_when_the_window_grows() -> None:
+    memory = after([1000.0 + 1.25 * i for i in range(60)], window_s=60.0)
+    memory = after([1100.0 + 75.0 * i for i in range(48)], memory, window_s=3600.0)
+    assert MAX_SAMPLES / 2 < len(memory.samples) <= MAX_SAMPLES
