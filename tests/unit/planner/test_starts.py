@@ -87,3 +87,13 @@ def test_figures_are_finite() -> None:
     for one in after(30, loaded_s=LONGEST_S).starts:
         assert math.isfinite(one.log_mean)
         assert math.isfinite(one.log_var)
+
+
+def test_as_long_as_they_are_few_all_starts_count_the_same() -> None:
+    memory = PlannerMemory()
+    for i, loaded_s in enumerate((60.0, 120.0, 240.0)):
+        snapshot = seen(NOW + 60 * i, memory=memory, loaded_s=loaded_s)
+        memory = PlannerMemory(starts=watched(snapshot))
+    (one,) = memory.starts
+    assert one.log_mean == pytest.approx(math.log(120.0))
+    assert one.log_var == pytest.approx(2 / 3 * math.log(2.0) ** 2)
