@@ -130,3 +130,8 @@ def test_a_pool_that_is_gone_is_remembered_until_its_rest_is_over() -> None:
     snapshot = Snapshot(now=NOW, deployments=(), pools=(), memory=PlannerMemory(pools=(entry,)))
     assert survey(snapshot, CONFIG) == ({}, (entry,))
     assert survey(replace(snapshot, now=NOW + 611.0), CONFIG) == ({}, ())
+
+
+def test_more_waiting_pods_than_there_are_hold_nothing_and_never_less() -> None:
+    state, memory = look(waiting(700.0, ready=0, pods=1, unschedulable=3))
+    assert (state.short, state.limit, memory[0].held) == (True, 0, 0)

@@ -97,3 +97,7 @@ def test_as_long_as_they_are_few_all_starts_count_the_same() -> None:
     (one,) = memory.starts
     assert one.log_mean == pytest.approx(math.log(120.0))
     assert one.log_var == pytest.approx(2 / 3 * math.log(2.0) ** 2)
+
+
+def test_many_starts_of_long_ago_make_nobody_surer_than_the_last_ones() -> None:
+    assert ready_s(after(40)) == pytest.approx(ready_s(after(20)))
