@@ -429,11 +429,15 @@ def test_engines_report_what_cannot_be_used(troubled: Troubled, name: str) -> No
 def test_a_restart_of_all_engines_is_neither_spike_nor_dip(
     world: World, troubled: Troubled
 ) -> None:
-    """F42: what came between the last scrape and the restart is lost, a quarter of the window."""
+    """F42: what came between the last scrape and the restart is lost.
+
+    That is one of three intervals of the window, and two where a busy machine scrapes late; the
+    difference of the counter would be below zero.
+    """
     key = VICTIMS["engines-restart"]
     seen, rps = troubled.demands[key], world.engines.flows[key].rps
     assert len(seen) > HOLD_S / 2
-    assert 0.5 * rps < min(seen) <= max(seen) < 1.5 * rps
+    assert 0.25 * rps < min(seen) <= max(seen) < 1.5 * rps
 
 
 def test_the_past_comes_back_as_prometheus_kept_it(world: World) -> None:
