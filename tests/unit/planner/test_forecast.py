@@ -72,6 +72,16 @@ def test_quantiles_of_chance_are_as_often_exceeded_as_they_say(rate: float) -> N
         assert np.mean(found) == pytest.approx(q, abs=chance + 0.01), (horizon, q)
 
 
+def test_before_errors_were_seen_what_comes_later_is_less_sure() -> None:
+    state, now = after([5.0] * 12)
+    soon, later = (
+        opinion(state, now, minutes=ahead_min, q=0.98)
+        - opinion(state, now, minutes=ahead_min, q=0.5)
+        for ahead_min in (1.0, 30.0)
+    )
+    assert later > 1.8 * soon
+
+
 def test_chance_is_not_taken_for_a_change() -> None:
     last = poisson(1.0, 600)
     state, now = after([*last, 1.4])

@@ -20,6 +20,7 @@ from trimtab.planner.forecast.constants import (
     COUNT_HALF_LIFE,
     EDGES,
     ERROR_HALF_LIFE,
+    FIRST_WIDTHS,
     HALF_LIVES,
     MINUTE_S,
     MOVE_HALF_LIVES,
@@ -70,7 +71,7 @@ class Book:
         else:
             shape = (len(ANCHORS), EXPERTS)
             self.biases, self.errors = np.zeros(shape), np.ones(shape)
-            self.widths = np.ones(len(ANCHORS))
+            self.widths = FIRST_WIDTHS.copy()
             self.counts = np.zeros((len(ANCHORS), len(EDGES) + 1))
 
     def observe(self, now: float, rate: float) -> None:

@@ -23,6 +23,9 @@ CHANCE_SHARE = 0.3
 """Least surprise, in deviations of Poisson arrivals: even clients on a clock are not exact."""
 WIDTH_HALF_LIFE = 60.0
 """Half-life of the width of errors, minutes."""
+FIRST_WIDTHS: Floats = np.asarray(ANCHORS**0.25, np.float64)
+"""Widths of errors before any was seen, by horizon: half way, in the power of time, between a rate
+that stays and one whose steps are independent of each other."""
 ERROR_HALF_LIFE = 240.0
 """Half-life of what is thought of each expert, minutes."""
 COUNT_HALF_LIFE = 2880.0
