@@ -8,9 +8,11 @@ from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
-from bench.forecast.page import page
-from bench.forecast.score import scores_of
-from bench.forecast.series import Floats, every_series
+from bench.forecast.daily import added, made_up
+from bench.forecast.floor import floor_of
+from bench.forecast.page import Findings, page
+from bench.forecast.score import LONG, scores_of
+from bench.forecast.series import every_series
 from bench.forecast.shift import absorbed_min
 
 PAGE = Path(__file__).parents[3] / "docs" / "forecast.md"
@@ -19,12 +21,22 @@ SHIFTS = ((2.0, 4.0), (4.0, 2.0), (5.0, 20.0), (20.0, 5.0), (50.0, 75.0), (0.0, 
 
 def main(arguments: Sequence[str]) -> int:
     """Score every series, print the page and write it; `--print` leaves the file alone."""
-    series = every_series()
-    rates: list[Floats] = [one.rates for one in series]
+    series, days = every_series(), made_up()
+    days += [one for one in series if len(one.rates) > LONG]
+    drawn = [(one.name, one.draw) for one in series if one.draw is not None]
     with ProcessPoolExecutor(max_workers=2) as pool:
-        scores = list(pool.map(scores_of, rates))
-        taken = list(pool.map(absorbed_min, *zip(*SHIFTS, strict=True)))
-    text = page(list(zip(series, scores, strict=True)), dict(zip(SHIFTS, taken, strict=True)))
+        scores = pool.map(scores_of, [one.rates for one in series])
+        floors = pool.map(floor_of, [draw for _, draw in drawn])
+        ratios = pool.map(added, [one.rates for one in days])
+        taken = pool.map(absorbed_min, *zip(*SHIFTS, strict=True))
+        text = page(
+            Findings(
+                scored=list(zip(series, scores, strict=True)),
+                floors=dict(zip([name for name, _ in drawn], floors, strict=True)),
+                daily=dict(zip([one.name for one in days], ratios, strict=True)),
+                shifts=dict(zip(SHIFTS, taken, strict=True)),
+            )
+        )
     sys.stdout.write(text)
     if "--print" not in arguments:
         PAGE.write_text(text, encoding="utf-8")

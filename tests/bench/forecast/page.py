@@ -1,14 +1,19 @@
 """The page that says how good forecasts are, from scores that were just made."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from bench.forecast.baselines import BASELINES
+from bench.forecast.daily import AHEAD
+from bench.forecast.floor import DRAWS, FLOOR_LEVELS
 from bench.forecast.score import HORIZONS, LEVELS, OURS, Scores
 from bench.forecast.series import Floats, Series
 
 Scored = Sequence[tuple[Series, Scores]]
+BAR = 0.85
+"""Loss over that of the best baseline that is asked for (research/models.md 4.2)."""
 
 _HEAD = """# How good forecasts of demand are
 
@@ -23,7 +28,7 @@ Kalman local linear trend with variances by likelihood. Each gets quantiles of t
 has made so far on the very same maximum, so that none is a straw man.
 
 Series: the ServeGen services that come with Trimtab, sampled client by client at three levels,
-two days of each (R1: 18 hours); the two largest clients of each alone; Azure's and Mooncake's
+three days of each (R1: 18 hours); the two largest clients of each alone; Azure's and Mooncake's
 traces, which are 40 minutes long and say little.
 
 Constants stand with their meaning in `operator/trimtab/planner/forecast/constants.py`, one set for
@@ -36,13 +41,27 @@ unstable for an hour, say): *best of four* cannot. Weak: the first half hour of 
 as in Azure's conversation trace, where the prior belief is too narrow; and single clients whose
 rate stands still and jumps, where the last value is all there is to know.
 
-Left out: a profile by time of day or week. Over the ten minutes that are scored yesterday helped
-nothing here; hints of the schedule are the planner's.
+What the user knows beforehand stands in `spec.demand.schedule` and is the planner's; it is not
+scored here.
 """
 
 
-def page(scored: Scored, shifts: Mapping[tuple[float, float], float]) -> str:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Findings:
+    """All that was measured."""
+
+    scored: Scored
+    floors: Mapping[str, Floats]
+    """Least loss that chance leaves by name of a series, (horizons, levels), requests/s."""
+    daily: Mapping[str, Floats]
+    """Loss over that without the time of day by name of a series, (horizons, levels)."""
+    shifts: Mapping[tuple[float, float], float]
+    """Minutes by rates before and after, requests/s."""
+
+
+def page(findings: Findings) -> str:
     """Return the page, in Markdown."""
+    scored = findings.scored
     lines = [_HEAD, "## Over all series\n"]
     groups = list(dict.fromkeys(series.group for series, _ in scored))
     lines += _table(
@@ -67,6 +86,8 @@ def page(scored: Scored, shifts: Mapping[tuple[float, float], float]) -> str:
         ["series", *_cells()],
         [[series.name, *_flat(scores.coverage, "{:.3f}")] for series, scores in scored],
     )
+    lines += _floors(findings)
+    lines += _daily(findings)
     lines.append("\n## Losses\n")
     lines.append("Mean pinball loss as a percentage of the series' mean rate.\n")
     lines += _table(
@@ -86,13 +107,54 @@ def page(scored: Scored, shifts: Mapping[tuple[float, float], float]) -> str:
     )
     lines += _table(
         ["from, req/s", "to, req/s", "minutes"],
-        [[f"{a:g}", f"{b:g}", f"{taken:.0f}"] for (a, b), taken in shifts.items()],
+        [[f"{a:g}", f"{b:g}", f"{taken:.0f}"] for (a, b), taken in findings.shifts.items()],
     )
     return "\n".join(lines) + "\n"
 
 
-def _cells() -> list[str]:
-    return [f"{h} min q{q:g}" for h in HORIZONS for q in LEVELS]
+def _floors(findings: Findings) -> list[str]:
+    """Return what the best forecast that there can be would reach, beside the bar."""
+    rows = []
+    reachable = cells = 0
+    for series, scores in findings.scored:
+        if series.name not in findings.floors:
+            continue
+        least = scores.best()[:, : len(FLOOR_LEVELS)]
+        floor = findings.floors[series.name] / least
+        ours = scores.losses[OURS][:, : len(FLOOR_LEVELS)] / least
+        reachable += int((floor <= BAR).sum())
+        cells += floor.size
+        pairs = zip(floor.ravel().tolist(), ours.ravel().tolist(), strict=True)
+        rows.append([series.name, *(f"{a:.2f} ({b:.2f})" for a, b in pairs)])
+    return [
+        "\n## What chance alone leaves\n",
+        "The loss of one who knows the rate of every client at every minute, now and to come, over "
+        f"that of the best baseline; ours in brackets. From {DRAWS} draws of the same clients with "
+        f"the same rates, so the highest quantile is left out. The bar is {BAR:g}: in "
+        f"{cells - reachable} of {cells} cells not even perfect knowledge of the rates reaches it, "
+        "for what is left is the chance of arrivals. Above 1: the state of a burst tells more of "
+        "the next minute than all rates do.\n",
+        *_table(["series", *_cells(HORIZONS, FLOOR_LEVELS)], rows),
+    ]
+
+
+def _daily(findings: Findings) -> list[str]:
+    return [
+        "\n## The time of day\n",
+        "Our loss over that of the same forecaster that takes no notice of the time of day. It is "
+        "believed as far as usual changes have come true before; where they have not, nothing "
+        "changes. Made-up days are alike but for their level; real ones are those from above. A "
+        "jump at an uncertain time is foreseen by the upper quantiles, which is what replicas are "
+        "asked for by, at some cost in the median.\n",
+        *_table(
+            ["series", *_cells(AHEAD, LEVELS)],
+            [[name, *_flat(ratios, "{:.3f}")] for name, ratios in findings.daily.items()],
+        ),
+    ]
+
+
+def _cells(horizons: Sequence[int] = HORIZONS, levels: Sequence[float] = LEVELS) -> list[str]:
+    return [f"{h} min q{q:g}" for h in horizons for q in levels]
 
 
 def _of(group: str, scored: Scored) -> list[Scores]:

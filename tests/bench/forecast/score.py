@@ -1,14 +1,15 @@
 """Quantiles from every forecaster, and their pinball loss and coverage on one series."""
 
 from bisect import insort
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bench.forecast.baselines import BASELINES
 from bench.forecast.series import MINUTE_S, Floats
-from trimtab.models.forecast import ForecastState
+from trimtab.models.forecast import DayState, ForecastState
 from trimtab.planner.forecast import ahead, observe
 
 Minutes = NDArray[np.int64]
@@ -19,10 +20,12 @@ LEVELS = (0.5, 0.9, 0.98)
 OURS = "Trimtab"
 START = 15
 """Minutes that every forecaster sees before it is scored."""
-_LONG = 2000
+LONG = 2000
+"""Minutes from which on a series is one of days."""
 _STEP = 7
 """Of a long series every seventh minute is scored: prime to hours and to windows."""
-_EPOCH = 1_700_000_000.0
+_EPOCH = 1_699_833_600.0
+"""A Monday, so that a series of days has no weekend: nobody says when they were recorded."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,10 +39,13 @@ class Scores:
     coverage: Floats
     """Share of maxima at or below our quantile."""
 
+    def best(self) -> Floats:
+        """Return the loss of the best baseline."""
+        return np.asarray(np.min([self.losses[name] for name in BASELINES], axis=0))
+
     def ratio(self) -> Floats:
         """Return our loss over that of the best baseline."""
-        least = np.min([self.losses[name] for name in BASELINES], axis=0)
-        return np.asarray(self.losses[OURS] / least)
+        return np.asarray(self.losses[OURS] / self.best())
 
     def against_last(self) -> Floats:
         """Return our loss over that of the last value."""
@@ -48,24 +54,29 @@ class Scores:
 
 def scores_of(rates: Floats) -> Scores:
     """Return the scores of every forecaster on `rates`, requests/s of each minute, (n,)."""
-    step = _STEP if len(rates) > _LONG else 1
-    scored: Minutes = np.arange(START, len(rates) - HORIZONS[-1], step, dtype=np.int64)
+    scored = minutes_of(rates)
     truth = np.column_stack([largest(rates, horizon)[scored] for horizon in HORIZONS])
     ours = forecast(rates, scored)
-    losses = {OURS: _losses(truth, ours)}
+    losses = {OURS: pinball(truth, ours, LEVELS)}
     for name, says in BASELINES.items():
         said = says(rates, HORIZONS)
         quantiles = [
             residual_quantiles(rates, said[:, at], horizon, scored)
             for at, horizon in enumerate(HORIZONS)
         ]
-        losses[name] = _losses(truth, np.stack(quantiles, axis=1))
+        losses[name] = pinball(truth, np.stack(quantiles, axis=1), LEVELS)
     return Scores(
         minutes=len(rates),
         mean_rps=float(rates.mean()),
         losses=losses,
         coverage=np.asarray((truth[:, :, None] <= ours).mean(axis=0)),
     )
+
+
+def minutes_of(rates: Floats, longest: int = HORIZONS[-1]) -> Minutes:
+    """Return the minutes at which forecasts of up to `longest` minutes are scored."""
+    step = _STEP if len(rates) > LONG else 1
+    return np.arange(START, len(rates) - longest, step, dtype=np.int64)
 
 
 def largest(rates: Floats, horizon: int) -> Floats:
@@ -76,17 +87,24 @@ def largest(rates: Floats, horizon: int) -> Floats:
     return found
 
 
-def forecast(rates: Floats, scored: Minutes) -> Floats:
-    """Return our quantiles at the minutes `scored`, (n, horizons, levels)."""
+def forecast(
+    rates: Floats, scored: Minutes, horizons: Sequence[int] = HORIZONS, *, days: bool = True
+) -> Floats:
+    """Return our quantiles at the minutes `scored`, (n, horizons, levels).
+
+    Without `days`: as if no time of day told anything.
+    """
     state, rows, wanted = ForecastState(), [], set(scored.tolist())
     for at, rate in enumerate(rates.tolist()):
         now = _EPOCH + MINUTE_S * at
         state = observe(state, now=now, rps=rate)
+        if not days:
+            state = replace(state, day=DayState())
         if at in wanted:
             rows.append(
                 [
                     [ahead(state, now=now, horizon_s=MINUTE_S * h, q=q) for q in LEVELS]
-                    for h in HORIZONS
+                    for h in horizons
                 ]
             )
     return np.array(rows, dtype=np.float64)
@@ -115,7 +133,9 @@ def _quantile(ordered: list[float], q: float) -> float:
     return ordered[low] + (place - low) * (ordered[high] - ordered[low])
 
 
-def _losses(truth: Floats, said: Floats) -> Floats:
+def pinball(truth: Floats, said: Floats, levels: Sequence[float]) -> Floats:
+    """Return the mean loss by horizon and level of what was said, (n, horizons, levels)."""
     off = truth[:, :, None] - said
-    levels = np.array(LEVELS)
-    return np.asarray(np.maximum(levels * off, (levels - 1.0) * off).mean(axis=0))
+    return np.asarray(
+        np.maximum(np.array(levels) * off, (np.array(levels) - 1.0) * off).mean(axis=0)
+    )

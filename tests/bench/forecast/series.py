@@ -1,7 +1,9 @@
 """Real arrival rates, minute by minute: what every forecaster is scored on."""
 
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -21,8 +23,10 @@ LEVELS = {
     ServeGenWorkload.M_SMALL: (1.0, 5.0, 20.0),
 }
 """Mean requests/s at which each service is sampled: one replica's work, to a fleet's."""
-LONGEST_S = 2 * 86400.0
-"""Time of each service that is looked at: yesterday, and a day that can be like it."""
+LONGEST_S = 3 * 86400.0
+"""Time of each service that is looked at: days to learn from, and days that can be like them."""
+DRAWN_RPS = 1.0
+"""Services up to this rate are drawn again to tell what chance alone makes of them."""
 CLIENTS = 2
 """Largest clients of each service that are looked at alone."""
 
@@ -35,6 +39,9 @@ class Series:
     name: str
     rates: Floats
     """Requests/s of each minute, (n,)."""
+    draw: Callable[[np.random.Generator], Floats] | None = None
+    """Draws the rates again, from the same clients in the same five minutes; None: cannot, or
+    would take too long."""
 
 
 def every_series() -> list[Series]:
@@ -44,10 +51,15 @@ def every_series() -> list[Series]:
     for workload, levels in LEVELS.items():
         span = min(span_s(workload), LONGEST_S)
         for level in levels:
-            source = Source(servegen=workload, rate=level)
-            at = requests_of(source, span, rng, folder=Path()).at_s
-            name = f"{workload} at {level:g}/s"
-            found.append(Series(group="ServeGen", name=name, rates=_binned(at, span)))
+            draw = partial(_sampled, workload, level, span)
+            found.append(
+                Series(
+                    group="ServeGen",
+                    name=f"{workload} at {level:g}/s",
+                    rates=draw(rng),
+                    draw=draw if level <= DRAWN_RPS else None,
+                )
+            )
         found.extend(_clients(workload, span, rng))
     for trace in NamedTrace:
         traffic = named(trace)
@@ -55,6 +67,17 @@ def every_series() -> list[Series]:
         group = "Mooncake" if trace is NamedTrace.MOONCAKE else "Azure"
         found.append(Series(group=group, name=str(trace), rates=rates))
     return found
+
+
+def _sampled(
+    workload: ServeGenWorkload, level: float, span: float, rng: np.random.Generator
+) -> Floats:
+    source = Source(servegen=workload, rate=level)
+    return _binned(requests_of(source, span, rng, folder=Path()).at_s, span)
+
+
+def _arriving(mean: Floats, rng: np.random.Generator) -> Floats:
+    return rng.poisson(mean * MINUTE_S) / MINUTE_S
 
 
 def _binned(at: Floats, span: float) -> Floats:
@@ -74,8 +97,13 @@ def _clients(workload: ServeGenWorkload, span: float, rng: np.random.Generator) 
         for start, rate in windows[client]:
             first = int(start // MINUTE_S)
             mean[first : first + int(WINDOW_S // MINUTE_S)] = rate
-        rates = rng.poisson(mean * MINUTE_S) / MINUTE_S
+        draw = partial(_arriving, mean)
         found.append(
-            Series(group="ServeGen clients", name=f"{workload} client {client}", rates=rates)
+            Series(
+                group="ServeGen clients",
+                name=f"{workload} client {client}",
+                rates=draw(rng),
+                draw=draw,
+            )
         )
     return found
