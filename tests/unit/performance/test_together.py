@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from unit.performance.builders import request
 
 from trimtab.api.llmdeployment import LLMDeploymentSpec
 from trimtab.models.hardware import Parallelism
@@ -22,6 +21,7 @@ from trimtab.performance.together import together
 from trimtab.simulate.policy import FixedPolicy, Variant
 from trimtab.simulate.run import run
 from trimtab.simulate.scenario import scenario_of, traffic_of
+from unit.performance.builders import request
 
 MEANS = np.array([0.01, 0.4, 1.0, 1.7, 6.0])
 VARIATIONS = (1.0, 1 / 2, 1 / 4, 1 / 16)
