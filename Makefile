@@ -13,8 +13,6 @@ BIN := .venv/bin
 STAMP := .venv/.ready
 SOURCES := operator tests e2e
 FAULTS := tests/integration/test_metrics_faults.py
-# The long ones first, so that two at a time end together.
-SUITES := test-faults test-integration test-e2e test-fast
 IS_ROOT := $(filter 0,$(shell id -u))
 
 .PHONY: help
@@ -47,8 +45,9 @@ demo: $(STAMP) cluster-binaries ## Show the main job on a real control plane wit
 .PHONY: test
 test: verify lint types test-binaries ## Everything that CI runs; as root on real nodes too
 	@$(if $(IS_ROOT),,echo "== not root: the suite on real nodes (make e2e-node) is NOT run")
-	@echo "== two suites at a time, for they mostly wait; each is printed when it has ended"
-	@$(MAKE) --no-print-directory -j2 --output-sync=target $(if $(IS_ROOT),e2e-node) $(SUITES)
+	@echo "== real nodes and integration at a time, for both mostly wait; what is timed runs alone"
+	@$(MAKE) --no-print-directory -j2 --output-sync=line $(if $(IS_ROOT),e2e-node) test-integration
+	@$(MAKE) --no-print-directory test-fast test-faults test-e2e
 
 .PHONY: test-fast
 test-fast: $(STAMP) ## Unit, property and golden tests; no cluster
