@@ -288,7 +288,7 @@ def _current(state: DeploymentState) -> dict[Any, int]:
 
 
 def numbers_are_sane(value: Any, name: str, *, signed: bool = False) -> None:
-    """S22: numbers are finite, and none but savings and logarithms negative; counts are int32."""
+    """S22: numbers are finite; none but savings, logarithms and forecasts are negative."""
     kind = type(value)
     if kind is str or kind is bool or value is None:
         return
@@ -296,7 +296,8 @@ def numbers_are_sane(value: Any, name: str, *, signed: bool = False) -> None:
         assert math.isfinite(value), name
         assert value >= 0 or signed, name
     elif kind is int:
-        assert 0 <= value < 2**31, name
+        assert abs(value) < 2**31, name
+        assert value >= 0 or signed, name
     elif kind is tuple:
         for item in value:
             numbers_are_sane(item, name, signed=signed)

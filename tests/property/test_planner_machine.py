@@ -407,6 +407,6 @@ def _drawn(examples: int, steps: int) -> settings:
 Driver.TestCase.settings = _drawn(1000, 50)
 Taught.TestCase.settings = _drawn(20, 20)
 Settling.TestCase.settings = _drawn(12, 20)
-TestPlanner = pytest.mark.timeout(1800)(Driver.TestCase)
+TestPlanner = pytest.mark.timeout(3600)(Driver.TestCase)
 TestTaught = pytest.mark.timeout(900)(Taught.TestCase)
 TestSettling = pytest.mark.timeout(900)(Settling.TestCase)
