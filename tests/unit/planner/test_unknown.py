@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from builders import NOW, planned, variant_state
-from fleetworld import FleetWorld, fresh_load, world
+from fleetworld import FleetWorld, Pod, fresh_load, running, world
 from trimtab.models.hardware import Parallelism
 from trimtab.models.load import LatencyTargets, ObservedLoad, TokenShape
 from trimtab.models.memory import DeploymentMemory
@@ -132,3 +132,15 @@ def test_a_queue_or_full_caches_of_long_ago_ask_for_nothing(name: str, doubt: Si
     found = evidence_of(state, TARGETS)
     assert found.waiting == 0
     assert found.alarm is None
+
+
+def test_a_replica_that_is_to_come_is_no_excuse_for_one_that_fell_silent() -> None:
+    there = running(60.0)
+    assert there.memory.deployments[0].samples
+    (mine,) = there.pods.values()
+    mine["dear", Parallelism()] = [Pod(created=there.now)]
+    there.stock["dear"] = 0
+    silent = Partial(value=40.0, reporting=4, expected=5)
+    there.set_load(fresh_load(60.0, arrival_rps=silent))
+    there.tick()
+    assert not there.memory.deployments[0].samples
