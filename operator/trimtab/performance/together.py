@@ -12,7 +12,7 @@ def together(request: CapacityRequest, rps: float) -> CapacityRequest:
 
     Each doubling of their number makes arrivals more even. It is taken as the largest power of two
     of which twice as many are needed, given what one of so many sustains: replicas come and go, and
-    at the edge of a target the model is up to a tenth too hopeful of even arrivals (docs/control.md).
+    at the edge of a target the model is up to a tenth too hopeful (docs/control.md).
     """
     phases, found = 1, request
     while phases < MOST_PHASES:

@@ -196,7 +196,7 @@ def test_a_recorded_snapshot_is_planned_again_and_a_change_is_tried_on_it(tmp_pa
 
 def spot_pool(name: str, usd: str, provisioning: str, **spec: Any) -> dict[str, Any]:
     """A pool of spot H100 in a zone of its own, or of others with `spec`."""
-    made = json.loads(json.dumps(POOL))
+    made: dict[str, Any] = json.loads(json.dumps(POOL))
     made["metadata"]["name"] = name
     made["spec"] |= {
         "capacityType": "Spot",
