@@ -38,7 +38,7 @@ each the mean loss changes by less than 1 %. Other slices are the better judge.
 
 A mean over a group can be dragged by one run-away of a baseline (an autoregression that was
 unstable for an hour, say): *best of four* cannot. Weak: the first half hour of a rate that climbs,
-as in Azure's conversation trace, where the prior belief is too narrow; and single clients whose
+as in Azure's conversation trace, where the median lags behind; and single clients whose
 rate stands still and jumps, where the last value is all there is to know.
 
 What the user knows beforehand stands in `spec.demand.schedule` and is the planner's; it is not
@@ -132,7 +132,8 @@ def _floors(findings: Findings) -> list[str]:
         f"that of the best baseline; ours in brackets. From {DRAWS} draws of the same clients with "
         f"the same rates, so the highest quantile is left out. The bar is {BAR:g}: in "
         f"{cells - reachable} of {cells} cells not even perfect knowledge of the rates reaches it, "
-        "for what is left is the chance of arrivals. Above 1: the state of a burst tells more of "
+        "for what is left is the chance of arrivals; in others the rest is foreknowledge of jumps. "
+        "Above 1: the state of a burst tells more of "
         "the next minute than all rates do.\n",
         *_table(["series", *_cells(HORIZONS, FLOOR_LEVELS)], rows),
     ]
