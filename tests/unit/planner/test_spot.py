@@ -4,7 +4,7 @@ import pytest
 
 from builders import pool
 from trimtab.api.policy import CapacityType
-from trimtab.planner.spot import Risk, domain_of, interruption_cost, survive_share
+from trimtab.planner.spot import Risk, domain_of, interruption_cost, share_down, survive_share
 
 
 def test_only_spot_is_lost_with_its_domain() -> None:
@@ -32,3 +32,7 @@ def test_an_interruption_costs_its_bridge_and_its_own_start() -> None:
     assert interruption_cost(1.0, 3.0, risk) == pytest.approx(0.4)
     assert interruption_cost(1.0, 0.0, risk) == pytest.approx(0.2)
     assert interruption_cost(1.0, 3.0, Risk(reclaims_per_hour=0.0, ready_s=60.0)) == 0.0
+
+
+def test_a_domain_is_down_for_no_more_than_all_of_the_time() -> None:
+    assert share_down(Risk(ready_s=1e6, reclaims_per_hour=5.0)) == 1.0
