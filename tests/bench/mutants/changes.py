@@ -274,7 +274,9 @@ def _guards(function: ast.FunctionDef, texts: set[str]) -> set[int]:
 
 def _is_under(node: ast.Compare) -> bool:
     limit = node.comparators[0]
-    return isinstance(node.ops[0], ast.Lt) and isinstance(limit, ast.Constant) and limit.value > 0
+    if not (isinstance(node.ops[0], ast.Lt) and isinstance(limit, ast.Constant)):
+        return False
+    return isinstance(limit.value, int | float) and limit.value > 0
 
 
 def _is_over(node: ast.Compare, texts: set[str]) -> bool:
