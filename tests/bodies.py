@@ -63,18 +63,24 @@ def serving_policy(name: str, spec: Body, **over: Any) -> Body:
 
 def pool(name: str = "h100", *, spec: Body | None = None, **over: Any) -> Body:
     """An AcceleratorPool of nodes of eight H100; `over` goes to the metadata."""
-    values = {
-        "accelerator": "nvidia-h100-sxm",
-        "resourceName": "nvidia.com/gpu",
-        "devicesPerNode": 8,
-        "nodeSelector": {"pool": name},
-        "price": {"perDeviceHour": "2.5"},
-    } | (spec or {})
+    body = pool_manifest(name, "nvidia-h100-sxm", "2.5", **(spec or {}))
+    return body | {"metadata": metadata(name, **over)}
+
+
+def pool_manifest(name: str, accelerator: str, usd: str, **spec: Any) -> Body:
+    """An AcceleratorPool as users write it: nodes of eight at `usd` per device hour."""
     return {
         "apiVersion": API_VERSION,
         "kind": "AcceleratorPool",
-        "metadata": metadata(name, **over),
-        "spec": values,
+        "metadata": {"name": name},
+        "spec": {
+            "accelerator": accelerator,
+            "resourceName": "nvidia.com/gpu",
+            "devicesPerNode": 8,
+            "nodeSelector": {"pool": name},
+            "price": {"perDeviceHour": usd},
+            **spec,
+        },
     }
 
 

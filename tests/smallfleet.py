@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from bodies import pool_manifest
 from trimtab.models.snapshot import Key
 from trimtab.simulate.scenario import Scenario, scenario_of
 from trimtab.simulate.traffic import Traffic
@@ -20,29 +21,15 @@ def make_scenario(
     *,
     only: str | None = None,
 ) -> Scenario:
-    def pool(name: str, accelerator: str, usd: str) -> dict[str, Any]:
-        return {
-            "apiVersion": "trimtab.dev/v1alpha1",
-            "kind": "AcceleratorPool",
-            "metadata": {"name": name},
-            "spec": {
-                "accelerator": accelerator,
-                "resourceName": "nvidia.com/gpu",
-                "devicesPerNode": 2,
-                "nodeSelector": {"pool": name},
-                "price": {"perDeviceHour": usd},
-                "capacity": {"maxDevices": 12},
-            },
-        }
-
+    size = {"devicesPerNode": 2, "capacity": {"maxDevices": 12}}
     document: dict[str, Any] = {
         "name": "small",
         "about": "A few minutes of a small model.",
         "duration": "4m",
         "warmup": "1m",
         "manifests": [
-            pool("h100", "nvidia-h100-sxm", "6.88"),
-            pool("l4", "nvidia-l4", "0.80"),
+            pool_manifest("h100", "nvidia-h100-sxm", "6.88", **size),
+            pool_manifest("l4", "nvidia-l4", "0.80", **size),
             {
                 "apiVersion": "trimtab.dev/v1alpha1",
                 "kind": "LLMDeployment",

@@ -46,8 +46,8 @@ class EffectivePolicy:
     baseline: Baseline | None
     min_replicas: int
     max_replicas: int
-    fallback_replicas: int | None = None
-    """Fewest replicas while nothing is known of demand; None: what runs is held."""
+    fallback_replicas: int = 0
+    """Fewest replicas while nothing is known of demand; 0: what runs is held."""
     scale_to_zero_after_s: float | None
     scale_down_window_s: float | None
     """None: the platform's window."""
@@ -98,7 +98,7 @@ def resolve(spec: LLMDeploymentSpec, policy: ServingPolicySpec | None) -> Effect
         baseline=cost.baseline,
         min_replicas=minimum,
         max_replicas=maximum,
-        fallback_replicas=scaling.fallback_replicas,
+        fallback_replicas=scaling.fallback_replicas or 0,
         scale_to_zero_after_s=_seconds(
             scaling.scale_to_zero_after, "spec.scaling.scaleToZeroAfter"
         ),

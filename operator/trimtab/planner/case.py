@@ -173,7 +173,7 @@ def _draft(
     query = query_of(state, policy, need.shape, world.market, most_rps=most_rps)
     choices = choices_of(query)
     places = places_of(state.variants, choices, world.config)
-    seen = Seen(now=world.now, rps=evidence.arrivals, window_s=state.load.window_s)
+    seen = Seen(now=world.now, rps=evidence.arrivals or 0.0, window_s=state.load.window_s)
     running = running_of(places)
     ready_s = partial(_ready_s, query, choices, running, world.starts)
     memory, found = foresight.foresee(memory, policy, seen, ready_s(0.0))
@@ -267,8 +267,8 @@ def _finish(draft: _Draft, world: World, *, brake: bool) -> Case:
     minimum = _minimum(policy, memory, now, awake=not slept, whole=whole)
     if draft.foresight.hint is not None:
         minimum = max(1, policy.min_replicas)  # the user says that requests will come
-    if _falls_back(policy, memory, now):
-        minimum = max(minimum, policy.fallback_replicas or 0)
+    if _falls_back(memory, now):
+        minimum = max(minimum, policy.fallback_replicas)
     # What sleeps, or may, is woken by requests and not by a forecast of them.
     rps = guarded if minimum > 0 else draft.need.rps
     return Case(
@@ -360,12 +360,10 @@ def _unknown_since(evidence: Evidence, before: DeploymentMemory, now: float) -> 
     return now if since is None or since > now else since
 
 
-def _falls_back(policy: EffectivePolicy, memory: DeploymentMemory, now: float) -> bool:
+def _falls_back(memory: DeploymentMemory, now: float) -> bool:
     """Return whether demand has been unknown for so long that `fallbackReplicas` counts."""
     since = memory.unknown_since
-    return policy.fallback_replicas is not None and (
-        since is not None and now - since >= FALLBACK_AFTER_S
-    )
+    return since is not None and now - since >= FALLBACK_AFTER_S
 
 
 def _minimum(

@@ -92,8 +92,8 @@ class Seen:
 
     now: float
     """Unix seconds."""
-    rps: float | None
-    """Arrivals; None when unknown."""
+    rps: float
+    """Arrivals; 0 when unknown, for then, too, nothing was seen to rise."""
     window_s: float
     """Time over which they were counted."""
 
@@ -157,7 +157,7 @@ def _unlearnt(memory: DeploymentMemory, seen: Seen) -> float | None:
     """
     lag_s = seen.window_s / 2.0
     before = [one for one in memory.samples if seen.now - one.at >= lag_s]
-    if seen.rps is None or not before or not _risen(before[0].rps, seen.rps, seen.window_s):
+    if not before or not _risen(before[0].rps, seen.rps, seen.window_s):
         return None
     climb = _risen(before[-1].rps, seen.rps, seen.window_s) * lag_s / (seen.now - before[-1].at)
     return min(UNLEARNT_TIMES * (seen.rps + climb), MOST_TIMES * seen.rps)

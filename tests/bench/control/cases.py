@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bodies import pool_manifest
 from trimtab.simulate.scenario import Scenario, scenario_of
 
 MOST = 64
@@ -80,21 +81,15 @@ class Case:
 
 
 def _pool(start_s: int) -> dict[str, Any]:
-    return {
-        "apiVersion": "trimtab.dev/v1alpha1",
-        "kind": "AcceleratorPool",
-        "metadata": {"name": "node"},
-        "spec": {
-            "accelerator": "nvidia-l40s",
-            "resourceName": "nvidia.com/gpu",
-            # One, so that a replica is a node and replica-hours mean one thing.
-            "devicesPerNode": 1,
-            "nodeSelector": {"trimtab.example/pool": "node"},
-            "price": {"perDeviceHour": "1.861"},
-            "capacity": {"maxDevices": MOST},
-            "provisioningTime": f"{start_s}s",
-        },
-    }
+    return pool_manifest(
+        "node",
+        "nvidia-l40s",
+        "1.861",
+        # One, so that a replica is a node and replica-hours mean one thing.
+        devicesPerNode=1,
+        capacity={"maxDevices": MOST},
+        provisioningTime=f"{start_s}s",
+    )
 
 
 def _code(name: str, start_s: int) -> Case:

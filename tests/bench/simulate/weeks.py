@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from bodies import pool_manifest
 from trimtab.api.base import API_VERSION
 from trimtab.simulate.entrants import policy_on
 from trimtab.simulate.result import RunResult
@@ -24,20 +25,13 @@ HOURS_OF_A_WEEK = 168
 
 def services(count: int, hours: int) -> Scenario:
     """Return so many services of one kind, each with days and nights."""
-    pool = {
-        "apiVersion": API_VERSION,
-        "kind": "AcceleratorPool",
-        "metadata": {"name": "l40s"},
-        "spec": {
-            "accelerator": "nvidia-l40s",
-            "resourceName": "nvidia.com/gpu",
-            "devicesPerNode": 8,
-            "nodeSelector": {"pool": "l40s"},
-            "price": {"perDeviceHour": "0.90"},
-            "capacity": {"maxDevices": 8 * count},
-            "provisioningTime": "2m",
-        },
-    }
+    pool = pool_manifest(
+        "l40s",
+        "nvidia-l40s",
+        "0.90",
+        capacity={"maxDevices": 8 * count},
+        provisioningTime="2m",
+    )
     source = {
         "shape": "diurnal",
         "rate": RPS,

@@ -9,6 +9,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
+from bodies import pool_manifest
 from builders import NOW, catalogue_pool, planned
 from trimtab.cli.main import app
 from trimtab.config import PlannerConfig
@@ -94,18 +95,7 @@ def manifest(status: object = STATUS, name: str = "chat") -> dict[str, Any]:
 
 
 def pool(name: str, accelerator: str, price: str) -> dict[str, Any]:
-    return {
-        "apiVersion": "trimtab.dev/v1alpha1",
-        "kind": "AcceleratorPool",
-        "metadata": {"name": name},
-        "spec": {
-            "accelerator": accelerator,
-            "resourceName": "nvidia.com/gpu",
-            "devicesPerNode": 4,
-            "nodeSelector": {"pool": name},
-            "price": {"perDeviceHour": price},
-        },
-    }
+    return pool_manifest(name, accelerator, price, devicesPerNode=4)
 
 
 POOLS = [pool("h100", "nvidia-h100-sxm", "3.00"), pool("l40s", "nvidia-l40s", "1.10")]

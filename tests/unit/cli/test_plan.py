@@ -11,6 +11,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner, Result
 
+from bodies import pool_manifest
 from builders import NOW
 from fleetworld import fresh_load
 from trimtab.cli.main import app
@@ -26,18 +27,12 @@ from trimtab.planner.starts import INIT_S
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 
-POOL: dict[str, Any] = {
-    "apiVersion": "trimtab.dev/v1alpha1",
-    "kind": "AcceleratorPool",
-    "metadata": {"name": "h100"},
-    "spec": {
-        "accelerator": "nvidia-h100-sxm",
-        "resourceName": "nvidia.com/gpu",
-        "devicesPerNode": 8,
-        "nodeSelector": {"nvidia.com/gpu.product": "NVIDIA-H100-80GB-HBM3"},
-        "price": {"perDeviceHour": "2.50"},
-    },
-}
+POOL = pool_manifest(
+    "h100",
+    "nvidia-h100-sxm",
+    "2.50",
+    nodeSelector={"nvidia.com/gpu.product": "NVIDIA-H100-80GB-HBM3"},
+)
 SPEED: dict[str, Any] = {
     "apiVersion": "trimtab.dev/v1alpha1",
     "kind": "PerformanceProfile",

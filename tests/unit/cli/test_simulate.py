@@ -14,6 +14,7 @@ import yaml
 from typer.testing import CliRunner, Result
 
 import builders
+from bodies import pool_manifest
 from trimtab.cli import prometheus
 from trimtab.cli.main import app
 from trimtab.config import PlannerConfig
@@ -23,19 +24,7 @@ from trimtab.models.snapshot import Snapshot
 from trimtab.planner.plan import plan
 from trimtab.simulate.inputs.spec import PrometheusHistory
 
-POOL: dict[str, Any] = {
-    "apiVersion": "trimtab.dev/v1alpha1",
-    "kind": "AcceleratorPool",
-    "metadata": {"name": "h100"},
-    "spec": {
-        "accelerator": "nvidia-h100-sxm",
-        "resourceName": "nvidia.com/gpu",
-        "devicesPerNode": 8,
-        "nodeSelector": {"gpu": "h100"},
-        "price": {"perDeviceHour": "2.50"},
-        "capacity": {"maxDevices": 8},
-    },
-}
+POOL = pool_manifest("h100", "nvidia-h100-sxm", "2.50", capacity={"maxDevices": 8})
 CHAT: dict[str, Any] = {
     "apiVersion": "trimtab.dev/v1alpha1",
     "kind": "LLMDeployment",

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bodies import pool_manifest
 from trimtab.api.llmdeployment import LLMDeploymentSpec
 from trimtab.models.hardware import Parallelism
 from trimtab.models.load import LatencyTargets, TokenShape
@@ -95,19 +96,7 @@ def test_the_router_decides() -> None:
 
 def test_simulated_replicas_that_take_turns_hold_what_is_said_of_them() -> None:
     replicas, percentile = 4, 0.95
-    pool = {
-        "apiVersion": "trimtab.dev/v1alpha1",
-        "kind": "AcceleratorPool",
-        "metadata": {"name": "l40s"},
-        "spec": {
-            "accelerator": "nvidia-l40s",
-            "resourceName": "nvidia.com/gpu",
-            "devicesPerNode": 8,
-            "nodeSelector": {"gpu": "l40s"},
-            "price": {"perDeviceHour": "1.50"},
-            "capacity": {"maxDevices": 16},
-        },
-    }
+    pool = pool_manifest("l40s", "nvidia-l40s", "1.50", capacity={"maxDevices": 16})
     chat = {
         "apiVersion": "trimtab.dev/v1alpha1",
         "kind": "LLMDeployment",

@@ -47,7 +47,7 @@ def watched(
 
 
 def blind(now: float) -> Seen:
-    return Seen(now=now, rps=None, window_s=60.0)
+    return Seen(now=now, rps=0.0, window_s=60.0)
 
 
 def climbing(at: float, rps: float, before: float) -> float | None:

@@ -6,6 +6,7 @@ import random
 from dataclasses import replace
 from typing import Any
 
+from bodies import pool_manifest
 from builders import planned, pool, variant_state
 from fleetworld import FleetWorld
 from trimtab.api.acceleratorpool import AcceleratorPool
@@ -91,18 +92,7 @@ def test_a_change_tried_on_a_record_keeps_what_its_nodes_have_free() -> None:
     there = FleetWorld(
         pools=[pool(foreign_devices=8, node_free=(4, 4))], deployments={state.key: state}
     )
-    cheaper = AcceleratorPool.model_validate(
-        {
-            "metadata": {"name": "h100"},
-            "spec": {
-                "accelerator": "nvidia-h100-sxm",
-                "resourceName": "nvidia.com/gpu",
-                "devicesPerNode": 8,
-                "nodeSelector": {"pool": "h100"},
-                "price": {"perDeviceHour": "1.00"},
-            },
-        }
-    )
+    cheaper = AcceleratorPool.model_validate(pool_manifest("h100", "nvidia-h100-sxm", "1.00"))
     tried, _ = snapshot_of(Manifests(pools=[cheaper]), there.now, there.snapshot())
     (decision,) = plan(tried, there.config).decisions
     assert sum(target.replicas for target in decision.targets) == 0

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
+from bodies import pool_manifest
 from trimtab.errors import InvalidInput
 from trimtab.models.plan import Why
 from trimtab.planner.offline import Manifests
@@ -22,20 +23,8 @@ API = "trimtab.dev/v1alpha1"
 
 
 def pool(name: str = "l40s", **spec: Any) -> dict[str, Any]:
-    return {
-        "apiVersion": API,
-        "kind": "AcceleratorPool",
-        "metadata": {"name": name},
-        "spec": {
-            "accelerator": "nvidia-l40s",
-            "resourceName": "nvidia.com/gpu",
-            "devicesPerNode": 1,
-            "nodeSelector": {"pool": name},
-            "price": {"perDeviceHour": "1.861"},
-            "capacity": {"maxDevices": 32},
-            **spec,
-        },
-    }
+    size = {"devicesPerNode": 1, "capacity": {"maxDevices": 32}}
+    return pool_manifest(name, "nvidia-l40s", "1.861", **(size | spec))
 
 
 def deployment(name: str = "chat", **spec: Any) -> dict[str, Any]:

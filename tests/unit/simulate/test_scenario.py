@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import yaml
 
+from bodies import pool_manifest
 from trimtab.config import PlannerConfig
 from trimtab.errors import InvalidInput
 from trimtab.models.plan import Why
@@ -19,19 +20,7 @@ from trimtab.simulate.scenario import load_scenario, scenario_of, traffic_of
 ROOT = Path(__file__).parents[3]
 EXAMPLES = sorted((ROOT / "examples" / "scenarios").glob("*.yaml"))
 
-POOL: dict[str, Any] = {
-    "apiVersion": "trimtab.dev/v1alpha1",
-    "kind": "AcceleratorPool",
-    "metadata": {"name": "h100"},
-    "spec": {
-        "accelerator": "nvidia-h100-sxm",
-        "resourceName": "nvidia.com/gpu",
-        "devicesPerNode": 8,
-        "nodeSelector": {"gpu": "h100"},
-        "price": {"perDeviceHour": "2.50"},
-        "capacity": {"maxDevices": 16},
-    },
-}
+POOL = pool_manifest("h100", "nvidia-h100-sxm", "2.50", capacity={"maxDevices": 16})
 CHAT: dict[str, Any] = {
     "apiVersion": "trimtab.dev/v1alpha1",
     "kind": "LLMDeployment",

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from bodies import pool_manifest
 from trimtab.api.base import API_VERSION
 from trimtab.models.hardware import Parallelism
 from trimtab.models.snapshot import Key
@@ -19,21 +20,8 @@ CHAT = Key(namespace="default", name="chat")
 
 def pool(name: str, accelerator: str, usd: str, **over: Any) -> dict[str, Any]:
     """A pool of 32 devices, eight to a node, that grows within two minutes."""
-    spec: dict[str, Any] = {
-        "accelerator": accelerator,
-        "resourceName": "nvidia.com/gpu",
-        "devicesPerNode": 8,
-        "nodeSelector": {"pool": name},
-        "price": {"perDeviceHour": usd},
-        "capacity": {"maxDevices": 32},
-        "provisioningTime": "2m",
-    }
-    return {
-        "apiVersion": API_VERSION,
-        "kind": "AcceleratorPool",
-        "metadata": {"name": name},
-        "spec": spec | over,
-    }
+    spec = {"capacity": {"maxDevices": 32}, "provisioningTime": "2m"} | over
+    return pool_manifest(name, accelerator, usd, **spec)
 
 
 def deployment(name: str = "chat", **over: Any) -> dict[str, Any]:
