@@ -43,11 +43,8 @@ demo: $(STAMP) cluster-binaries ## Show the main job on a real control plane wit
 	@PYTHONPATH=e2e $(BIN)/python -m trimtab_e2e.demo
 
 .PHONY: test
-test: verify lint types test-binaries ## Everything that CI runs; as root on real nodes too
-	@$(if $(IS_ROOT),,echo "== not root: the suite on real nodes (make e2e-node) is NOT run")
-	@echo "== real nodes and integration at a time, for both mostly wait; what is timed runs alone"
-	@$(MAKE) --no-print-directory -j2 --output-sync=line $(if $(IS_ROOT),e2e-node) test-integration
-	@$(MAKE) --no-print-directory test-fast test-faults test-e2e
+test: verify lint types test-fast test-integration test-faults test-e2e $(if $(IS_ROOT),e2e-node) ## Everything that CI runs; as root on real nodes too
+	@$(if $(IS_ROOT),,echo "== not root: the suite on real nodes (make e2e-node) was NOT run")
 
 .PHONY: test-fast
 test-fast: $(STAMP) ## Unit, property and golden tests; no cluster
