@@ -23,8 +23,12 @@ from trimtab.simulate.linear import QuietSolver
 _FEASIBLE = 1e-7
 """Overload that the solver may leave, which the rounding up of loads must not count."""
 MOST_NODES = 500
-"""Branches after which the best mix so far counts: all of the published vectors need fewer, and 35
-buckets on 5 types of GPU, asked again every half minute, would need hours for the last percent."""
+"""Branches after which the best mix so far counts; no published vector needs as many."""
+EXACT = 100
+"""Buckets times types of GPU up to which the answer is exact, those of the published vectors: 35
+buckets on 5 types, asked again every ten seconds, take hours for the last percent."""
+NEAR = 0.01
+"""Share by which a larger answer may be dearer than the cheapest."""
 
 Matrix = NDArray[np.float64]
 
@@ -131,7 +135,7 @@ def _solve(slice_loads: Matrix, costs: Matrix, slice_factor: int) -> Matrix:
         ("output_flag", False),
         ("threads", 1),
         ("random_seed", 0),
-        ("mip_rel_gap", 0.0),
+        ("mip_rel_gap", 0.0 if size <= EXACT else NEAR),
         ("mip_max_nodes", MOST_NODES),
         ("primal_feasibility_tolerance", _FEASIBLE),
         ("mip_feasibility_tolerance", _FEASIBLE),
