@@ -63,8 +63,8 @@ def serving_policy(name: str, spec: Body, **over: Any) -> Body:
 
 def pool(name: str = "h100", *, spec: Body | None = None, **over: Any) -> Body:
     """An AcceleratorPool of nodes of eight H100; `over` goes to the metadata."""
-    body = pool_manifest(name, "nvidia-h100-sxm", "2.5", **(spec or {}))
-    return body | {"metadata": metadata(name, **over)}
+    body = pool_manifest(name, "nvidia-h100-sxm", "2.5")
+    return body | {"metadata": metadata(name, **over), "spec": body["spec"] | (spec or {})}
 
 
 def pool_manifest(name: str, accelerator: str, usd: str, **spec: Any) -> Body:

@@ -31,6 +31,8 @@ FEWEST_PROMPTS = 20
 """Fewer steps in a window, or prompts where their time is learnt from, are a sample too small."""
 SHORTEST_GAP_S = 1e-5
 """No engine is as fast: a launch of one kernel takes about as long."""
+LARGEST_BATCH = 1e5
+"""No engine serves as many at once: the largest limits in use are some thousands."""
 
 _PROMPT_ERROR = 0.10
 """Standard error of a mean time to first token: half of what research/models.md 1.2 found for its
@@ -101,7 +103,7 @@ def seen_in(reading: VariantReading, moment: Moment) -> Seen | None:
         return None
     if waiting is None or used is None or (hit is not None and hit > 1.0):
         return None
-    if itl_s < SHORTEST_GAP_S or prompts * moment.window_s < 1.0:
+    if prompts * moment.window_s < 1.0:
         return None
     full, running = used >= FULL_CACHE, _positive(reading.running)
     counted = full and running is not None
@@ -110,6 +112,8 @@ def seen_in(reading: VariantReading, moment: Moment) -> Seen | None:
         # place get none, but the gap that they come back with is in the mean.
         itl_s = running / (gaps + prompts)
     batch = itl_s * gaps
+    if itl_s < SHORTEST_GAP_S or batch > LARGEST_BATCH:
+        return None
     steps = gaps * moment.window_s / (batch + 1.0)
     # Those that are served must be of all ages, or their caches are smaller than they will be.
     steady_s = moment.window_s + max(WARM_UP_S, LIVES * itl_s * outputs)
