@@ -129,7 +129,7 @@ def _solve(slice_loads: Matrix, costs: Matrix, slice_factor: int) -> Matrix:
         ("threads", 1),
         ("random_seed", 0),
         ("mip_rel_gap", 0.0),
-        # With it one in thousands of these programmes never ends in HiGHS 1.16; without, all do at once.
+        # With it one in thousands of these never ends in HiGHS 1.16; without, all do at once.
         ("presolve", "off"),
         ("primal_feasibility_tolerance", _FEASIBLE),
         ("mip_feasibility_tolerance", _FEASIBLE),
