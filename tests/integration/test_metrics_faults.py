@@ -418,11 +418,16 @@ def troubled(world: World) -> Troubled:
 def test_engines_report_what_cannot_be_used(troubled: Troubled, name: str) -> None:
     """F38 to F42 and F44, of real pages through a real Prometheus."""
     key, reasons = VICTIMS[name], TROUBLES[name]().reasons
-    assert {look.replicas[key] for look in troubled.looks} == {REPLICAS}
+    counts = {look.replicas[key] for look in troubled.looks}
     said = {look.metrics[key][:2] for look in troubled.looks}
+    assert min(counts) == REPLICAS
     if reasons:
+        assert max(counts) == REPLICAS
         assert {reason for _, reason in said} & reasons, said
     else:
+        # There is no doubt. Where the window is hardly longer than that of rates, the end of a
+        # restart's dip is a climb, for which one replica may come, and go.
+        assert max(counts) <= REPLICAS + 1
         assert {status for status, _ in said} == {"True"}, said
 
 
