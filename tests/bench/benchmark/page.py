@@ -66,7 +66,7 @@ def _page(run: Run) -> str:
             [(each.measure, each.bar, each.here) for each in claims(run.sections, run.priorities)],
         ),
         "Replica-hours against the best fixed fleet on bursty and on steady traffic are on a page "
-        "of their own: [control](control.md).",
+        "of their own: [control](control.md). Where Trimtab loses, and why: [losses](losses.md).",
         "## Trimtab at a glance",
         _glance(run.sections),
         "## Against the others, scenario by scenario",

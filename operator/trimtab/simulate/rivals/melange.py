@@ -59,15 +59,20 @@ def loads(throughputs: Sequence[float]) -> tuple[float, ...]:
     return tuple(1.0 / throughput for throughput in throughputs)
 
 
-def cheapest_mix(gpus: Sequence[Gpu], rates: Sequence[float], slice_factor: int) -> Mix:
-    """Return the GPUs for `rates` requests/s of each bucket, cut into `slice_factor` slices."""
+def cheapest_mix(
+    gpus: Sequence[Gpu], rates: Sequence[float], slice_factor: int, *, whole: bool = True
+) -> Mix:
+    """Return the GPUs for `rates` requests/s of each bucket, cut into `slice_factor` slices.
+
+    Without `whole` slices may be split, so that the mix is never dearer, and found at once.
+    """
     used = [bucket for bucket, rate in enumerate(rates) if rate > 0]
     if not used:
         return _mix(gpus, [0.0] * len(gpus))
     # One row for each bucket, one column for each type: the load of one slice.
     slice_loads = np.array([[rates[b] / slice_factor * gpu.loads[b] for gpu in gpus] for b in used])
     costs = np.array([gpu.cost for gpu in gpus])
-    slices = _solve(slice_loads, costs, slice_factor)
+    slices = _solve(slice_loads, costs, slice_factor, whole=whole)
     return _mix(gpus, (slice_loads * slices).sum(axis=0).tolist())
 
 
@@ -93,7 +98,7 @@ def _most(slice_loads: Matrix, costs: Matrix, slice_factor: int) -> Matrix:
     return np.where(shares + others[:, None] <= answer * (1.0 + 1e-9), float(slice_factor), 0.0)
 
 
-def _solve(slice_loads: Matrix, costs: Matrix, slice_factor: int) -> Matrix:
+def _solve(slice_loads: Matrix, costs: Matrix, slice_factor: int, *, whole: bool) -> Matrix:
     """Return how many slices of each bucket lie on each type.
 
     Columns: slices by bucket and type, then the GPUs of each type. Rows: all slices of each
@@ -122,15 +127,14 @@ def _solve(slice_loads: Matrix, costs: Matrix, slice_factor: int) -> Matrix:
     lp.a_matrix_.start_ = starts.astype(np.int32)
     lp.a_matrix_.index_ = rows_of.astype(np.int32)
     lp.a_matrix_.value_ = rows[rows_of, columns_of]
-    lp.integrality_ = [highspy.HighsVarType.kInteger] * (size + types)
+    slices = highspy.HighsVarType.kInteger if whole else highspy.HighsVarType.kContinuous
+    lp.integrality_ = [slices] * size + [highspy.HighsVarType.kInteger] * types
     solver = QuietSolver()
     for name, setting in (
         ("output_flag", False),
         ("threads", 1),
         ("random_seed", 0),
         ("mip_rel_gap", 0.0),
-        # With it one in thousands of these never ends in HiGHS 1.16; without, all do at once.
-        ("presolve", "off"),
         ("primal_feasibility_tolerance", _FEASIBLE),
         ("mip_feasibility_tolerance", _FEASIBLE),
     ):
@@ -139,5 +143,5 @@ def _solve(slice_loads: Matrix, costs: Matrix, slice_factor: int) -> Matrix:
     solver.run()
     if solver.getModelStatus() != highspy.HighsModelStatus.kOptimal:
         raise Bug(f"Mélange's programme ended as {solver.getModelStatus()}")
-    found: Matrix = np.round(np.array(solver.getSolution().col_value[:size]))
-    return found.reshape(buckets, types)
+    found: Matrix = np.array(solver.getSolution().col_value[:size])
+    return (np.round(found) if whole else found).reshape(buckets, types)
