@@ -31,6 +31,8 @@ FEWEST_PROMPTS = 20
 """Fewer steps in a window, or prompts where their time is learnt from, are a sample too small."""
 SHORTEST_GAP_S = 1e-5
 """No engine is as fast: a launch of one kernel takes about as long."""
+ABSURD = 1e8
+"""Prompts per second, or tokens of one: nobody has seen as many, and powers of more overflow."""
 LARGEST_BATCH = 1e5
 """No engine serves as many at once: the largest limits in use are some thousands."""
 
@@ -103,7 +105,7 @@ def seen_in(reading: VariantReading, moment: Moment) -> Seen | None:
         return None
     if waiting is None or used is None or (hit is not None and hit > 1.0):
         return None
-    if prompts * moment.window_s < 1.0:
+    if prompts * moment.window_s < 1.0 or not all(x <= ABSURD for x in (prompts, inputs, outputs)):
         return None
     full, running = used >= FULL_CACHE, _positive(reading.running)
     counted = full and running is not None
