@@ -29,7 +29,7 @@ TARGETLESS = 0.80
 DECIDE_S = 30.0
 """From a rate's change to the write that follows: a scrape and a plan."""
 UNLEARNT_TIMES = 1.3
-"""Times a rate that rises is expected while there is no forecast (research/models.md 4.2)."""
+"""Times the rate that is expected while there is no forecast (research/models.md 4.2)."""
 NOTICED = 2.0
 """Standard deviations from which on two rates are taken to differ."""
 LASTS_S = 90.0
@@ -93,7 +93,7 @@ class Seen:
     now: float
     """Unix seconds."""
     rps: float
-    """Arrivals; 0 when unknown, for then, too, nothing was seen to rise."""
+    """Arrivals; 0 when unknown: then, too, nothing more than what runs is expected."""
     window_s: float
     """Time over which they were counted."""
 
@@ -149,17 +149,16 @@ def scheduled(
     return memory, replace(found, rps=hints[0].rps, hint=hints[0])
 
 
-def _unlearnt(memory: DeploymentMemory, seen: Seen) -> float | None:
+def _unlearnt(memory: DeploymentMemory, seen: Seen) -> float:
     """Return what to expect before the forecaster has an opinion: more than now, and the climb.
 
-    A rate over a window is that of half a window ago. One that has not risen as long as it is
-    remembered is expected to stay as it is.
+    A rate over a window is that of half a window ago. What chance makes of two rates is no climb.
     """
-    lag_s = seen.window_s / 2.0
+    lag_s, climb = seen.window_s / 2.0, 0.0
     before = [one for one in memory.samples if seen.now - one.at >= lag_s]
-    if not before or not _risen(before[0].rps, seen.rps, seen.window_s):
-        return None
-    climb = _risen(before[-1].rps, seen.rps, seen.window_s) * lag_s / (seen.now - before[-1].at)
+    if before:
+        last = before[-1]
+        climb = _risen(last.rps, seen.rps, seen.window_s) * lag_s / (seen.now - last.at)
     return min(UNLEARNT_TIMES * (seen.rps + climb), MOST_TIMES * seen.rps)
 
 
