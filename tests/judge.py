@@ -217,6 +217,8 @@ class Judge:
         ready = {(v.pool, v.parallelism): min(v.ready, v.replicas) for v in state.variants}
         if all(after[key] >= count for key, count in ready.items()):
             return
+        if self._gives_way(state):
+            return
         rates = {
             (c.pool, c.parallelism): c.capacity.max_rps * (1 - 0.10 - c.capacity.uncertainty)
             for c in decision.candidates
@@ -233,6 +235,22 @@ class Judge:
         if sum(stable.values()) == 0:
             assert state.policy.scale_to_zero_after_s is not None
             assert asked == 0
+
+    def _gives_way(self, state: DeploymentState) -> bool:
+        """Whether one that is more important and surely needs it lacks room where this one runs."""
+        assert state.policy is not None
+        mine = {v.pool for v in state.variants}
+        for other, decision in zip(self.snapshot.deployments, self.result.decisions, strict=True):
+            facts = {fact.type: fact.status for fact in decision.facts}
+            if (
+                other.policy is not None
+                and other.policy.priority > state.policy.priority
+                and self.witnesses[other.key].sure
+                and facts[ConditionType.CAPACITY_AVAILABLE] is False
+                and mine & {c.pool for c in decision.candidates}
+            ):
+                return True
+        return False
 
     def it_wakes(self, state: DeploymentState, decision: Decision) -> None:
         """S25: with nothing there, only what is known to be idle stays so where there is room."""

@@ -42,14 +42,18 @@ def degrade(
         over = math.fsum(_spent(case) for case in members) - money_cap(budget)
         most = budget.spec.max_devices
         devices = -math.inf if most is None else sum(_devices(case) for case in members) - most
+        exceeded = over > 0 or devices > 0
         below = math.inf
         blocked = [case for case in members if _is_blocked(case, fleets[case.state.key], room)]
-        if blocked and over <= 0 and devices <= 0:
+        if blocked and not exceeded:
             first = max(blocked, key=lambda case: (case.policy.priority, case.state.key))
             below = first.policy.priority
             over, devices = _asked(first, room, members)
         for case in sorted(members, key=lambda c: (c.policy.priority, c.state.key)):
             if case.policy.mode is not Mode.AUTO or case.policy.priority >= below:
+                continue
+            # Who lowers a cap wants less at once; to make room for another, doubt gives nothing.
+            if not (exceeded or case.may_fall):
                 continue
             mine = targets[case.state.key]
             for place in _given(case, mine, config):
@@ -79,7 +83,8 @@ def _make_room(
 ) -> Iterable[Key]:
     """Take from `others`, the least important first, what `case` lacks where it would grow.
 
-    Only for a demand that is sure: a doubtful one takes nothing from anybody.
+    Only for a demand that is sure: a doubtful one takes nothing from anybody. Nor does one give
+    whose own demand is in doubt.
     """
     unit = _unit(case)
     if unit is None or not case.evidence.fresh or unit.usable_rps <= 0:
@@ -97,7 +102,7 @@ def _make_room(
             if place.pool == unit.pool
         )
     for other in sorted(others, key=lambda c: (c.policy.priority, c.state.key)):
-        if other.policy.mode is not Mode.AUTO:
+        if other.policy.mode is not Mode.AUTO or not other.may_fall:
             continue
         mine = targets[other.state.key]
         for place in _given(other, mine, config):

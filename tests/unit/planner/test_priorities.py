@@ -71,6 +71,21 @@ def test_a_doubtful_demand_takes_nothing(load: ObservedLoad) -> None:
     assert there.replicas("batch") == 3
 
 
+@pytest.mark.parametrize(
+    "load",
+    [
+        fresh_load(0.9 * 3 * USABLE, arrival_rps=Stale(value=0.9 * 3 * USABLE, age_s=300.0)),
+        ObservedLoad(source_error="down"),
+    ],
+)
+def test_nothing_is_taken_from_a_doubtful_demand(load: ObservedLoad) -> None:
+    there = crowded()
+    there.set_load(load, "batch")
+    there.set_load(fresh_load(20.0 * USABLE), "chat")
+    there.run(600.0)
+    assert there.replicas("batch") == 3
+
+
 def test_equals_take_nothing_from_each_other() -> None:
     there = crowded(priority=500)
     there.set_load(fresh_load(20.0 * USABLE), "chat")
