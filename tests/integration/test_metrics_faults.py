@@ -1,6 +1,6 @@
 """Faults F32 to F48 of the metrics, between a real Prometheus and a running operator.
 
-One operator serves ten deployments of three replicas each. Every case breaks something, holds it
+One operator serves ten deployments of two replicas each. Every case breaks something, holds it
 for longer than the scale-down window, and heals it. It passes when nobody lost a replica, the
 condition said what is wrong within 30 s and nothing was written once all was well again. What each
 test was seen to fail with is in docs/contract.md.
@@ -210,8 +210,8 @@ def lied(world: World) -> Lied:
 
 def test_prometheus_has_no_series(lied: Lied) -> None:
     """F38."""
-    (said,) = lied.said_of("no series", {"MetricsMissing"})
-    assert "is there a PodMonitor?" in said
+    said = lied.said_of("no series", {"MetricsMissing"})
+    assert any("is there a PodMonitor?" in message for message in said), said
 
 
 @pytest.mark.parametrize("value", NO_NUMBERS, ids=repr)
@@ -353,11 +353,8 @@ def frozen_at(moment: float) -> Edit:
 QUEUE, KV = "vllm:num_requests_waiting", "vllm:kv_cache_usage_perc"
 TTFT = "vllm:time_to_first_token_seconds"
 TROUBLES: dict[str, Callable[[], Trouble]] = {
-    "one-of-three-is-silent": lambda: Trouble(
+    "one-of-two-is-silent": lambda: Trouble(
         edit=lambda page: None, reasons={"MetricsPartial"}, pods=1
-    ),
-    "two-of-three-are-silent": lambda: Trouble(
-        edit=lambda page: None, reasons={"MetricsPartial"}, pods=2
     ),
     "all-are-silent": lambda: Trouble(edit=lambda page: None, reasons={"MetricsMissing"}),
     "queue-is-renamed": lambda: Trouble(
@@ -368,6 +365,7 @@ TROUBLES: dict[str, Callable[[], Trouble]] = {
     ),
     "kv-use-in-percent": lambda: Trouble(edit=setting(KV, "45.0"), reasons=INVALID),
     "queue-is-nan": lambda: Trouble(edit=setting(QUEUE, "NaN"), reasons=INVALID),
+    "queue-is-infinite": lambda: Trouble(edit=setting(QUEUE, "+Inf"), reasons=INVALID),
     "queue-is-negative": lambda: Trouble(edit=setting(QUEUE, "-1"), reasons=INVALID),
     "samples-are-old": lambda: Trouble(edit=frozen_at(time.time()), reasons=OLD),
     "engines-restart": lambda: Trouble(edit=lambda page: page, reasons=set()),
@@ -418,16 +416,11 @@ def troubled(world: World) -> Troubled:
 def test_engines_report_what_cannot_be_used(troubled: Troubled, name: str) -> None:
     """F38 to F42 and F44, of real pages through a real Prometheus."""
     key, reasons = VICTIMS[name], TROUBLES[name]().reasons
-    counts = {look.replicas[key] for look in troubled.looks}
     said = {look.metrics[key][:2] for look in troubled.looks}
-    assert min(counts) == REPLICAS
+    assert {look.replicas[key] for look in troubled.looks} == {REPLICAS}
     if reasons:
-        assert max(counts) == REPLICAS
         assert {reason for _, reason in said} & reasons, said
     else:
-        # There is no doubt. Where the window is hardly longer than that of rates, the end of a
-        # restart's dip is a climb, for which one replica may come, and go.
-        assert max(counts) <= REPLICAS + 1
         assert {status for status, _ in said} == {"True"}, said
 
 
