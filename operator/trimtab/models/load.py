@@ -6,6 +6,16 @@ from trimtab.models.hardware import Parallelism
 from trimtab.models.signals import Missing, Signal
 
 _NONE = Missing(why="not collected")
+RUNGS = tuple(float(step * 10**decade) for decade in range(6) for step in (1, 2, 5)) + (1e6,)
+"""Token lengths, ascending, between which requests are counted: vLLM's own bounds."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spread:
+    """How lengths of prompts, or of answers, spread. Hashable."""
+
+    shares: tuple[float, ...]
+    """Of the requests up to the first of RUNGS, between each two, and beyond the last. Sum to 1."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,6 +31,11 @@ class TokenShape:
     """Standard deviation of prompt lengths over their mean; 0.97 in Azure's chat trace."""
     output_cv: float = 1.0
     """Standard deviation of answer lengths over their mean; 0.80 in Azure's chat trace."""
+    inputs: Spread | None = None
+    """How prompt lengths spread about their mean, where that was seen: `input_cv` counts no more.
+    """
+    outputs: Spread | None = None
+    """The same of answers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +96,10 @@ class ObservedLoad:
     """Mean prompt length over the window, in tokens. Missing without traffic."""
     output_tokens: Signal = _NONE
     """Mean answer length over the window, in tokens. Missing without traffic."""
+    inputs: Spread | None = None
+    """How prompt lengths spread over the window; None where no fresh histogram tells it."""
+    outputs: Spread | None = None
+    """The same of answers."""
     prefix_hit: Signal = _NONE
     """Share of prompt tokens found in the prefix cache, 0 to 1."""
     waiting: Signal = _NONE
