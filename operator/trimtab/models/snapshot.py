@@ -39,7 +39,7 @@ class VariantState:
     unplaced: int = 0
     """Those of them that have no node yet."""
     unschedulable: int = 0
-    """Pods that the scheduler cannot place."""
+    """Pods that the scheduler cannot place, less those that an ending one makes room for."""
     unschedulable_s: float = 0.0
     """How long the oldest of them has waited."""
     youngest_ready_s: float | None = None

@@ -30,6 +30,9 @@ from trimtab.observe.reader import Subject
 from trimtab.observe.signals import Source, read
 from trimtab.observe.world import ChildFacts, ObjectKey, PodFacts, ReplicaShape, WorldView
 
+ENDING_S = 30.0
+"""What a kubelet may take, after a pod's grace period, to kill it and to give its devices back."""
+
 
 def collect(
     view: WorldView,
@@ -203,7 +206,11 @@ def _variant(
     staying = [pod for pod in pods if not pod.terminating]
     ready = [pod for pod in staying if pod.ready_since is not None]
     youngest = max(ready, key=lambda pod: pod.ready_since or 0.0, default=None)
-    waiting = [pod.unschedulable_since for pod in staying if pod.unschedulable_since is not None]
+    since = sorted(
+        pod.unschedulable_since for pod in staying if pod.unschedulable_since is not None
+    )
+    # In a pool that is full a successor waits until its predecessor has ended: that is no shortage.
+    waiting = since[: max(0, len(since) - sum(_gives_way(pod, now) for pod in pods))]
     return VariantState(
         pool=shape.pool,
         parallelism=shape.parallelism,
@@ -212,11 +219,17 @@ def _variant(
         pods=len(pods),
         unplaced=sum(pod.node is None for pod in pods),
         unschedulable=len(waiting),
-        unschedulable_s=max((max(0.0, now - since) for since in waiting), default=0.0),
+        unschedulable_s=max((max(0.0, now - start) for start in waiting), default=0.0),
         youngest_ready_s=_between(youngest.ready_since, now) if youngest else None,
         placed_s=_between(youngest.created, youngest.placed_since) if youngest else None,
         loaded_s=_between(youngest.placed_since, youngest.ready_since) if youngest else None,
     )
+
+
+def _gives_way(pod: PodFacts, now: float) -> bool:
+    """Return whether a pod is about to give its devices back; not if it is stuck in its end."""
+    placed = pod.node is not None and not pod.finished
+    return placed and pod.gone_by is not None and now < pod.gone_by + ENDING_S
 
 
 def _between(start: float | None, end: float | None) -> float | None:

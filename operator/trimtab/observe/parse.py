@@ -209,6 +209,7 @@ def _pod(body: Body) -> Parsed:
         node=text(mapping(body, "spec").get("nodeName")) or None,
         finished=mapping(body, "status").get("phase") in ("Succeeded", "Failed"),
         terminating=bool(metadata.get("deletionTimestamp")),
+        gone_by=unix_seconds(metadata.get("deletionTimestamp")),
         created=unix_seconds(metadata.get("creationTimestamp")),
         placed_since=_condition_since(body, "PodScheduled", "True"),
         ready_since=_condition_since(body, "Ready", "True"),

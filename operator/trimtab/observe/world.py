@@ -86,6 +86,8 @@ class PodFacts:
     finished: bool
     """Succeeded or Failed: it holds nothing any more."""
     terminating: bool
+    gone_by: float | None
+    """When a terminating one has used up its grace period; None otherwise, or when not told."""
     created: float | None
     placed_since: float | None
     """Since when it has had a node; None while it has none."""

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import pytest
+
 import bodies
 from answers import CONFIG, steady
 from trimtab.models.hardware import Parallelism
@@ -103,7 +105,7 @@ def test_variants_with_their_pods() -> None:
                 bodies.pod("bbbbb", ready_s=40),
                 bodies.pod("ccccc", ready_s=None, unschedulable_s=30, phase="Pending"),
                 bodies.pod("ddddd", ready_s=None, unschedulable_s=700, phase="Pending"),
-                bodies.pod("eeeee", ready_s=900, deletionTimestamp=bodies.at(9)),
+                bodies.pod("eeeee", ready_s=900, deletionTimestamp=bodies.at(99)),
                 bodies.pod("fffff", phase="Failed", ready_s=None),
             ],
         }
@@ -121,6 +123,45 @@ def test_variants_with_their_pods() -> None:
         ),
         VariantState(pool="l40s", parallelism=Parallelism(tensor=2), replicas=0, ready=0, pods=0),
     )
+
+
+@pytest.mark.parametrize(
+    ("gone_by", "stuck", "waited_s"),
+    [
+        ([], 2, 700.0),
+        ([-60], 1, 700.0),  # within its grace period
+        ([29], 1, 700.0),  # the kubelet is about to report it
+        ([30], 2, 700.0),  # its node does not answer, so nobody knows when its devices are free
+        ([-60, 5], 0, 0.0),
+        ([-60, 5, 5], 0, 0.0),
+    ],
+)
+def test_a_pod_that_waits_for_one_that_ends_does_not_wait_in_vain(
+    gone_by: list[float], stuck: int, waited_s: float
+) -> None:
+    waiting = [
+        bodies.pod(f"wait{number}", ready_s=None, unschedulable_s=seconds, phase="Pending")
+        for number, seconds in enumerate((20, 700))
+    ]
+    ending = [
+        bodies.pod(f"ends{number}", deletionTimestamp=bodies.at(seconds))
+        for number, seconds in enumerate(gone_by)
+    ]
+    (variant,) = only(
+        {Kind.DEPLOYMENT: [bodies.child(replicas=2)], Kind.POD: [*waiting, *ending]}
+    ).variants
+    assert (variant.unschedulable, variant.unschedulable_s) == (stuck, waited_s)
+    assert variant.unplaced == 2
+
+
+def test_only_one_that_holds_devices_makes_room_for_another() -> None:
+    pods = [
+        bodies.pod("waits", ready_s=None, unschedulable_s=40, phase="Pending"),
+        bodies.pod("never", ready_s=None, node=None, deletionTimestamp=bodies.at(-60)),
+        bodies.pod("ended", phase="Succeeded", ready_s=None, deletionTimestamp=bodies.at(-60)),
+    ]
+    (variant,) = only({Kind.DEPLOYMENT: [bodies.child(replicas=1)], Kind.POD: pods}).variants
+    assert (variant.unschedulable, variant.unschedulable_s) == (1, 40.0)
 
 
 def test_replicas_whose_child_is_not_seen_do_not_look_like_none() -> None:
