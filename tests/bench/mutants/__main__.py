@@ -1,8 +1,9 @@
 """Puts bugs into the planner, one at a time, and counts those that its tests see.
 
-Run in tests/: `python -m bench.mutants [--count N] [--seed S] [--tests PATH ...]`. Every bug that
-makes a missing figure zero is tried, and others until there are N, drawn evenly over the kinds.
-Ends with 1 where fewer than 95 % are seen, or not all of those that make missing zero.
+Run in tests/: `python -m bench.mutants [--count N] [--seed S] [--modules NAME ...] [--tests PATH
+...]`. Every bug that makes a missing figure zero is tried, and others until there are N, drawn
+evenly over the kinds. Ends with 1 where fewer than 95 % are seen, or not all of those that make
+missing zero.
 """
 
 import argparse
@@ -12,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 from collections import defaultdict
+from collections.abc import Iterable
 from pathlib import Path
 from random import Random
 
@@ -30,13 +32,13 @@ TESTS = ("tests/unit/planner", "tests/golden", "tests/property")
 BAR = 0.95
 
 
-def drawn(count: int, seed: int) -> list[Mutant]:
+def drawn(count: int, seed: int, modules: Iterable[str]) -> list[Mutant]:
     """Return all bugs of the kind that must be seen, and others by the seed until `count`."""
     files = [PACKAGE / "config.py", *sorted(PACKAGE.glob("models/*.py"))]
     files += [PLANNER / "evidence.py", PLANNER / "demand.py"]
     figures = optional_figures(path.read_text(encoding="utf-8") for path in files)
     by_kind: dict[str, list[Mutant]] = defaultdict(list)
-    for module in MODULES:
+    for module in modules:
         source = (PLANNER / f"{module}.py").read_text(encoding="utf-8")
         for mutant in mutants(module, source, figures):
             by_kind[mutant.kind].append(mutant)
@@ -53,12 +55,14 @@ def drawn(count: int, seed: int) -> list[Mutant]:
 
 def show(chosen: list[Mutant], tests: list[str]) -> bool:
     """Print one line for each bug and a table by kind; return whether the bar is met."""
-    trial = Trial(tests)
+    trial = Trial(tests, [PLANNER / f"{name}.py" for name in {one.module for one in chosen}])
     if not trial.passes():
         sys.exit("The tests do not pass without a bug: nothing can be said of those with one.")
+    seconds = trial.seconds()
+    _say(f"{len(seconds)} tests, {sum(seconds.values()):.0f} s of CPU without a bug\n")
     seen: dict[str, list[bool]] = defaultdict(list)
     for mutant in chosen:
-        killer = trial.killer(mutant.module, mutant.source())
+        killer = trial.killer(mutant)
         seen[mutant.kind].append(killer is not None)
         where = f"{mutant.module}.py:{mutant.line}"
         _say(f"{mutant.kind:20} {where:20} {killer or 'LIVES'}")
@@ -80,12 +84,13 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="bench.mutants", description=__doc__)
     parser.add_argument("--count", type=int, default=120)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--modules", nargs="+", choices=MODULES, default=MODULES)
     parser.add_argument("--tests", nargs="+", default=list(TESTS), help="below the repository")
     parser.add_argument("--here", action="store_true", help="this is the copy")
     options = parser.parse_args(arguments)
     if options.here:
         os.chdir(ROOT)
-        return 0 if show(drawn(options.count, options.seed), options.tests) else 1
+        return 0 if show(drawn(options.count, options.seed, options.modules), options.tests) else 1
     with tempfile.TemporaryDirectory() as folder:
         for name in ("operator", "tests", "examples", "docs", "crds"):
             shutil.copytree(ROOT / name, Path(folder) / name)

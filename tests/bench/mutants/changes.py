@@ -117,6 +117,8 @@ class Mutant:
     module: str
     kind: str
     line: int
+    lines: range
+    """Where the statements with the bug begin; none where it is no function's."""
     source: Callable[[], str]
     """Returns the module with the bug."""
 
@@ -138,6 +140,7 @@ def mutants(module: str, source: str, figures: Figures) -> Iterator[Mutant]:
     """
     tree = ast.parse(source)
     vouched = _vouched(tree)
+    statements = _statements(tree)
     for kind, change in KINDS.items():
         for index, node in enumerate(_places(tree)):
             if change is _trust_any and id(node) in vouched:
@@ -152,7 +155,13 @@ def mutants(module: str, source: str, figures: Figures) -> Iterator[Mutant]:
                     found = list(change(copy.deepcopy(target)))[which]
                     return _with(changed, {id(target): found}, target)
 
-                yield Mutant(module=module, kind=kind, line=_line(node), source=with_bug)
+                yield Mutant(
+                    module=module,
+                    kind=kind,
+                    line=_line(node),
+                    lines=_span(statements.get(id(node), [])),
+                    source=with_bug,
+                )
     for place, function in enumerate(_functions(tree)):
         for text, first in _missing(function, figures).items():
 
@@ -160,7 +169,13 @@ def mutants(module: str, source: str, figures: Figures) -> Iterator[Mutant]:
                 changed = copy.deepcopy(tree)
                 return _with(changed, _zeros(_functions(changed)[place], text), first)
 
-            yield Mutant(module=module, kind=MISSING, line=_line(first), source=reads_zero)
+            yield Mutant(
+                module=module,
+                kind=MISSING,
+                line=_line(first),
+                lines=_span(function.body),
+                source=reads_zero,
+            )
 
 
 def optional_figures(sources: Iterable[str]) -> Figures:
@@ -322,6 +337,23 @@ def _gives(value: ast.expr, text: str) -> bool:
 
 def _ids(*nodes: ast.AST) -> set[int]:
     return {id(node) for node in nodes}
+
+
+def _statements(tree: ast.Module) -> dict[int, list[ast.stmt]]:
+    """Return the innermost statement of each expression within a function."""
+    found: dict[int, list[ast.stmt]] = {}
+    for function in _functions(tree):
+        for statement in ast.walk(function):
+            if isinstance(statement, ast.stmt) and statement is not function:
+                # Outer ones come first, so that inner ones have the last word.
+                found |= {id(n): [statement] for n in ast.walk(statement)}
+    return found
+
+
+def _span(statements: list[ast.stmt]) -> range:
+    if not statements:
+        return range(0)
+    return range(statements[0].lineno, (statements[-1].end_lineno or 0) + 1)
 
 
 def _line(node: ast.AST) -> int:

@@ -1,44 +1,51 @@
 """One process that has all imported and computed, and a fork of it for each bug.
 
 What costs a test its time is imports, catalogues and the performance model's figures. All of that
-is done once; a fork then reads the planner and the tests anew, the bug in place.
+is done once; a fork then reads the planner and the tests anew, the bug in place, and runs the tests
+that reach it.
 """
 
-import importlib.abc
-import importlib.machinery
-import importlib.util
 import os
 import resource
 import sys
-import types
-from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import pytest
 
+from bench.mutants.changes import Mutant
+from bench.mutants.reached import Reached, Read
+
+_PACKAGE = "trimtab.planner"
 _KEPT = ("errors", "units", "config", "telemetry", "api", "models", "catalog", "performance")
 """Rooms that the planner builds upon: they need not be read anew."""
 SLACK = 3.0
-"""A fork gets so many times the CPU time that all tests took; a bug may make a loop endless."""
+"""A fork gets so many times the CPU time that its tests took; a bug may make a loop endless."""
+MEMORY_BYTES = 8 << 30
+"""And no more memory than this, which an endless loop may fill."""
 
 
-class Times:
-    """Puts quick tests first, and remembers how long each takes and which one failed."""
+class Chosen:
+    """As a plugin of pytest, runs some tests in their order, and remembers which one failed."""
 
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = defaultdict(float)
-        self.near = ""
-        """Part of the name of the files that go first."""
+    def __init__(self, order: Iterable[str]) -> None:
+        self._order = {test: n for n, test in enumerate(order)}
         self.failed = ""
 
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        """Sort: nearest, then quickest."""
-        items.sort(key=lambda item: (self.near not in item.nodeid, self.seconds[item.nodeid]))
+        """Leave the others out, and sort."""
+        items[:] = sorted(
+            (item for item in items if item.nodeid in self._order),
+            key=lambda item: self._order[item.nodeid],
+        )
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        """A file that cannot be read has seen the bug, too."""
+        if report.failed and not self.failed:
+            self.failed = report.nodeid
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Take in one report."""
-        self.seconds[report.nodeid] += report.duration
         if report.failed and not self.failed:
             self.failed = report.nodeid
 
@@ -46,76 +53,62 @@ class Times:
 class Trial:
     """The tests at `paths`, run with and without bugs. The working directory is the repository."""
 
-    def __init__(self, paths: Sequence[str]) -> None:
+    def __init__(self, paths: Sequence[str], modules: Sequence[Path]) -> None:
         self._paths = list(paths)
-        self._times = Times()
-        self._cpu_s = 0.0
+        self._reached = Reached(modules, _PACKAGE)
 
     def passes(self) -> bool:
         """Run all tests without a bug and return whether they pass; the other runs build on it."""
-        before = sum(os.times()[:2])
-        code = self._run()
-        self._cpu_s = sum(os.times()[:2]) - before
+        with self._reached:
+            code = _run(self._paths, self._reached)
         _forget()
         return code == 0
 
-    def killer(self, module: str, source: str) -> str | None:
-        """Return the test that fails with `source` for `trimtab.planner.<module>`, None if none.
+    def seconds(self) -> Mapping[str, float]:
+        """Return the CPU time that each test took."""
+        return self._reached.seconds
 
-        Raises:
-            RuntimeError: The tests could not be run.
-        """
+    def killer(self, mutant: Mutant) -> str | None:
+        """Return the test that fails with the bug, None if none."""
+        seconds = self._reached.seconds
+        name = f"test_{mutant.module}.py"
+        tests = sorted(
+            self._reached.tests(mutant.module, mutant.lines),
+            key=lambda test: (name not in test, seconds[test]),
+        )
         read, write = os.pipe()
         child = os.fork()
         if child == 0:
             os.close(read)
             _silence()
-            limit = int(SLACK * self._cpu_s) + 30
+            limit = int(SLACK * sum(seconds[test] for test in tests)) + 30
             resource.setrlimit(resource.RLIMIT_CPU, (limit, limit))
-            self._times.near = f"test_{module}.py"
-            sys.meta_path.insert(0, _Bugged(f"trimtab.planner.{module}", source))
-            code = self._run()
-            os.write(write, f"{code} {self._times.failed or 'importing'}".encode())
+            resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
+            bugged = {f"{_PACKAGE}.{mutant.module}": mutant.source()}
+            sys.meta_path.insert(0, Read(bugged, {}))
+            near = [test for test in tests if name in test]
+            failed = _failed(near) or _failed([test for test in tests if name not in test])
+            os.write(write, f"done {failed}".encode())
             os._exit(0)
         os.close(write)
         with os.fdopen(read) as pipe:
             said = pipe.read()
         os.waitpid(child, 0)
-        if not said:
-            return "no end"
-        ended, failed = said.split(" ", 1)
-        if ended == "0":
-            return None
-        if ended not in ("1", "2"):
-            raise RuntimeError(f"pytest could not run {module}.py: it ended with {ended}")
-        return failed
-
-    def _run(self) -> int:
-        self._times.failed = ""
-        options = ["-x", "-q", "-p", "no:cacheprovider", "-W", "ignore::pytest.PytestWarning"]
-        return int(pytest.main([*options, *self._paths], plugins=[self._times]))
+        return said.removeprefix("done ") or None if said else "no end"
 
 
-class _Bugged(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Finds one module, with a bug."""
+def _failed(tests: Sequence[str]) -> str:
+    """Return which of `tests` fails first, empty if none."""
+    if not tests:
+        return ""
+    chosen = Chosen(tests)
+    code = _run(sorted({test.split("::")[0] for test in tests}), chosen)
+    return "" if code == 0 else chosen.failed or "importing"
 
-    def __init__(self, name: str, source: str) -> None:
-        self._name, self._source = name, source
 
-    def find_spec(
-        self, fullname: str, path: object, target: types.ModuleType | None = None
-    ) -> importlib.machinery.ModuleSpec | None:
-        """Return the module's spec, None for any other."""
-        if fullname != self._name:
-            return None
-        return importlib.util.spec_from_loader(fullname, self)
-
-    def create_module(self, spec: importlib.machinery.ModuleSpec) -> None:
-        """Leave it to the import system."""
-
-    def exec_module(self, module: types.ModuleType) -> None:
-        """Run the source with the bug."""
-        exec(compile(self._source, f"<{self._name} with a bug>", "exec"), module.__dict__)
+def _run(paths: Iterable[str], plugin: object) -> int:
+    options = ["-x", "-q", "-p", "no:cacheprovider", "-W", "ignore::pytest.PytestWarning"]
+    return int(pytest.main([*options, *paths], plugins=[plugin]))
 
 
 def _forget() -> None:
