@@ -46,7 +46,7 @@ def settle(case: Case, fleet: Fleet, config: PlannerConfig, now: float) -> Settl
     # Places without replicas are left out, and count as 0: there are hundreds of them.
     wanted = Counter({place.key: n for place, n in counts if n})
     targets = Counter({place.key: place.replicas for place in case.running})
-    _add(case, [place for place, n in counts if n > place.supply], wanted, targets)
+    _add(case, [place for place, n in counts if n], wanted, targets)
     if case.policy.mode is not Mode.SCALE_UP_ONLY:
         rests = _rests(case, now)
         least = wanted | Counter({p.key: p.supply for p in case.running if rests})
@@ -61,7 +61,7 @@ def _add(
     """Add what is wanted at `places`, the best worth first, up to one step of growth."""
     step = max(LEAST_GROWTH, int(GROWTH * case.total), case.minimum - case.total)
     for place in sorted(places, key=lambda p: (p.ratio, p.name)):
-        more = wanted[place.key] - place.supply
+        more = max(0, wanted[place.key] - place.supply)
         if not case.is_initial:
             more = min(more, step)
             step -= more
@@ -143,8 +143,7 @@ def _is_safe(
     if not case.may_fall or fleet.is_short:
         return False
     ready = sum(min(place.stable, targets[place.key]) for place in case.running)
-    before = sum(place.ready for place in case.running)
-    if ready < min(case.minimum, before):
+    if ready < case.minimum:
         return False
     even, least = case.policy.even, case.keep_rps * COVERED
     remain = {place.key: min(place.stable, targets[place.key]) for place in case.running}
