@@ -13,6 +13,7 @@ BIN := .venv/bin
 STAMP := .venv/.ready
 SOURCES := operator tests e2e
 FAULTS := tests/integration/test_metrics_faults.py
+IS_ROOT := $(filter 0,$(shell id -u))
 
 .PHONY: help
 help: ## Show this list
@@ -42,7 +43,8 @@ demo: $(STAMP) cluster-binaries ## Show the main job on a real control plane wit
 	@PYTHONPATH=e2e $(BIN)/python -m trimtab_e2e.demo
 
 .PHONY: test
-test: verify lint types test-fast test-integration test-faults test-e2e ## Everything that CI runs
+test: verify lint types test-fast test-integration test-faults test-e2e $(if $(IS_ROOT),e2e-node) ## Everything that CI runs; as root on real nodes too
+	@$(if $(IS_ROOT),,echo "== not root: the suite on real nodes (make e2e-node) was NOT run")
 
 .PHONY: test-fast
 test-fast: $(STAMP) ## Unit, property and golden tests; no cluster
@@ -71,7 +73,7 @@ e2e: $(STAMP) cluster-binaries ## All end-to-end tests, the long ones too
 .PHONY: e2e-node
 e2e-node: $(STAMP) test-binaries ## Install the chart on two real nodes and count lost requests (root; long)
 	@echo "== two real nodes: the chart by Helm, real pods, and a client that counts lost requests"
-	@$(BIN)/python -m pytest -q e2e/tests/test_node.py
+	@$(BIN)/python -m pytest -q -s --durations=12 e2e/tests/test_node.py
 
 .PHONY: e2e-kind
 e2e-kind: $(STAMP) ## The short end-to-end run on kind's control plane (Docker and kind; not run by us)

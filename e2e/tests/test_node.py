@@ -1,19 +1,19 @@
 """Installed with Helm on a real node, seen by a client of a real Service: no request is lost."""
 
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import pytest
-import yaml
 
-from trimtab_e2e.audit import rights_used
+from trimtab.controller.process import Exit
+from trimtab_e2e.audit import rights_asked
 from trimtab_e2e.localcluster import Manifest
 from trimtab_e2e.node import NODES
 from trimtab_e2e.node_client import Outcome, problems
 from trimtab_e2e.node_engine import DEVICES_VARIABLE, LOAD_VARIABLE
 from trimtab_e2e.node_stack import (
-    CHART,
+    HELM_TIMEOUT,
     NAMESPACE,
+    PATIENCE_S,
     RELEASE,
     RELEASES,
     SERVING_IMAGE,
@@ -24,7 +24,7 @@ from trimtab_e2e.node_stack import (
 from trimtab_e2e.stack import USER
 from trimtab_e2e.waiting import eventually
 
-pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.long, pytest.mark.timeout(3600)]
 
 TEAM = "assistants"
 NAME = "chat"
@@ -37,6 +37,7 @@ SHAPES = {
     NODES[0]: ("g6.24xlarge", "NVIDIA-L4", 2),
     NODES[1]: ("g6e.24xlarge", "NVIDIA-L40S", 4),
 }
+ACCOUNT = {"kind": "ServiceAccount", "name": RELEASE, "namespace": NAMESPACE}
 POOLS = {"g6-24xlarge": 2, "g6e-24xlarge": 2}
 """Replicas of four in each of the pools that the operator makes of those nodes."""
 BUDGET: Manifest = {
@@ -47,8 +48,13 @@ BUDGET: Manifest = {
 }
 
 
-def chat(minimum: int, revision: str = "main") -> Manifest:
-    """The deployment under test: small answers, so that two replicas do for the load."""
+def chat(replicas: int, revision: str = "main") -> Manifest:
+    """The deployment under test: small answers, so that two replicas do for the load.
+
+    The number of replicas is fixed, because what is held here is that none comes or goes for
+    another reason than the test's: on a busy machine answers are late, and a free fleet would
+    rightly grow.
+    """
     return {
         "apiVersion": "trimtab.dev/v1alpha1",
         "kind": "LLMDeployment",
@@ -70,7 +76,7 @@ def chat(minimum: int, revision: str = "main") -> Manifest:
                 ],
             },
             "latency": {"timeToFirstToken": "1s", "interTokenLatency": "50ms"},
-            "scaling": {"minReplicas": minimum, "maxReplicas": 6, "scaleDownWindow": "150s"},
+            "scaling": {"minReplicas": replicas, "maxReplicas": replicas},
             "workload": {"inputTokens": 256, "outputTokens": 24, "requestsPerSecond": "40"},
         },
     }
@@ -116,13 +122,18 @@ def test_the_operator_runs_as_its_chart_says(node: NodeStack) -> None:
     assert max(node.sizes.values()) <= LARGEST_IMAGE
     pods = node.operator_pods()
     assert len(pods) == 2
-    assert all(is_ready(pod) for pod in pods)
     for pod in pods:
         assert pod["spec"]["serviceAccountName"] == RELEASE
         [container] = pod["spec"]["containers"]
         assert container["securityContext"]["readOnlyRootFilesystem"] is True
         [status] = pod["status"]["containerStatuses"]
-        assert status["restartCount"] == 0
+        # One that gets no processor for seconds rightly gives the lease up; none may crash.
+        ended = status["lastState"].get("terminated", {"exitCode": Exit.LOST_LEASE})
+        assert ended["exitCode"] == Exit.LOST_LEASE
+
+
+def test_helm_test_finds_that_it_answers(node: NodeStack) -> None:
+    assert "Succeeded" in node.helm("test", RELEASE, f"--timeout={HELM_TIMEOUT}")
 
 
 def test_scale_up_over_two_pools(node: NodeStack) -> None:
@@ -136,22 +147,30 @@ def test_scale_up_over_two_pools(node: NodeStack) -> None:
 
 def test_rollout_of_a_new_revision_across_variants(node: NodeStack) -> None:
     before = {pod["metadata"]["uid"] for pod in node.serving_pods(TEAM, NAME)}
-    fewest = 4
+    served = set(before)
+    fewest = len(before)
 
     def new(pods: list[Manifest]) -> bool:
         nonlocal fewest
-        fewest = min(fewest, sum(map(is_ready, node.serving_pods(TEAM, NAME))))
+        served.update(pod["metadata"]["uid"] for pod in pods if is_ready(pod))
+        staying = {
+            pod["metadata"]["uid"] for pod in pods if "deletionTimestamp" not in pod["metadata"]
+        }
+        fewest = min(fewest, len(served & staying))
         uids = {pod["metadata"]["uid"] for pod in pods}
         return len(pods) == 4 and not uids & before
 
     def roll_out() -> None:
         node.cluster.apply(chat(4, "v2"))
-        node.wait_serving(TEAM, NAME, new, "four replicas of the new revision serve", 300)
+        node.wait_serving(TEAM, NAME, new, "four replicas of the new revision serve")
 
     found = node.during(roll_out, LEAST)
-    for pod in node.serving_pods(TEAM, NAME):
+    pods = node.serving_pods(TEAM, NAME)
+    for pod in pods:
         assert "--revision=v2" in pod["spec"]["containers"][0]["args"]
     lost_none("rollout of a new revision", found)
+    # A successor that waits for its predecessor's device is no shortage: nothing moves.
+    assert pools_of(pods) == POOLS
     # A replica goes when its successor serves, but in a pool that is full one goes first.
     assert fewest >= 3
 
@@ -162,8 +181,7 @@ def test_operator_upgrade_and_rollback(node: NodeStack) -> None:
     assert images_of(node) == {RELEASES[1]}
     lost_none("operator rollback", node.during(node.rollback, LEAST))
     assert images_of(node) == {RELEASES[0]}
-    # On a busy machine answers may be late, for which the operator rightly adds a replica.
-    assert {pod["metadata"]["uid"] for pod in node.serving_pods(TEAM, NAME)} >= before
+    assert {pod["metadata"]["uid"] for pod in node.serving_pods(TEAM, NAME)} == before
 
 
 def images_of(node: NodeStack) -> set[str]:
@@ -178,7 +196,7 @@ def images_of(node: NodeStack) -> set[str]:
 def test_drain_on_scale_down(node: NodeStack) -> None:
     def scale_down() -> None:
         node.cluster.apply(chat(2, "v2"))
-        node.wait_serving(TEAM, NAME, count(2), "two replicas are left", 300)
+        node.wait_serving(TEAM, NAME, count(2), "two replicas are left")
 
     lost_none("scale-down from 4 to 2", node.during(scale_down, LEAST))
 
@@ -189,29 +207,33 @@ def test_it_uses_every_right_that_it_has_and_no_other(node: NodeStack) -> None:
         deployments = node.cluster.get("deployments", "-n", TEAM)["items"]
         return len(deployments) == 1
 
-    eventually(one_pool, "the empty variant's children are deleted", 120)
+    eventually(one_pool, "the empty variant's children are deleted", PATIENCE_S)
     asked = {
         # Never requested: the API server asks for it where OwnerReferencesPermissionEnforcement
         # is on, as it is here.
         ("trimtab.dev", "llmdeployments/finalizers", "update"),
-        *rights_used(node.cluster.audit_log, USER),
+        *rights_asked(node.cluster.audit_log, USER),
     }
     assert asked == granted(node)
 
 
 def granted(node: NodeStack) -> set[tuple[str, str, str]]:
-    text = node.helm("template", RELEASE, str(CHART))
-    roles: list[dict[str, Any]] = [
-        document
-        for document in yaml.safe_load_all(text)
-        if document
-        and document["kind"] in ("ClusterRole", "Role")
-        and document["metadata"]["name"] == RELEASE
-    ]
+    """Give the (group, resource, verb) of all roles that are bound to the operator's account."""
+    found = set()
+    for kind in ("clusterrolebindings", "rolebindings"):
+        for binding in node.cluster.get(kind, "-A")["items"]:
+            if ACCOUNT in binding.get("subjects", []):
+                found |= rights_of(node, binding)
+    return found
+
+
+def rights_of(node: NodeStack, binding: Manifest) -> set[tuple[str, str, str]]:
+    """Give what the role that is bound there grants."""
+    role = binding["roleRef"]
+    where = ("-n", binding["metadata"]["namespace"]) if role["kind"] == "Role" else ()
     return {
         (group, resource, verb)
-        for role in roles
-        for rule in role["rules"]
+        for rule in node.cluster.get(role["kind"], role["name"], *where)["rules"]
         for group in rule["apiGroups"]
         for resource in rule["resources"]
         for verb in rule["verbs"]
@@ -222,5 +244,4 @@ def test_uninstall_leaves_the_workloads_running(node: NodeStack) -> None:
     before = {pod["metadata"]["uid"] for pod in node.serving_pods(TEAM, NAME)}
     lost_none("uninstall", node.during(node.uninstall, LEAST))
     assert not node.cluster.get("deployments", "-n", NAMESPACE)["items"]
-    # On a busy machine answers may be late, for which the operator rightly adds a replica.
-    assert {pod["metadata"]["uid"] for pod in node.serving_pods(TEAM, NAME)} >= before
+    assert {pod["metadata"]["uid"] for pod in node.serving_pods(TEAM, NAME)} == before

@@ -34,22 +34,22 @@ def writes(log: Path, *, since: datetime | None = None, user: str | None = None)
     ]
 
 
-def rights_used(log: Path, user: str) -> set[tuple[str, str, str]]:
-    """Give the (group, resource, verb) of every request of a user that was let in.
+def rights_asked(log: Path, user: str) -> set[tuple[str, str, str]]:
+    """Give the (group, resource, verb) of every request of a user, those too that were refused.
 
     The policy logs reads of the operator's ServiceAccount only. A server-side apply that creates
     is a `patch` in the log, and needs both rights.
     """
-    used: set[tuple[str, str, str]] = set()
+    asked: set[tuple[str, str, str]] = set()
     for event in _events(log):
         target, code = event.get("objectRef"), event.get("responseStatus", {}).get("code")
         own = event["user"].get("username") == user
-        if own and target is not None and code != HTTPStatus.FORBIDDEN:
+        if own and target is not None:
             what = target.get("apiGroup", ""), _resource(target)
-            used.add((*what, event["verb"]))
+            asked.add((*what, event["verb"]))
             if event["verb"] == "patch" and code == HTTPStatus.CREATED:
-                used.add((*what, "create"))
-    return used
+                asked.add((*what, "create"))
+    return asked
 
 
 def _read(log: Path) -> Iterator[Write]:
