@@ -184,7 +184,7 @@ def test_a_make_target_exists(command: Command) -> None:
 @pytest.mark.parametrize("command", of("helm"), ids=str)
 def test_a_helm_command_names_our_chart_and_values_that_it_has(command: Command) -> None:
     words = command.words[1:]
-    assert words[0] in {"install", "upgrade", "uninstall", "rollback", "template", "lint"}
+    assert words[0] in {"install", "upgrade", "uninstall", "rollback", "test", "template", "lint"}
     for chart in (word for word in words if word.startswith(("charts/", "./charts/"))):
         assert (ROOT / chart / "Chart.yaml").exists()
     values = yaml.safe_load((ROOT / "charts/trimtab/values.yaml").read_text())
