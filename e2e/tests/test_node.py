@@ -132,6 +132,12 @@ def test_the_operator_runs_as_its_chart_says(node: NodeStack) -> None:
         assert ended["exitCode"] == Exit.LOST_LEASE
 
 
+@pytest.mark.parametrize("namespace", [NAMESPACE, TEAM])
+def test_where_it_runs_no_privileged_pod_is_let_in(node: NodeStack, namespace: str) -> None:
+    pod = ("run", "root", "--image=root", "--privileged", "-n", namespace, "--dry-run=server")
+    assert "violates PodSecurity" in node.cluster.kubectl(*pod, check=False).stderr
+
+
 def test_helm_test_finds_that_it_answers(node: NodeStack) -> None:
     assert "Succeeded" in node.helm("test", RELEASE, f"--timeout={HELM_TIMEOUT}")
 
