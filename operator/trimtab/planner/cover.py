@@ -7,7 +7,7 @@ is known. So is one that another beats in everything. The rest is searched.
 
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import TypeAlias
 
@@ -145,14 +145,14 @@ class Question:
                 if not self.problem.options[number].domain:
                     exposed[i] -= count[i] * self.rates[i]
             total = total + ground.exposed_cost * np.maximum(exposed, 0.0)
+        left = _left(self.bounds)
         for i in np.argsort(total, kind="stable")[:_TRIED].tolist():
             number = int(self.index[i])
-            if count[i] <= self._most(self.problem.options[number]):
+            if count[i] <= self._most(self.problem.options[number], left):
                 yield float(total[i]), number, int(count[i])
 
-    def _most(self, option: Option) -> int:
+    def _most(self, option: Option, left: Sequence[float]) -> int:
         """Return how many replicas of `option` may be added where it is the only one."""
-        left = _left(self.bounds)
         fit = min(int(left[number] / amount) for number, amount in self._takes.of(option))
         most = min(option.upper - option.current, self.ground.replicas, self.problem.surge)
         return min(fit, most)
@@ -174,8 +174,6 @@ class Question:
     def _unlimited(self) -> NDArray[np.bool_]:
         """Return whether an addition takes only what cannot run out, whatever else is added."""
         problem, bounds = self.problem, self.bounds
-        # What may have no replica takes nothing, however slow it is.
-        options = [option for option in problem.options if option.upper > 0]
         added = max(0, min(problem.surge, self.ground.replicas))
         # An answer that could do without any replica is not the best. So all of its replicas but
         # one carry less than what is asked, or they are as few as may be.
@@ -186,23 +184,31 @@ class Question:
             taken = max(per_rps * wanted + largest, problem.minimum * largest) + 1e-9
             return min(taken, added * largest)
 
-        pools: dict[str, tuple[float, float]] = {}
+        # What may have no replica takes nothing, however slow it is.
+        options = [option for option in problem.options if option.upper > 0]
+        per: dict[str, float] = {}
+        large: dict[str, int] = {}
         for o in options:
-            per, large = pools.get(o.pool, (0.0, 0.0))
-            pools[o.pool] = max(per, o.devices / o.rps), max(large, float(o.devices))
+            rate = o.devices / o.rps
+            if rate > per.get(o.pool, 0.0):
+                per[o.pool] = rate
+            if o.devices > large.get(o.pool, 0):
+                large[o.pool] = o.devices
         free = {
             pool
             for pool, there in bounds.free
-            if pool in pools and pool not in self._takes.blocks and most(*pools[pool]) <= there
+            if pool in per
+            and pool not in self._takes.blocks
+            and most(per[pool], float(large[pool])) <= there
         }
-        devices = most(max(p for p, _ in pools.values()), max(n for _, n in pools.values()))
+        devices = most(max(per.values()), float(max(large.values())))
         if devices > bounds.devices or (
             self._takes.capped
             and most(max(o.price / o.rps for o in options), max(o.price for o in options))
             > bounds.money
         ):
             free = set()
-        replicas = most(1.0 / min(o.rps for o in options), 1.0)
+        replicas = most(1.0 / min([o.rps for o in options]), 1.0)
         lost = set(self.ground.domains)
         return np.array(
             [
@@ -213,18 +219,18 @@ class Question:
 
     def _items(self, costs: Vector, chosen: NDArray[np.int64]) -> list[Item]:
         """Return additions to search, at `costs`."""
-        domains, items = self.ground.domains, []
-        for i in chosen.tolist():
-            number = int(self.index[i])
-            option = self.problem.options[number]
-            items.append(
-                Item(
-                    number, option.name, float(costs[i]), option.rps,
-                    option.upper - option.current, 1, self._takes.of(option),
-                    domains.index(option.domain) if option.domain in domains else -1,
-                )
-            )  # fmt: skip
-        return items
+        options, takes = self.problem.options, self._takes
+        domains = {domain: i for i, domain in enumerate(self.ground.domains)}
+        return [
+            Item(
+                number, o.name, cost, o.rps, o.upper - o.current, 1, takes.of(o),
+                domains.get(o.domain, -1),
+            )
+            for number, cost in zip(
+                self.index[chosen].tolist(), costs[chosen].tolist(), strict=True
+            )
+            for o in (options[number],)
+        ]  # fmt: skip
 
 
 def _left(bounds: Bounds) -> list[float]:
@@ -233,11 +239,17 @@ def _left(bounds: Bounds) -> list[float]:
     return [*free, *(float(n) for _, _, n in bounds.blocks), bounds.money, float(bounds.devices)]
 
 
+@lru_cache(maxsize=_CACHED)
+def _numbered(pools: tuple[str, ...]) -> Mapping[str, int]:
+    """Return the number of each of `pools`: the same for most of thousands of deployments."""
+    return {pool: i for i, pool in enumerate(pools)}
+
+
 class _Takes:
     """What one added replica takes of the room, by numbers of resources."""
 
     def __init__(self, bounds: Bounds) -> None:
-        self.pools = {pool: i for i, (pool, _) in enumerate(bounds.free)}
+        self.pools = _numbered(tuple([pool for pool, _ in bounds.free]))
         self.blocks: dict[str, list[tuple[int, int]]] = {}
         for i, (pool, size, _) in enumerate(bounds.blocks):
             self.blocks.setdefault(pool, []).append((len(self.pools) + i, size))

@@ -5,7 +5,7 @@ Only what is added takes from the room, so that nothing is promised twice while 
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
@@ -52,11 +52,6 @@ class Option:
     """What it may be lost with, at once and unasked, such as the spot nodes of a zone; empty where
     nothing takes it back."""
 
-    @property
-    def ratio(self) -> float:
-        """Cost of one request/s, for one hour."""
-        return self.cost / self.rps
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
@@ -81,6 +76,28 @@ class Problem:
     """Factor on the penalties, for deployments that come before others."""
     survive: float = 0.0
     """Demand that must stay covered when any one domain of the options is lost, requests/s."""
+    pools: tuple[str, ...] = field(init=False, repr=False, compare=False)
+    """Sorted names of the pools of the options."""
+    widest: int = field(init=False, repr=False, compare=False)
+    """Most devices of one replica; 0 without options."""
+    cheapest_rps: float = field(init=False, repr=False, compare=False)
+    """Least cost of a request/s over the options, $/h; 0 without any, as the next three."""
+    dearest_rps: float = field(init=False, repr=False, compare=False)
+    cheapest: float = field(init=False, repr=False, compare=False)
+    """Least cost of a replica, $/h."""
+    dearest: float = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Look once through the options, of which there are hundreds, for what is asked often."""
+        devices = [option.devices for option in self.options]
+        ratios = [option.cost / option.rps for option in self.options]
+        costs = [option.cost for option in self.options]
+        object.__setattr__(self, "pools", tuple(sorted({o.pool for o in self.options})))
+        object.__setattr__(self, "widest", max(devices, default=0))
+        object.__setattr__(self, "cheapest_rps", min(ratios, default=0.0))
+        object.__setattr__(self, "dearest_rps", max(ratios, default=0.0))
+        object.__setattr__(self, "cheapest", min(costs, default=0.0))
+        object.__setattr__(self, "dearest", max(costs, default=0.0))
 
     def __hash__(self) -> int:
         # All fields take longer to hash than the search that a cache saves.
@@ -141,19 +158,15 @@ class Problem:
         The larger the share that one deployment lacks, the more each request/s of it weighs, so
         that equals share a shortage alike.
         """
-        if not self.options:
-            return 0.0
-        cheapest = min(option.ratio for option in self.options)
-        replica = min(option.cost for option in self.options)
         short = self.short_rps(counts)
         share = short / self.rps if short > 0 else 0.0
-        return short * (1.0 + share) * cheapest + self.missing(counts) * replica
+        lacking = short * (1.0 + share) * self.cheapest_rps
+        return lacking + self.missing(counts) * self.cheapest
 
     @property
     def short_cost(self) -> float:
         """Penalty of one uncovered request/s: beyond what any option costs, so that all pays."""
-        dearest = max((option.ratio for option in self.options), default=0.0)
-        return self.weight * PENALTY * (1.0 + self.switch) * dearest
+        return self.weight * PENALTY * (1.0 + self.switch) * self.dearest_rps
 
     @property
     def exposed_cost(self) -> float:
@@ -163,8 +176,7 @@ class Problem:
     @property
     def missing_cost(self) -> float:
         """Penalty of one replica below the minimum, and of being short by however little."""
-        dearest = max((option.cost for option in self.options), default=0.0)
-        return self.weight * PENALTY * (1.0 + self.switch) * dearest
+        return self.weight * PENALTY * (1.0 + self.switch) * self.dearest
 
     @property
     def kept(self) -> Counts:
@@ -217,17 +229,20 @@ class Room:
     """Free blocks of so many devices on one node, by pool and size, where that is less than the
     devices allow. Sizes divide each other: then replicas fit on nodes exactly where, for every
     size, those of that size and above take no more blocks than there are."""
+    _shared: dict[tuple[tuple[str, ...], int], tuple[tuple[str, int], ...]] = field(
+        init=False, repr=False, compare=False, default_factory=dict
+    )
+    """What `_up_to` found: most of thousands of deployments are told the same."""
 
     def bounds(self, problem: Problem) -> Bounds:
         """Return what `problem` may use alone."""
-        most = problem.surge * max((option.devices for option in problem.options), default=0)
-        return self.left_to(problem, sorted({option.pool for option in problem.options}), most)
+        return self.left_to(problem, problem.pools, problem.surge * problem.widest)
 
-    def left_to(self, problem: Problem, pools: Sequence[str], most: int) -> Bounds:
+    def left_to(self, problem: Problem, pools: tuple[str, ...], most: int) -> Bounds:
         """Return what there is for `problem` in sorted `pools`, as far as `most` devices count."""
         mine = [budget for budget in self.budgets if problem.key in budget.members]
         return Bounds(
-            free=tuple((pool, min(most, self.free.get(pool, 0))) for pool in pools),
+            free=self._up_to(pools, most),
             money=max(0.0, min([problem.money, *(budget.money for budget in mine)])),
             devices=max(0, int(min([most, *(budget.devices for budget in mine)]))),
             blocks=tuple(
@@ -238,6 +253,14 @@ class Room:
             if self.blocks
             else (),
         )
+
+    def _up_to(self, pools: tuple[str, ...], most: int) -> tuple[tuple[str, int], ...]:
+        """Return what is free in each of `pools`, as far as `most` devices count."""
+        found = self._shared.get((pools, most))
+        if found is None:
+            found = tuple((pool, min(most, self.free.get(pool, 0))) for pool in pools)
+            self._shared[pools, most] = found
+        return found
 
     def minus(self, problem: Problem, counts: Counts) -> "Room":
         """Return the room that is left when `problem` is answered with `counts`."""

@@ -5,6 +5,7 @@ answer. A branch ends where a lower bound of its cost reaches the best answer: t
 left at the best worth left, with a charge for each replica where their number is scarce.
 """
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -88,9 +89,10 @@ class Search:
     """One search; its fields are what the branch in hand has left."""
 
     __slots__ = (
-        "additions", "base", "best", "best_cost", "charge", "charged", "cheapest", "counts",
-        "exposed_cost", "found", "items", "left", "limit", "missing_cost", "need", "nodes",
-        "outside", "patience", "ratios", "replicas", "rest", "short_cost", "slack", "strongest",
+        "additions", "base", "best", "best_cost", "charge", "charged", "charged_or_short",
+        "cheapest", "counts", "exposed_cost", "found", "goal", "items", "left", "limit",
+        "missing_cost", "need", "nodes", "outside", "over", "patience", "ratios", "ratios_or_short",
+        "replicas", "rest", "short_cost", "slack", "strongest",
     )  # fmt: skip
 
     def __init__(
@@ -116,6 +118,10 @@ class Search:
         self.limit = 0
         self.best_cost = math.inf
         self.best = ground.counts
+        self.goal = math.inf
+        """Cost from which a branch is of no interest."""
+        self.over = False
+        """Whether enough was looked at."""
         self.base = ground.base
         self.left = left
         self.outside = ground.outside
@@ -126,6 +132,9 @@ class Search:
         # Each list says the least (or most) of the items from here on.
         self.charged = [(item.cost + charge) / item.rps for item in items]
         self.ratios = _suffix([item.cost / item.rps for item in items])
+        short_cost = self.short_cost
+        self.charged_or_short = [min(cost, short_cost) for cost in self.charged]
+        self.ratios_or_short = [min(cost, short_cost) for cost in self.ratios]
         self.cheapest = _suffix([item.cost for item in items])
         self.strongest = [-rps for rps in _suffix([-item.rps for item in items])]
 
@@ -133,6 +142,7 @@ class Search:
         """Return the best answer, `known` where none is better. The bound is of these items."""
         if known is not None:
             self.best, self.best_cost = known.counts, known.weight - self.base
+        self._aim()
         root = self._least(0, self.rest, self.need)
         self._go(0, self.rest, self.need, 0.0)
         least = self.best_cost * (1.0 - BETTER)
@@ -146,17 +156,22 @@ class Search:
         """Return all answers that weigh at most `weight`; None where they are over `limit`."""
         self.limit = limit
         self.best_cost = weight - self.base
+        self.goal = self.best_cost * (1.0 + BETTER)
         self._go(0, self.rest, self.need, 0.0)
         return tuple(sorted(self.found)) if len(self.found) <= limit else None
 
     def _go(self, index: int, rest: float, need: int, cost: float) -> None:
         """Try every count of the items from `index` on. `rest` is demand, `need` replicas."""
         self.nodes += 1
+        if not self.limit:
+            self.over = self.nodes > NODES
+            self._aim()
         outside = self.outside
         exposed = max(outside) if outside else 0.0
         self._note(cost + self._penalty(rest, need, exposed))
+        least = self._least
         for i in range(index, len(self.items)):
-            if self._is_over() or cost + self._least(i, rest, need) >= self._goal():
+            if self.over or cost + least(i, rest, need) >= self.goal:
                 return
             item = self.items[i]
             wanted = math.ceil(rest / item.rps) if rest > 0 else 0
@@ -164,16 +179,16 @@ class Search:
                 wanted = need
             if exposed > 0:
                 wanted = max(wanted, self._wanted_outside(item))
-            for count in range(min(wanted, self._fit(item)), 0, -1):
+            for count in range(self._fit(item, wanted), 0, -1):
                 left, lack, paid = rest - count * item.rps, need - count, cost + count * item.cost
-                if paid >= self._goal():
+                if paid >= self.goal:
                     continue
                 if outside:
                     self._lose(outside, item, count)
                 self.counts[item.option] += count
                 if left <= 0 and lack <= 0 and (not outside or max(self.outside) <= 0):
                     self._note(paid)
-                elif paid + self._least(i + 1, left, lack) < self._goal():
+                elif paid + least(i + 1, left, lack) < self.goal:
                     self._take(item, count)
                     self._go(i + 1, left, lack, paid)
                     self._take(item, -count)
@@ -200,20 +215,20 @@ class Search:
         return math.ceil(short / item.rps) if short > 0 else 0
 
     def _note(self, total: float) -> None:
+        """Take what is in hand for an answer, if it is one of those that are sought."""
         if self.limit:
             if total <= self.best_cost:
                 self.found.add(tuple(self.counts))
+                self.over = len(self.found) > self.limit
         elif total < self.best_cost * (1.0 - BETTER) or self.best_cost == math.inf:
             self.best_cost, self.best = total, tuple(self.counts)
+            self._aim()
 
-    def _is_over(self) -> bool:
-        return len(self.found) > self.limit if self.limit else self.nodes > NODES
+    def _aim(self) -> None:
+        """Seek what is better than the best by enough."""
+        self.goal = self.best_cost * (1.0 - (self.slack if self.nodes > self.patience else BETTER))
 
-    def _goal(self) -> float:
-        """Return the cost from which a branch is of no interest."""
-        if self.limit:
-            return self.best_cost * (1.0 + BETTER)
-        return self.best_cost * (1.0 - (self.slack if self.nodes > self.patience else BETTER))
+    # The next two are most of a search: they compare by hand, as calls take longer than sums.
 
     def _least(self, index: int, rest: float, need: int) -> float:
         """Return a lower bound of what the rest costs, covered or short."""
@@ -223,28 +238,29 @@ class Search:
             return max(need, 0) * min(self.cheapest[index], self.missing_cost)
         charges = self.charge * self.replicas
         reach = self.strongest[index] * self.replicas
-        able = min(rest, reach)
-        short = (
-            self.missing_cost
-            + (rest - able) * self.short_cost
-            + max(
-                able * min(self.ratios[index], self.short_cost),
-                able * min(self.charged[index], self.short_cost) - charges,
-            )
-        )
+        able = rest if rest < reach else reach
+        plain = able * self.ratios_or_short[index]
+        charged = able * self.charged_or_short[index] - charges
+        short = self.missing_cost + (rest - able) * self.short_cost
+        short += plain if plain > charged else charged
         if reach < rest:
             return short
-        return min(short, max(rest * self.ratios[index], rest * self.charged[index] - charges))
+        plain, charged = rest * self.ratios[index], rest * self.charged[index] - charges
+        whole = plain if plain > charged else charged
+        return whole if whole < short else short
 
-    def _fit(self, item: Item) -> int:
-        """Return how many of `item` fit."""
-        fit = min(item.most, self.replicas)
+    def _fit(self, item: Item, wanted: int) -> int:
+        """Return how many of `item` fit, up to `wanted`."""
+        fit = min(wanted, item.most, self.replicas)
         if item.new:
-            fit = min(fit, self.additions)
+            if self.additions < fit:
+                fit = self.additions
             for resource, amount in item.takes:
                 # Rounding of money must not forbid what just fits.
-                fit = min(fit, int(self.left[resource] / amount + 1e-9))
-        return max(fit, 0)
+                room = self.left[resource] / amount + 1e-9
+                if room < fit:
+                    fit = int(room)
+        return fit
 
     def _take(self, item: Item, count: int) -> None:
         if item.new:
@@ -262,11 +278,7 @@ def _domains(problem: Problem) -> list[str]:
 
 def _suffix(values: Sequence[float]) -> list[float]:
     """Return the least of all values from each one on."""
-    least, found = math.inf, []
-    for value in reversed(values):
-        least = min(least, value)
-        found.append(least)
-    return found[::-1]
+    return list(itertools.accumulate(reversed(values), min))[::-1]
 
 
 def _charge(items: Sequence[Item], rest: float, replicas: int) -> float:
