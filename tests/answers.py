@@ -9,7 +9,7 @@ from trimtab.api.engine import EngineType
 from trimtab.config import OperatorConfig
 from trimtab.observe import engines, queries
 from trimtab.observe.prometheus import Sample
-from trimtab.observe.queries import PART_LABEL, STEM_LABEL
+from trimtab.observe.queries import COUNT, PART_LABEL, STEM_LABEL, SUM
 
 NAMESPACE = "assistants"
 STEM = f"chat-h100-tp1-{bodies.HASH}-"
@@ -20,13 +20,16 @@ TTFT = {"0.1": 6.0, "0.5": 9.0, "1.0": 10.0, "+Inf": 10.0, "sum": 2.5, "count": 
 ITL = {"0.01": 0.0, "0.025": 800.0, "0.05": 1000.0, "+Inf": 1000.0, "sum": 22.0, "count": 1000.0}
 """A thousand gaps a second of 22 ms on average."""
 E2E = {"1.0": 2.0, "5.0": 8.0, "10.0": 8.0, "+Inf": 8.0}
-
+PROMPTS = {"200.0": 0.0, "500.0": 2.0, "1000.0": 5.0, "2000.0": 8.0, "+Inf": 8.0}
+"""Eight prompts a second; their mean is 1000 tokens."""
+ANSWERS = {"100.0": 2.0, "200.0": 5.0, "500.0": 8.0, "+Inf": 8.0}
+"""Their answers, of 200 tokens on average."""
 
 PARTS = {
     "seen": {"seen": "seen", "covered": "covered", "served": "served", "finished": "finished"},
-    "prefix_hit": {"above": "cache_found", "below": "cache_sought"},
-    "input_tokens": {"above": "input_tokens_sum", "below": "input_tokens_count"},
-    "output_tokens": {"above": "output_tokens_sum", "below": "output_tokens_count"},
+    "prefix_hit": {SUM: "cache_found", COUNT: "cache_sought"},
+    "input_tokens": {SUM: "input_tokens_sum", COUNT: "input_tokens_count", "": "prompts"},
+    "output_tokens": {SUM: "output_tokens_sum", COUNT: "output_tokens_count", "": "answers"},
 }
 """What the queries bring that bring several values, by the names that tests give those."""
 
@@ -52,7 +55,8 @@ class Answers:
             answer = self.answers.get(key, [])
             if isinstance(answer, Exception):
                 raise answer
-            more = {PART_LABEL: part} if part else {}
+            label = PART_LABEL if name == "seen" else "le"
+            more = {label: part} if part else {}
             found += [replace(each, labels={**each.labels, **more}) for each in answer]
         return tuple(found)
 
@@ -89,6 +93,8 @@ def steady(ends: list[str], **over: Any) -> Answers:
         "input_tokens_count": by_stem(8.0),
         "output_tokens_sum": by_stem(1600.0),
         "output_tokens_count": by_stem(8.0),
+        "prompts": by_bucket(PROMPTS),
+        "answers": by_bucket(ANSWERS),
         "ttft": by_bucket(TTFT),
         "itl": by_bucket(ITL),
         "e2e": by_bucket(E2E),

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 
 import bodies
 from answers import CONFIG, NAMESPACE, by_bucket, by_pod, by_stem, steady
-from trimtab.models.load import LatencyTargets, ObservedLoad
-from trimtab.models.signals import Fresh, Invalid, Missing, Partial, Stale
+from trimtab.models.load import RUNGS, LatencyTargets, ObservedLoad, Spread
+from trimtab.models.signals import Fresh, Invalid, Missing, Partial, Signal, Stale
 from trimtab.models.snapshot import Key
-from trimtab.observe.histogram import merge, problem, quantile, share_within
+from trimtab.observe.histogram import merge, problem, quantile, share_within, spread
 from trimtab.observe.kinds import Kind
 from trimtab.observe.parse import parse
 from trimtab.observe.promql import one_of, string
@@ -20,7 +20,7 @@ from trimtab.observe.reader import Subject
 from trimtab.observe.signals import read
 from trimtab.observe.world import PodFacts
 
-SIGNALS = [each.name for each in fields(ObservedLoad)][:11]
+SIGNALS = [each.name for each in fields(ObservedLoad) if each.type == Signal]
 ENDS = [f"pod{i:02}" for i in range(16)]
 _ANYTHING = st.one_of(st.floats(), st.sampled_from([0.0, -0.0, 1.0, 100.0, 1e9, 5e-324, 1e308]))
 
@@ -90,13 +90,18 @@ def test_no_answer_makes_a_number_that_is_none(
     names += ["cache_found", "cache_sought"]
     answers: dict[str, object] = {name: by_pod({"pod00": value}) for name, value in gauges.items()}
     answers |= {name: by_stem(value) for name, value in zip(names, rates, strict=True)}
-    answers |= {name: by_bucket(buckets) for name in ("ttft", "itl", "e2e")}
+    histograms = ("ttft", "itl", "e2e", "prompts", "answers")
+    answers |= {name: by_bucket(buckets) for name in histograms}
     found = load(["pod00"], **answers)
     for name in SIGNALS:
         signal = getattr(found, name)
         if isinstance(signal, Fresh | Partial | Stale):
             assert math.isfinite(signal.value), name
             assert signal.value >= 0, name
+    for lengths, mean in ((found.inputs, "input_tokens"), (found.outputs, "output_tokens")):
+        assert lengths is None or isinstance(getattr(found, mean), Fresh)
+        assert lengths is None or all(0 <= share <= 1 for share in lengths.shares)
+        assert lengths is None or math.isclose(math.fsum(lengths.shares), 1.0)
     for name in ("prefix_hit", "kv_utilization", "slo_attainment"):
         signal = getattr(found, name)
         assert not isinstance(signal, Fresh) or 0 <= signal.value <= 1 + 1e-6
@@ -143,6 +148,68 @@ def test_merging_a_histogram_with_itself_changes_no_quantile(buckets: dict[float
     twice = merge([buckets, buckets])
     one, two = quantile(buckets, 0.9), quantile(twice, 0.9)
     assert one == two or (one is not None and two is not None and math.isclose(one, two))
+
+
+_LENGTHS = st.lists(
+    st.tuples(st.floats(0.5, 3e6) | st.sampled_from(RUNGS), _RATES), min_size=1, max_size=12
+).map(
+    lambda steps: {
+        **{
+            bound: sum(rate for _, rate in sorted(steps)[: i + 1])
+            for i, (bound, _) in enumerate(sorted(steps))
+        },
+        math.inf: sum(rate for _, rate in sorted(steps)),
+    }
+)
+
+
+def upto(found: Spread, rung: float) -> float:
+    """The share of the lengths that are not above a rung."""
+    return math.fsum(found.shares[: RUNGS.index(rung) + 1])
+
+
+@given(_LENGTHS)
+def test_a_spread_is_between_what_the_bounds_around_each_rung_counted(
+    buckets: dict[float, float],
+) -> None:
+    found = spread([buckets])
+    total = buckets[math.inf]
+    if found is None:
+        assert total == 0
+        return
+    assert math.isclose(math.fsum(found.shares), 1.0)
+    assert all(share >= 0 for share in found.shares)
+    for rung in RUNGS:
+        below = max((rate for bound, rate in buckets.items() if bound <= rung), default=0.0)
+        above = min(rate for bound, rate in buckets.items() if bound >= rung)
+        assert below / total - 1e-9 <= upto(found, rung) <= above / total + 1e-9
+        if rung in buckets:
+            assert math.isclose(upto(found, rung), below / total, abs_tol=1e-9)
+
+
+@given(_LENGTHS, st.sampled_from(RUNGS))
+def test_a_bound_more_that_counts_what_was_taken_for_granted_changes_nothing(
+    buckets: dict[float, float], rung: float
+) -> None:
+    found = spread([buckets])
+    if found is None or rung > max(bound for bound in buckets if math.isfinite(bound)):
+        return
+    finer = spread([buckets | {rung: upto(found, rung) * buckets[math.inf]}])
+    assert finer is not None
+    assert all(
+        math.isclose(one, other, abs_tol=1e-9)
+        for one, other in zip(finer.shares, found.shares, strict=True)
+    )
+
+
+@given(st.lists(st.integers(1, 200_000), min_size=1, max_size=60), st.sampled_from(RUNGS[6:]))
+def test_on_vllm_s_bounds_a_spread_is_a_count(lengths: list[int], context: float) -> None:
+    bounds = [rung for rung in RUNGS if rung <= context]
+    counted = {bound: float(sum(at <= bound for at in lengths)) for bound in (*bounds, math.inf)}
+    found = spread([counted])
+    assert found is not None
+    for bound in bounds:
+        assert math.isclose(upto(found, bound), counted[bound] / len(lengths), abs_tol=1e-12)
 
 
 _LITERAL = re.compile(r'"((?:[^"\\\x00-\x1f\x7f]|\\["\\]|\\x[0-9a-f]{2})*)"')

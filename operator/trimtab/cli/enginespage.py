@@ -34,7 +34,8 @@ The first name that a replica exports counts, so old and new releases serve side
 are known with and without `_total`. Whatever labels split a replica's series (`engine` of a
 data-parallel rank, `model_name` of an adapter, and any that a release adds) add up, but for KV use,
 of which the fullest rank counts. An engine that lacks a signal has it *missing*, and says so;
-nothing stands in for it.
+nothing stands in for it. Without a histogram of lengths, prompts and answers are taken to spread
+about their means as they mostly do.
 """
 
 _SIGNALS = (
@@ -47,6 +48,8 @@ _HISTOGRAMS = (
     ("itl", "time between two tokens, seconds"),
     ("pace", "its mean over an answer, which targets are held against, seconds"),
     ("e2e", "end-to-end latency, seconds"),
+    ("inputs", "prompts, tokens"),
+    ("outputs", "answers, tokens"),
 )
 _MEANS = (
     ("input_tokens", "mean prompt, tokens"),

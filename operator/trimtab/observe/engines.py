@@ -123,6 +123,10 @@ class Engine:
     pace: Metric
     """The same as the mean of each answer, where the engine has that: what targets are about."""
     e2e: Metric
+    inputs: Metric
+    """Prompt lengths: only how they spread, for `input_tokens` has their mean."""
+    outputs: Metric
+    """The same of answers."""
     input_tokens: Mean
     output_tokens: Mean
     prefix_hit: Mean
@@ -163,6 +167,8 @@ def get(engine: EngineType) -> Engine:
         itl=_histogram(data, "itl", "time between tokens"),
         pace=_histogram(data, "pace", "time between tokens of an answer"),
         e2e=_histogram(data, "e2e", "end-to-end latency"),
+        inputs=_histogram(data, "inputs", "prompt lengths"),
+        outputs=_histogram(data, "outputs", "answer lengths"),
         input_tokens=Mean(what="prompt lengths", ratios=_ratios(means["input_tokens"])),
         output_tokens=Mean(what="answer lengths", ratios=_ratios(means["output_tokens"])),
         prefix_hit=Mean(what="prefix cache hits", ratios=_ratios(means["prefix_hit"])),

@@ -1,7 +1,11 @@
-"""Quantiles and shares under a target from cumulative histogram buckets. Pure arithmetic."""
+"""Quantiles, shares under a target and spreads from cumulative buckets. Pure arithmetic."""
 
 import math
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
+
+from trimtab.models.load import RUNGS, Spread
 
 Buckets = Mapping[float, float]
 """Rate of observations at or below each upper bound; the last bound is infinity."""
@@ -12,10 +16,10 @@ def merge(parts: Sequence[Buckets]) -> dict[float, float]:
 
     Engine versions differ in their bounds; a bound that one lacks would read as a dip.
     """
-    if not parts:
-        return {}
-    bounds = set(parts[0]).intersection(*parts[1:])
-    return {bound: sum(part[bound] for part in parts) for bound in sorted(bounds)}
+    if len(parts) == 1:
+        return dict(parts[0])
+    bounds = set(parts[0]).intersection(*parts[1:]) if parts else set()
+    return {bound: sum(part[bound] for part in parts) for bound in bounds}
 
 
 def problem(buckets: Buckets) -> str | None:
@@ -24,7 +28,7 @@ def problem(buckets: Buckets) -> str | None:
         return "the histogram lacks its buckets"
     if min(buckets) < 0:
         return "a bucket of the histogram ends below zero"
-    if any(not math.isfinite(rate) or rate < 0 for rate in buckets.values()):
+    if not all(0 <= rate < math.inf for rate in buckets.values()):
         return "a bucket of the histogram is no usable number"
     return None
 
@@ -61,6 +65,45 @@ def share_within(buckets: Buckets, target: float) -> float | None:
                 return below / total
             return (below + (upto - below) * (target - lower) / (upper - lower)) / total
     return None
+
+
+def spread(parts: Sequence[Buckets]) -> Spread | None:
+    """Return how token lengths spread over RUNGS, of several histograms together.
+
+    Each is read with its own bounds, which follow the engine's longest context and need not be
+    those of RUNGS. None where one of them is no histogram or has counted nothing.
+    """
+    rates = [0.0] * (len(RUNGS) + 1)
+    for part in parts:
+        if problem(part) is not None or max(part.values()) <= 0:
+            return None
+        for index, rate in _between_rungs(part):
+            rates[index] += rate
+    total = sum(rates)
+    if not 0 < total < math.inf:
+        return None
+    return Spread(shares=tuple(rate / total for rate in rates))
+
+
+def _between_rungs(buckets: Buckets) -> Iterable[tuple[int, float]]:
+    """Yield rates of observations, and between which of RUNGS they are.
+
+    Where rungs divide a bucket, equal ratios of lengths have equal shares of it: lengths spread
+    over decades, and none is below one token. What is beyond the last finite bound is taken for as
+    short as it may be: up to the next rung.
+    """
+    for lower, below, upper, upto in _steps(buckets):
+        lower = max(1.0, lower)
+        first, last = bisect_right(RUNGS, lower), bisect_left(RUNGS, upper)
+        if math.isinf(upper):
+            yield first, upto - below
+        elif first >= last:
+            yield last, upto - below
+        else:
+            ends = (lower, *RUNGS[first:last], upper)
+            for index, (low, high) in enumerate(pairwise(ends), first):
+                share = math.log(high / low) / math.log(upper / lower)
+                yield index, (upto - below) * share
 
 
 def _steps(buckets: Buckets) -> Iterable[tuple[float, float, float, float]]:

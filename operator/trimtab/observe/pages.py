@@ -75,6 +75,8 @@ def names_of(engine: Engine) -> frozenset[str]:
         names |= {one.name for ratio in mean.ratios for one in (ratio.above, ratio.below)}
     for histogram in (engine.ttft, engine.itl, engine.pace, engine.e2e):
         names |= {one.name + part for one in histogram.series for part in _PARTS}
+    for lengths in (engine.inputs, engine.outputs):
+        names |= {one.name + "_bucket" for one in lengths.series}
     return frozenset(names)
 
 
@@ -106,10 +108,12 @@ def evaluate(
         "waiting": by_pod(lambda pod: pod.gauge(pod.engine.waiting)),
         "kv_utilization": by_pod(lambda pod: pod.gauge(pod.engine.kv_utilization)),
     }
+    sums = {name: _totals(pods, choose, "_sum") for name, choose in _MEANT.items()}
+    counts = {name: _totals(pods, choose, "_count") for name, choose in _MEANT.items()}
     for name, choose in _MEANS.items():
         both = {place: pod.mean(choose(pod.engine)) for place, pod in pods.items()}
-        values[f"{name}_above"] = _by_stem((at, each[0]) for at, each in both.items() if each)
-        values[f"{name}_below"] = _by_stem((at, each[1]) for at, each in both.items() if each)
+        sums[name] = _by_stem((at, each[0]) for at, each in both.items() if each)
+        counts[name] = _by_stem((at, each[1]) for at, each in both.items() if each)
     arrivals: dict[Place, dict[Place, float]] = defaultdict(dict)
     for place, rate in by_pod(lambda pod: pod.arrivals()).items():
         arrivals[_stem(place)][place] = rate
@@ -117,8 +121,8 @@ def evaluate(
         values=values,
         arrivals=dict(arrivals),
         buckets={name: _buckets(pods, choose) for name, choose in _HISTOGRAMS.items()},
-        sums={name: _totals(pods, choose, "_sum") for name, choose in _MEANT.items()},
-        counts={name: _totals(pods, choose, "_count") for name, choose in _MEANT.items()},
+        sums=sums,
+        counts=counts,
         failures=failures,
     )
 
@@ -132,6 +136,8 @@ _HISTOGRAMS: Mapping[str, Callable[[Engine], Metric]] = {
     "ttft": lambda engine: engine.ttft,
     "itl": lambda engine: engine.pace,
     "e2e": lambda engine: engine.e2e,
+    "input_tokens": lambda engine: engine.inputs,
+    "output_tokens": lambda engine: engine.outputs,
 }
 _MEANT: Mapping[str, Callable[[Engine], Metric]] = {
     "ttft": lambda engine: engine.ttft,

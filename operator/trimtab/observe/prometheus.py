@@ -215,8 +215,9 @@ def _tracks(result: Any) -> Iterator[Track]:
 
 def _labels(series: Any) -> Mapping[str, str]:
     labels: Mapping[str, str] = series["metric"]
-    if not all(type(text) is str for text in labels.values()):
-        raise TypeError("a label is no string")
+    for text in labels.values():
+        if type(text) is not str:
+            raise TypeError("a label is no string")
     return labels
 
 

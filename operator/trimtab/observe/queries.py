@@ -77,8 +77,12 @@ class _Builder:
             "kv_utilization": self._gauge(lambda engine: engine.kv_utilization),
             "arrivals": self._by_pod(self._each(self._arrivals)),
             "prefix_hit": self._mean(lambda engine: engine.prefix_hit),
-            "input_tokens": self._mean(lambda engine: engine.input_tokens),
-            "output_tokens": self._mean(lambda engine: engine.output_tokens),
+            "input_tokens": self._mean(
+                lambda engine: engine.input_tokens, lambda engine: engine.inputs
+            ),
+            "output_tokens": self._mean(
+                lambda engine: engine.output_tokens, lambda engine: engine.outputs
+            ),
             "ttft": self._histogram(lambda engine: engine.ttft, lambda engine: engine.ttft),
             "itl": self._histogram(lambda engine: engine.pace, lambda engine: engine.itl),
             "e2e": self._histogram(lambda engine: engine.e2e),
@@ -134,8 +138,7 @@ class _Builder:
         """Return the buckets of a histogram and, as two buckets more, sum and count of `meant`."""
 
         def of(engine: Engine) -> str:
-            wanted = choose(engine).series
-            found = [either(_target(self._over("rate", one, "_bucket"), "le") for one in wanted)]
+            found = [self._buckets(choose(engine))]
             for mark, part in ((SUM, "_sum"), (COUNT, "_count")) if meant else ():
                 series = meant(engine).series if meant else ()
                 total = either(_target(self._over("rate", one, part)) for one in series)
@@ -144,23 +147,38 @@ class _Builder:
 
         return self._by_stem(self._each(of), "le")
 
-    def _mean(self, choose: Callable[[Engine], Mean]) -> str:
-        """Return both counters of a mean. Of two versions the pair counts that is whole."""
+    def _buckets(self, metric: Metric) -> str:
+        wanted = metric.series
+        return either(_target(self._over("rate", one, "_bucket"), "le") for one in wanted)
 
-        def of(engine: Engine, above: bool) -> str:
-            exprs = []
-            for ratio in choose(engine).ratios:
-                both = (ratio.above, ratio.below) if above else (ratio.below, ratio.above)
-                other = series(both[1].name, self._namespaces, both[1].where)
-                exprs.append(
-                    f"({_target(self._over('rate', both[0]))} and on (namespace, pod) {other})"
+    def _mean(
+        self,
+        choose: Callable[[Engine], Mean],
+        spread: Callable[[Engine], Metric] | None = None,
+    ) -> str:
+        """Return both counters of a mean as the sum and the count of a histogram, and its buckets.
+
+        Of two versions the pair counts that is whole. The buckets are those of `spread`, which not
+        every engine has.
+        """
+
+        def of(engine: Engine) -> str:
+            ratios = choose(engine).ratios
+            found = [self._buckets(spread(engine))] if spread else []
+            for mark, above in ((SUM, True), (COUNT, False)):
+                pairs = (
+                    (one.above, one.below) if above else (one.below, one.above) for one in ratios
                 )
-            return either(exprs)
+                total = either(self._beside(*pair) for pair in pairs)
+                found += [labelled(total, {"le": mark})] if total else []
+            return either(found)
 
-        return _parts(
-            above=self._by_stem(self._each(lambda engine: of(engine, True))),
-            below=self._by_stem(self._each(lambda engine: of(engine, False))),
-        )
+        return self._by_stem(self._each(of), "le")
+
+    def _beside(self, wanted: Series, other: Series) -> str:
+        """Return the rate of `wanted` where `other` is there, too."""
+        there = series(other.name, self._namespaces, other.where)
+        return f"({_target(self._over('rate', wanted))} and on (namespace, pod) {there})"
 
     def _covered(self) -> str:
         """Return how long ago the first sample of the window is, in seconds."""

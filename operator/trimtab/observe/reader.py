@@ -3,12 +3,12 @@
 import math
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from trimtab.api.engine import EngineType
 from trimtab.api.enginemetrics import EngineMetrics
 from trimtab.config import OperatorConfig
-from trimtab.models.load import LatencyTargets, ObservedLoad, VariantReading
+from trimtab.models.load import LatencyTargets, ObservedLoad, Spread, VariantReading
 from trimtab.models.signals import Fresh, Invalid, Missing, Partial, Signal, Stale
 from trimtab.models.snapshot import Key
 from trimtab.observe import engines, histogram
@@ -23,6 +23,8 @@ NONE_FINISHED = "no request is finished yet"
 
 _OF_FINISHED = frozenset({"input_tokens", "output_tokens", "e2e"})
 """Queries of what engines count when a request is finished."""
+
+_Read = TypeVar("_Read", float, Mapping[float, float])
 
 MAX_REQUESTS = 1e7
 """More requests than this on one replica, in a second or at once, is no measurement."""
@@ -82,6 +84,8 @@ class Reader:
         self._engine = engine
         self._window_s = config.rate_window_s
         self._half_scrape_s = config.scrape_interval_s / 2
+        stems = subject.stems | {pod_stem(pod.name) for pod in subject.pods}
+        self._stems = {stem: (subject.key.namespace, stem) for stem in sorted(stems)}
         self._coverage = Coverage.of(
             [pod for pod in subject.pods if not pod.terminating and not pod.finished],
             Sightings(
@@ -94,10 +98,14 @@ class Reader:
 
     def load(self) -> ObservedLoad:
         """Return what they report together; `variants` is left empty."""
+        prompt = self._mean("input_tokens", self._engine.input_tokens)
+        answer = self._mean("output_tokens", self._engine.output_tokens)
         return ObservedLoad(
             arrival_rps=self._arrivals(),
-            input_tokens=self._mean("input_tokens", self._engine.input_tokens),
-            output_tokens=self._mean("output_tokens", self._engine.output_tokens),
+            input_tokens=prompt,
+            output_tokens=answer,
+            inputs=self._spread("input_tokens") if isinstance(prompt, Fresh) else None,
+            outputs=self._spread("output_tokens") if isinstance(answer, Fresh) else None,
             prefix_hit=self._mean("prefix_hit", self._engine.prefix_hit, 1.0),
             waiting=self._gauge("waiting", self._engine.waiting, MAX_REQUESTS),
             running=self._gauge("running", self._engine.running, MAX_REQUESTS),
@@ -139,9 +147,8 @@ class Reader:
         found = self._counted(query, metric)
         if not isinstance(found, dict):
             return found
-        sums, namespace = self._readings.sums.get(query, {}), self._subject.key.namespace
-        total = {stem: sums[namespace, stem] for stem in found if (namespace, stem) in sums}
-        if len(total) < len(found):
+        total = self._mine(self._readings.sums, query)
+        if not found.keys() <= total.keys():
             return Missing(why=f"no replica exports {metric.newest}_sum", absent=True)
         return self._ratio(total, found, list(found), MAX_SECONDS)
 
@@ -150,12 +157,10 @@ class Reader:
         merged = self._merged(query, metric)
         if not isinstance(merged, dict):
             return merged
-        counts, namespace = self._readings.counts.get(query, {}), self._subject.key.namespace
-        stems = self._buckets(query)
-        found = {stem: counts[namespace, stem] for stem in stems if (namespace, stem) in counts}
-        if len(found) < len(stems):
+        stems, counts = self._buckets(query), self._mine(self._readings.counts, query)
+        if not stems.keys() <= counts.keys():
             return Missing(why=f"no replica exports {metric.newest}_count", absent=True)
-        return found
+        return {stem: counts[stem] for stem in stems}
 
     def _per_replica(self, query: str, metric: engines.Metric, stem: str) -> Signal:
         """Return the observations of a histogram per second and replica.
@@ -192,18 +197,12 @@ class Reader:
             return Invalid(why=f"{gauge.newest} is {problem}")
         return coverage.qualified(float(combine(found.values())), found)
 
-    def _stems(self) -> frozenset[str]:
-        return self._subject.stems | {pod_stem(pod.name) for pod in self._subject.pods}
-
-    def _rates(self, query: str) -> Mapping[str, float]:
-        """Return the rate by stem, of the stems that are ours and have one."""
-        values = self._readings.values.get(query, {})
-        namespace = self._subject.key.namespace
-        return {
-            stem: values[namespace, stem]
-            for stem in sorted(self._stems())
-            if (namespace, stem) in values
-        }
+    def _mine(
+        self, readings: Mapping[str, Mapping[Place, _Read]], query: str
+    ) -> Mapping[str, _Read]:
+        """Return what was read for `query` by stem, of the stems that are ours and have it."""
+        found = readings.get(query, {})
+        return {stem: found[place] for stem, place in self._stems.items() if place in found}
 
     def _gap(
         self, asked: Iterable[str], metric: str, found: Collection[object], *, known: bool = True
@@ -247,11 +246,10 @@ class Reader:
 
     def _arrivals(self) -> Signal:
         """Return the arrivals at the replicas, and at pods that are gone from the same stems."""
-        namespace = self._subject.key.namespace
         found = {
             place: rate
-            for stem in sorted(self._stems())
-            for place, rate in self._readings.arrivals.get((namespace, stem), {}).items()
+            for stem in self._stems.values()
+            for place, rate in self._readings.arrivals.get(stem, {}).items()
         }
         needed = f"{self._engine.arrivals.counted.newest} and {self._engine.waiting.newest}"
         known = bool(self._engine.arrivals.counted.series)
@@ -276,10 +274,20 @@ class Reader:
         return max(0.1, min(1.0, (longest + self._half_scrape_s) / self._window_s))
 
     def _mean(self, query: str, mean: engines.Mean, most: float = MAX_TOKENS) -> Signal:
-        above, below = self._rates(f"{query}_above"), self._rates(f"{query}_below")
+        above, below = self._pair(query)
         stems = above.keys() & below.keys()
         gap = self._gap((query,), mean.newest, stems, known=bool(mean.ratios))
         return gap or self._ratio(above, below, stems, most)
+
+    def _pair(self, query: str) -> tuple[Mapping[str, float], Mapping[str, float]]:
+        return self._mine(self._readings.sums, query), self._mine(self._readings.counts, query)
+
+    def _spread(self, query: str) -> Spread | None:
+        """Return how the lengths spread of which `query` has a fresh mean: of the same requests."""
+        above, below = self._pair(query)
+        buckets = self._buckets(query)
+        served = [stem for stem in above.keys() & below.keys() if below[stem] > 0]
+        return histogram.spread([buckets.get(stem, {}) for stem in sorted(served)])
 
     def _ratio(
         self,
@@ -299,13 +307,7 @@ class Reader:
         return self._coverage.qualified_by_stem(min(most, over / under), stems)
 
     def _buckets(self, query: str) -> Mapping[str, Mapping[float, float]]:
-        found = self._readings.buckets.get(query, {})
-        namespace = self._subject.key.namespace
-        return {
-            stem: found[namespace, stem]
-            for stem in sorted(self._stems())
-            if (namespace, stem) in found
-        }
+        return self._mine(self._readings.buckets, query)
 
     def _merged(self, query: str, metric: engines.Metric) -> Signal | dict[float, float]:
         parts = self._buckets(query)

@@ -14,10 +14,10 @@ from trimtab.observe.world import pod_stem
 Place = tuple[str, str]
 """Namespace, and a pod's name or stem."""
 
-_MEANS = frozenset({"input_tokens", "output_tokens", "prefix_hit"})
 SEEN_PARTS = ("seen", "covered", "served", "finished")
 """When a pod was last scraped, for how long, and what it has served since it began."""
-_BY_BUCKET = frozenset({"ttft", "itl", "e2e"})
+_BY_BUCKET = frozenset({"ttft", "itl", "e2e", "input_tokens", "output_tokens", "prefix_hit"})
+"""Histograms, and means as the sum and the count of one, with its buckets or without."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,13 +25,13 @@ class Readings:
     """What the source said. A query that was refused has its reason instead of values."""
 
     values: Mapping[str, Mapping[Place, float]]
-    """By value, then by pod (gauges and SEEN_PARTS) or by stem (both rates of a mean)."""
+    """By value, then by pod: gauges and SEEN_PARTS."""
     arrivals: Mapping[Place, Mapping[Place, float]]
     """By stem, then by pod."""
     buckets: Mapping[str, Mapping[Place, Mapping[float, float]]]
     """By query, then by stem: rate by upper bound."""
     sums: Mapping[str, Mapping[Place, float]]
-    """By query of a histogram, then by stem: what the values add up to, per second."""
+    """By query of a histogram or a mean, then by stem: what the values add up to, per second."""
     counts: Mapping[str, Mapping[Place, float]]
     """Likewise how many they are."""
     refused: Mapping[str, str] = field(default_factory=dict)
@@ -66,13 +66,7 @@ def take(metrics: MetricsSource, queries: Mapping[str, str], budget_s: float) ->
         if name == "arrivals":
             arrivals = _by_stem_and_pod(samples)
         elif name in _BY_BUCKET:
-            buckets[name] = _by_bucket(samples)
-            for mark, totals in ((SUM, sums), (COUNT, counts)):
-                marked = tuple(each for each in samples if each.labels.get("le") == mark)
-                totals[name] = _by_place(marked, STEM_LABEL)
-        elif name in _MEANS:
-            for part, those in _by_part(samples, "above", "below").items():
-                values[f"{name}_{part}"] = _by_place(those, STEM_LABEL)
+            buckets[name], sums[name], counts[name] = _by_bucket(samples)
         elif name == "seen":
             for part, those in _by_part(samples, *SEEN_PARTS).items():
                 values[part] = _by_place(those, "pod")
@@ -107,14 +101,27 @@ def _by_stem_and_pod(samples: tuple[Sample, ...]) -> dict[Place, dict[Place, flo
     return dict(result)
 
 
-def _by_bucket(samples: tuple[Sample, ...]) -> dict[Place, dict[float, float]]:
+def _by_bucket(
+    samples: tuple[Sample, ...],
+) -> tuple[dict[Place, dict[float, float]], dict[Place, float], dict[Place, float]]:
+    """Return the buckets of each stem, and what is marked as its sum and its count."""
     place = _placed(STEM_LABEL)
-    result: dict[Place, dict[float, float]] = defaultdict(dict)
+    buckets: dict[Place, dict[float, float]] = defaultdict(dict)
+    marked: dict[str, dict[Place, float]] = {SUM: {}, COUNT: {}}
+    bounds: dict[str, float] = {}
     for sample in samples:
-        at, bound = place(sample), _bound(sample.labels.get("le", ""))
-        if at is not None and not math.isnan(bound):
-            result[at][bound] = sample.value
-    return dict(result)
+        at, le = place(sample), sample.labels.get("le", "")
+        if at is None:
+            continue
+        if le in marked:
+            marked[le][at] = sample.value
+            continue
+        bound = bounds.get(le)
+        if bound is None:
+            bound = bounds[le] = _bound(le)
+        if not math.isnan(bound):
+            buckets[at][bound] = sample.value
+    return dict(buckets), marked[SUM], marked[COUNT]
 
 
 def _placed(label: str) -> Callable[[Sample], Place | None]:

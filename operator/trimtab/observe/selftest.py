@@ -10,6 +10,7 @@ from trimtab.models.signals import Missing
 from trimtab.models.snapshot import DeploymentState, Key, Snapshot
 from trimtab.observe import engines
 from trimtab.observe.diagnosis import Finding, Level
+from trimtab.observe.pages import names_of
 from trimtab.observe.prometheus import MetricsSource
 from trimtab.observe.promql import string
 from trimtab.observe.world import PodFacts, WorldView
@@ -51,7 +52,7 @@ def _lookalikes(source: MetricsSource, state: DeploymentState, pod: PodFacts) ->
     exported = {_whole(each.labels.get("__name__", "")) for each in samples}
     engine = state.spec.engine
     known = engines.get((engine.type if engine else None) or EngineType.VLLM)
-    ours = {_whole(name) for one in known.needed() for name in one.names()}
+    ours = {_whole(name) for name in names_of(known)}
     for one in known.needed():
         names = {_whole(name) for name in one.names()}
         if not names or names & exported:

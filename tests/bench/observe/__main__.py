@@ -30,6 +30,7 @@ import bodies
 import pages
 from trimtab.api.engine import EngineType
 from trimtab.config import OperatorConfig
+from trimtab.models.load import RUNGS
 from trimtab.models.memory import PlannerMemory
 from trimtab.models.signals import Fresh
 from trimtab.models.snapshot import Snapshot
@@ -46,6 +47,9 @@ CONFIG = OperatorConfig(scrape_interval_s=15.0, rate_window_s=60.0, prometheus_t
 TARGET_S, MOST_QUERIES, MOST_GROWTH_MIB = 2.0, 15, 10.0
 _WARM = 5
 _HISTOGRAMS = ("ttft", "itl", "e2e")
+_MEANS = {"input_tokens": 800.0, "output_tokens": 200.0, "prefix_hit": 0.25}
+_CONTEXT = 131_072
+"""Longest context of the engines: their histograms of lengths have bounds up to it."""
 _SEEN = {"seen": -5.0, "covered": 58.0, "served": 8e6, "finished": 8e3}
 
 Series = dict[str, Any]
@@ -124,6 +128,8 @@ def _check(snapshot: Snapshot) -> None:
         needed = [load.arrival_rps, load.waiting, load.running, load.kv_utilization]
         needed += [load.input_tokens, load.output_tokens, load.ttft_s, load.itl_s]
         assert all(isinstance(signal, Fresh) for signal in needed), load
+        assert load.inputs is not None
+        assert load.outputs is not None
         assert len(load.variants) == 1
 
 
@@ -166,11 +172,12 @@ def _series(name: str, pods: list[Place], stems: list[Place]) -> list[Series]:
             {} if name == "e2e" else {"sum": 0.5, "count": rates[-1]}
         )
         return [_at_stem(at, rate, le=le) for at in stems for le, rate in values.items()]
-    if name in ("input_tokens", "output_tokens", "prefix_hit"):
-        values = {"above": 2.0 if name == "prefix_hit" else 800.0, "below": 8.0}
-        return [
-            _at_stem(at, rate, trimtab_part=part) for at in stems for part, rate in values.items()
-        ]
+    if name in _MEANS:
+        values = {queries.SUM: 8.0 * _MEANS[name], queries.COUNT: 8.0}
+        if name != "prefix_hit":
+            bounds = [str(rung) for rung in RUNGS if rung <= _CONTEXT]
+            values |= {le: min(8.0, max(0.0, at - 5.0)) for at, le in enumerate((*bounds, "+Inf"))}
+        return [_at_stem(at, rate, le=le) for at in stems for le, rate in values.items()]
     if name == "seen":
         return [
             _at_pod(at, value, trimtab_part=part) for at in pods for part, value in _SEEN.items()

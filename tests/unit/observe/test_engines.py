@@ -23,6 +23,8 @@ def test_a_real_page_has_the_newest_name_of_everything(state: str) -> None:
     for histogram in (ENGINE.ttft, ENGINE.itl, ENGINE.e2e):
         for part in ("_bucket", "_sum", "_count"):
             assert histogram.newest + part in names
+    for lengths in (ENGINE.inputs, ENGINE.outputs):
+        assert lengths.newest + "_bucket" in names
     for mean in (ENGINE.input_tokens, ENGINE.output_tokens, ENGINE.prefix_hit):
         assert {mean.ratios[0].above.name, mean.ratios[0].below.name} <= names
     arrivals = ENGINE.arrivals

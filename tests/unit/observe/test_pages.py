@@ -42,7 +42,12 @@ def test_rates_are_those_of_the_real_pages() -> None:
     bounds = pages.gained_buckets("vllm:time_to_first_token_seconds")
     assert quantile == pytest.approx(histogram.quantile(bounds, 0.9))
     total = pages.gained("vllm:request_prompt_tokens_sum")
-    assert found.values["input_tokens_above"][STEM] == pytest.approx(total, rel=1e-6)
+    assert found.sums["input_tokens"][STEM] == pytest.approx(total, rel=1e-6)
+    for name, metric in (
+        ("input_tokens", "vllm:request_prompt_tokens"),
+        ("output_tokens", "vllm:request_generation_tokens"),
+    ):
+        assert found.buckets[name][STEM] == pytest.approx(pages.gained_buckets(metric))
     assert found.values["running"][POD] == 8.0
     assert found.values["waiting"][POD] == 30.0
     assert found.values["seen"][POD] == NOW - 2
@@ -60,8 +65,9 @@ def test_one_page_has_gauges_and_no_rate() -> None:
     found = readings(*loaded(45.0))
     assert found.values["running"][POD] == 8.0
     assert found.arrivals == {}
-    assert found.buckets == {"ttft": {}, "itl": {}, "e2e": {}}
-    assert found.values["input_tokens_above"] == {}
+    assert set(found.buckets) == {"ttft", "itl", "e2e", "input_tokens", "output_tokens"}
+    assert not any(found.buckets.values())
+    assert found.sums["input_tokens"] == {}
 
 
 def test_an_idle_page_has_histograms_without_observations_and_no_nan() -> None:
@@ -69,8 +75,8 @@ def test_an_idle_page_has_histograms_without_observations_and_no_nan() -> None:
     assert found.arrivals[STEM][POD] == 0.0
     for name in ("ttft", "itl", "e2e"):
         assert set(found.buckets[name][STEM].values()) == {0.0}
-    assert found.values["prefix_hit_above"][STEM] == 0.0
-    assert found.values["prefix_hit_below"][STEM] == 0.0
+    assert found.sums["prefix_hit"][STEM] == 0.0
+    assert found.counts["prefix_hit"][STEM] == 0.0
 
 
 def test_a_restart_is_neither_spike_nor_dip() -> None:
@@ -120,8 +126,8 @@ def test_who_gave_up_while_nobody_waited_has_been_counted_already() -> None:
 def test_a_series_that_appears_has_counted_nothing_before() -> None:
     later = vllm() + "vllm:prompt_tokens_cached_total 60\nvllm:prompt_tokens_total 600\n"
     found = readings(page(vllm(), NOW - 60), page(vllm(), NOW - 30), page(later, NOW))
-    assert found.values["prefix_hit_above"][STEM] == pytest.approx(1.0)
-    assert found.values["prefix_hit_below"][STEM] == pytest.approx(10.0)
+    assert found.sums["prefix_hit"][STEM] == pytest.approx(1.0)
+    assert found.counts["prefix_hit"][STEM] == pytest.approx(10.0)
 
 
 @pytest.mark.parametrize("suffixed", [True, False])
@@ -154,7 +160,7 @@ def test_v0_names_are_read() -> None:
     found = readings(page(old, NOW - 60), page(old, NOW))
     assert found.values["kv_utilization"][POD] < 0.01
     assert found.buckets["itl"][STEM][math.inf] == 0.0
-    assert found.values["prefix_hit_below"][STEM] == 0.0
+    assert found.counts["prefix_hit"][STEM] == 0.0
     assert found.arrivals[STEM][POD] == 0.0
 
 
@@ -180,8 +186,8 @@ def test_other_engines() -> None:
              'sglang:num_requests_total{is_streaming="true"} 60'),
     )  # fmt: skip
     assert sglang.arrivals[STEM][POD] * 60 == pytest.approx(72)
-    assert sglang.values["input_tokens_above"][STEM] == pytest.approx(100)
-    assert sglang.values["input_tokens_below"][STEM] == pytest.approx(1)
+    assert sglang.sums["input_tokens"][STEM] == pytest.approx(100)
+    assert sglang.counts["input_tokens"][STEM] == pytest.approx(1)
     tgi = of(
         EngineType.TGI,
         text("tgi_request_count 0", "tgi_queue_size 0", "tgi_batch_current_size 1"),

@@ -54,6 +54,21 @@ def test_the_sum_of_a_histogram_comes_with_its_buckets() -> None:
         assert {f"{name}_sum", f"{name}_count", f"{name}_bucket"} <= on_the_page
 
 
+def test_buckets_of_lengths_come_with_their_mean() -> None:
+    found = queries.build(EVERY, CONFIG, [])
+    for name, metrics in (
+        ("input_tokens", [each.inputs for each in EVERY]),
+        ("output_tokens", [each.outputs for each in EVERY]),
+    ):
+        for one in (one for metric in metrics for one in metric.series):
+            assert f"rate({one.name}_bucket[60000ms])" in found[name]
+        assert found[name].count("_bucket[") == 3  # vLLM, SGLang, TGI
+        assert ', "le", "count", "", "")' in found[name]
+    without = queries.build([engines.get(EngineType.TENSORRT_LLM)], CONFIG, [])
+    assert "_bucket[" not in without["input_tokens"]
+    assert ', "le", "sum", "", "")' in without["input_tokens"]
+
+
 def test_when_a_page_was_scraped_is_asked_of_each_series_by_itself() -> None:
     """Prometheus gives the evaluation's own time for anything but a plain series."""
     expr = queries.build(EVERY, CONFIG, ["a"])["seen"]

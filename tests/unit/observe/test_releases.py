@@ -1,5 +1,6 @@
 """Pages of every vLLM release since 0.4 are read without a gap: at start, idle and under load."""
 
+import math
 from dataclasses import fields, replace
 
 import pytest
@@ -9,7 +10,7 @@ import releases
 from answers import CONFIG, NAMESPACE
 from releases import RELEASES, Release, Served
 from trimtab.api.engine import EngineType
-from trimtab.models.load import LatencyTargets, ObservedLoad
+from trimtab.models.load import RUNGS, LatencyTargets, ObservedLoad, Spread
 from trimtab.models.signals import Fresh, Missing, Signal
 from trimtab.models.snapshot import Key
 from trimtab.observe import engines
@@ -56,6 +57,11 @@ def load(*texts: str) -> ObservedLoad:
 def number(signal: Signal) -> float:
     assert isinstance(signal, Fresh), signal
     return signal.value
+
+
+def spread(found: Spread | None) -> dict[float, float]:
+    assert found is not None
+    return {upto: share for upto, share in zip(RUNGS, found.shares, strict=False) if share}
 
 
 def gaps(found: ObservedLoad) -> set[str]:
@@ -109,6 +115,10 @@ def test_under_load_every_signal_is_there(release: Release, ranks: int) -> None:
     assert number(found.running) == 5 * ranks
     assert number(found.input_tokens) == pytest.approx(releases.PROMPT)
     assert number(found.output_tokens) == pytest.approx(releases.ANSWER)
+    # A prompt is above 50 and within 200, an answer above 10 and within 50: equal ratios of each.
+    assert spread(found.inputs) == pytest.approx({100.0: 0.5, 200.0: 0.5})
+    half = math.log(2) / math.log(5)
+    assert spread(found.outputs) == pytest.approx({20.0: half, 50.0: 1 - half})
     assert 0.025 < number(found.ttft_s) <= 0.1
     assert 0.01 < number(found.itl_s) <= 0.025
     assert 1.0 < number(found.e2e_s) <= 2.5

@@ -1,6 +1,7 @@
 """Pages of pods read over real HTTP, with every way in which a server may misbehave."""
 
 import http.server
+import math
 import socket
 import threading
 import time
@@ -12,7 +13,7 @@ import pytest
 import bodies
 import pages
 from trimtab.config import OperatorConfig
-from trimtab.models.load import LatencyTargets, ObservedLoad
+from trimtab.models.load import RUNGS, LatencyTargets, ObservedLoad, Spread
 from trimtab.models.signals import Fresh, Invalid, Missing, Partial, Stale
 from trimtab.models.snapshot import Key
 from trimtab.observe.kinds import Kind
@@ -131,6 +132,12 @@ def growing(world: World) -> Answer:
     return lambda handler: handler.page(pages.under_load(world.now - began))
 
 
+def counted(found: Spread | None, requests: int) -> dict[float, float]:
+    assert found is not None
+    pairs = zip((*RUNGS, math.inf), found.shares, strict=True)
+    return {upto: round(share * requests, 6) for upto, share in pairs if share}
+
+
 def test_a_load_is_measured_as_behind_prometheus(world: World) -> None:
     world.server.answer = growing(world)
     world.ends = ("aaaaa", "bbbbb", "ccccc")
@@ -142,6 +149,9 @@ def test_a_load_is_measured_as_behind_prometheus(world: World) -> None:
     assert found.waiting == Fresh(value=90.0)
     for signal in (found.ttft_s, found.itl_s, found.e2e_s, found.slo_attainment):
         assert isinstance(signal, Fresh)
+    # Of the 88 requests between both real pages: lengths up to each rung.
+    assert counted(found.inputs, 88) == {50.0: 13, 100.0: 22, 200.0: 20, 500.0: 33}
+    assert counted(found.outputs, 88) == {50.0: 9, 100.0: 23, 200.0: 56}
     per_replica = found.variants[0].first_tokens_per_s
     assert isinstance(per_replica, Fresh)
     assert per_replica.value == pytest.approx(truth / 3, rel=0.01)

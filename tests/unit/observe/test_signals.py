@@ -11,7 +11,7 @@ from answers import CONFIG, NAMESPACE, STEM, Answers, by_bucket, by_pod, by_stem
 from trimtab.api.engine import EngineType
 from trimtab.errors import Unavailable
 from trimtab.models.hardware import Parallelism
-from trimtab.models.load import LatencyTargets, ObservedLoad
+from trimtab.models.load import RUNGS, LatencyTargets, ObservedLoad, Spread
 from trimtab.models.signals import Fresh, Invalid, Missing, Partial, Signal, Stale
 from trimtab.models.snapshot import Key
 from trimtab.observe import engines
@@ -21,6 +21,7 @@ from trimtab.observe.prometheus import Refused, Sample
 from trimtab.observe.queries import build
 from trimtab.observe.reader import Reader, Subject
 from trimtab.observe.readings import take
+from trimtab.observe.selftest import lacking
 from trimtab.observe.signals import read
 from trimtab.observe.world import PodFacts
 
@@ -29,11 +30,7 @@ KEY = Key(namespace=NAMESPACE, name="chat")
 ENDS = ["aaaaa", "bbbbb", "ccccc"]
 GAUGES = ("running", "waiting", "kv_utilization")
 BY_POD = ("seen", "covered", "served", "finished", "arrivals", *GAUGES)
-SIGNALS = tuple(
-    each.name
-    for each in fields(ObservedLoad)
-    if each.name not in ("window_s", "source_error", "configured", "variants")
-)
+SIGNALS = tuple(each.name for each in fields(ObservedLoad) if each.type == Signal)
 
 
 def pods(ends: list[str], **over: Any) -> tuple[PodFacts, ...]:
@@ -80,6 +77,71 @@ def test_steady_traffic() -> None:
     assert value(found.slo_attainment) == pytest.approx(0.9)
     assert {each.age_s for each in all_signals(found).values() if isinstance(each, Fresh)} == {5.0}
     assert (found.source_error, found.configured) == (None, True)
+
+
+def shares(found: Spread | None) -> dict[float, float]:
+    """The shares that are not 0, by the rung that they are up to."""
+    assert found is not None
+    pairs = zip((*RUNGS, math.inf), found.shares, strict=True)
+    return {upto: share for upto, share in pairs if share}
+
+
+def test_how_lengths_spread_comes_with_their_means() -> None:
+    found = load(steady(ENDS))
+    assert shares(found.inputs) == pytest.approx({500.0: 2 / 8, 1e3: 3 / 8, 2e3: 3 / 8})
+    outputs = shares(found.outputs)
+    assert outputs[200.0] == outputs[500.0] == pytest.approx(3 / 8)
+    assert sum(share for upto, share in outputs.items() if upto <= 100.0) == pytest.approx(2 / 8)
+
+
+@pytest.mark.parametrize("lost", [[], by_bucket({"500.0": 1.0}), by_bucket({"500.0": math.nan})])
+def test_without_buckets_of_lengths_nothing_else_is_in_doubt(lost: list[Sample]) -> None:
+    found = load(steady(ENDS, prompts=lost, answers=lost))
+    assert found.inputs is found.outputs is None
+    assert all(isinstance(each, Fresh) for each in all_signals(found).values())
+    assert lacking(found) == ()
+
+
+@pytest.mark.parametrize(
+    "over",
+    [
+        {"input_tokens_sum": by_stem(1e300)},
+        {"input_tokens_count": by_stem(0.0)},
+        {"input_tokens_count": []},
+        {"seen": by_pod(dict.fromkeys(ENDS, bodies.NOW - 300))},
+        {"seen": by_pod(dict.fromkeys(ENDS[:2], bodies.NOW - 5))},
+    ],
+)
+def test_where_the_mean_is_in_doubt_the_spread_is_unknown(over: dict[str, list[Sample]]) -> None:
+    found = load(steady(ENDS, **over))
+    assert not isinstance(found.input_tokens, Fresh)
+    assert found.inputs is None
+
+
+def test_the_spread_is_of_the_requests_that_the_mean_is_of() -> None:
+    """Of a variant that served and has no histogram, the lengths are in the mean alone."""
+    old = f"chat-l40s-tp1-{bodies.HASH}-"
+
+    def with_old(**more: list[Sample]) -> ObservedLoad:
+        source = steady(ENDS)
+        for name, samples in more.items():
+            answer = source.answers[name]
+            assert isinstance(answer, list)
+            answer.extend(samples)
+        return load(source, stems=frozenset({old}))
+
+    means = {
+        "input_tokens_sum": by_stem(16000.0, old),
+        "input_tokens_count": by_stem(8.0, old),
+    }
+    found = with_old(**means)
+    assert value(found.input_tokens) == 1500.0
+    assert found.inputs is None
+    assert found.outputs is not None
+    found = with_old(**means, prompts=by_bucket({"1000.0": 0.0, "2000.0": 8.0, "+Inf": 8.0}, old))
+    assert shares(found.inputs) == pytest.approx({500.0: 2 / 16, 1e3: 3 / 16, 2e3: 11 / 16})
+    idle = {"input_tokens_sum": by_stem(0.0, old), "input_tokens_count": by_stem(0.0, old)}
+    assert with_old(**idle).inputs == load(steady(ENDS)).inputs is not None
 
 
 def test_arrivals_are_never_negative() -> None:
