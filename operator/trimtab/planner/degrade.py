@@ -64,10 +64,10 @@ def degrade(
                 devices -= place.parallelism.devices
                 givers[case.state.key] = Why.BUDGET
                 # Those that are more important give only once these have nothing left to give.
-                below = min(below, case.policy.priority + 1)
+                below = case.policy.priority + 1
     for case in sorted(cases, key=lambda c: (-c.policy.priority, c.state.key)):
-        others = [other for other in cases if other.policy.priority < case.policy.priority]
-        if others and fleets[case.state.key].is_short:
+        if fleets[case.state.key].is_short:
+            others = [other for other in cases if other.policy.priority < case.policy.priority]
             for key in _make_room(case, fleets[case.state.key], others, left, targets, config):
                 givers.setdefault(key, Why.CAPACITY_SHORT)
     return givers
