@@ -6,7 +6,7 @@ Every second request opens a connection of its own, as a client that is new does
 connections that are kept, as those of a gateway or of OpenAI's SDK. An engine that ends closes such
 a connection while nothing is asked over it, and a request may be on its way just then: it is sent
 again, once, over another, as all of those clients do, and counted. It ends with SIGTERM, when all
-requests are answered.
+requests are answered. FILE gets a line when a request is sent, and another when it has ended.
 """
 
 import asyncio
@@ -21,7 +21,9 @@ from typing import Annotated, TextIO
 import aiohttp
 import typer
 
-_TIMEOUT_S = 60.0
+_TIMEOUT_S = 600.0  # lost, however busy the machine is; being slow is not what is counted
+_LATE_S = 1.0
+"""How far behind its rate the client may be; what it missed beyond that is never sent."""
 _ERRORS = (aiohttp.ClientError, TimeoutError, OSError, ValueError, KeyError)
 
 
@@ -40,11 +42,31 @@ class Outcome:
     """None when it was answered in full."""
 
 
-def outcomes(log: Path, since: float, until: float) -> list[Outcome]:
-    """Read the requests that were sent in [since, until) and have ended."""
-    lines = log.read_text().splitlines() if log.exists() else []
-    documents = (json.loads(line) for line in lines if line.endswith("}"))
-    return [Outcome(**each) for each in documents if since <= each["sent_at"] < until]
+def outcomes(log: Path, since: float, until: float, offset: int = 0) -> tuple[list[Outcome], int]:
+    """Read the requests that were sent in [since, until).
+
+    Args:
+        log: What the client writes.
+        since: Unix seconds.
+        until: Unix seconds.
+        offset: Bytes of the log that were there before `since`.
+
+    Returns:
+        Those that have ended, and how many have not.
+    """
+    ended, sent = [], 0
+    with log.open() as lines:
+        lines.seek(offset)
+        for line in lines:
+            if not line.endswith("\n"):
+                break  # it is just being written
+            document = json.loads(line)
+            if since <= document["sent_at"] < until:
+                if "took_s" in document:
+                    ended.append(Outcome(**document))
+                else:
+                    sent += 1
+    return ended, sent - len(ended)
 
 
 def problems(found: Iterable[Outcome]) -> list[Outcome]:
@@ -70,15 +92,18 @@ class Client:
             ) as single,
             asyncio.TaskGroup() as group,
         ):
-            started, number = time.monotonic(), 0
+            due, number = time.monotonic(), 0
             while not stop.is_set():
                 session = kept if number % 2 else single
                 group.create_task(self._ask(session, kept=session is kept))
                 number += 1
-                await asyncio.sleep(max(0.0, started + number / rate - time.monotonic()))
+                # A client that got no processor for a while would else send all at once.
+                due = max(due + 1 / rate, time.monotonic() - _LATE_S)
+                await asyncio.sleep(max(0.0, due - time.monotonic()))
 
     async def _ask(self, session: aiohttp.ClientSession, *, kept: bool) -> None:
         sent_at, started, resent = time.time(), time.monotonic(), False
+        self._write({"sent_at": sent_at})
         try:
             problem = await self._post(session)
         except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
@@ -94,7 +119,10 @@ class Client:
             resent=resent,
             problem=problem,
         )
-        self._log.write(json.dumps(asdict(outcome)) + "\n")
+        self._write(asdict(outcome))
+
+    def _write(self, document: dict[str, object]) -> None:
+        self._log.write(json.dumps(document) + "\n")
         self._log.flush()
 
     async def _again(self, session: aiohttp.ClientSession) -> str | None:

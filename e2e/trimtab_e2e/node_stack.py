@@ -187,6 +187,7 @@ class NodeStack:
         environment = {"PYTHONPATH": str(Path(__file__).parents[1])}
         inside = self.cluster.nodes.inside(*command, network_only=True)
         self.cluster.run("client", inside, environment)
+        eventually(self._requests.exists, "the client starts", PATIENCE_S)
 
     def during(self, change: Callable[[], object], least: int) -> list[Outcome]:
         """Make a change under load; give the requests from just before it to well after it.
@@ -195,17 +196,18 @@ class NodeStack:
             change: What happens; it returns when that is over.
             least: How many requests shall have been sent in all; it goes on until then.
         """
-        since = time.time()
+        offset, since = self._requests.stat().st_size, time.time()
         time.sleep(_SETTLE_S)
         change()
         time.sleep(_SETTLE_S)
-        deadline = time.monotonic() + PATIENCE_S
-        while len(outcomes(self._requests, since, time.time())) < least:
-            assert time.monotonic() < deadline, "the client sends nothing"
-            time.sleep(1)
+
+        def found(until: float) -> tuple[list[Outcome], int]:
+            return outcomes(self._requests, since, until, offset)
+
+        eventually(lambda: len(found(time.time())[0]) >= least, "enough requests", PATIENCE_S, 2)
         until = time.time()
-        time.sleep(_SETTLE_S)  # those under way end
-        return outcomes(self._requests, since, until)
+        eventually(lambda: found(until)[1] == 0, "all requests have ended", PATIENCE_S, 2)
+        return found(until)[0]
 
     def _pods(self, namespace: str, selector: str) -> list[Manifest]:
         items: list[Manifest] = self.cluster.get("pods", "-n", namespace, "-l", selector)["items"]

@@ -6,7 +6,9 @@ from collections.abc import Callable
 from trimtab_e2e.errors import ClusterError
 
 
-def eventually(check: Callable[[], bool], what: str, timeout_s: float = 30.0) -> None:
+def eventually(
+    check: Callable[[], bool], what: str, timeout_s: float = 30.0, pause_s: float = 0.2
+) -> None:
     """Poll until the check holds; a command that fails meanwhile counts as `not yet`."""
     deadline = time.monotonic() + timeout_s
     while True:
@@ -17,4 +19,4 @@ def eventually(check: Callable[[], bool], what: str, timeout_s: float = 30.0) ->
         except ClusterError as error:
             problem = f": {error}"
         assert time.monotonic() < deadline, f"{what}: not within {timeout_s:.0f} s{problem}"
-        time.sleep(0.2)
+        time.sleep(pause_s)
