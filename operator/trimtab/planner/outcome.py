@@ -68,9 +68,7 @@ def shortfall(outcome: Outcome) -> tuple[Reason | None, str]:
     """Return why the wanted fleet falls short, and by how much; (None, "") if it does not."""
     case, fleet = outcome.case, outcome.fleet
     # While the fleet is kept as it is, the programme is not asked for the demand of now.
-    short = (
-        0.0 if case.is_covered else max(0.0, case.grow_rps - fleet.problem.covered(fleet.counts))
-    )
+    short = 0.0 if case.is_covered else case.grow_rps - fleet.problem.covered(fleet.counts)
     if short <= case.grow_rps * 1e-6 and not fleet.missing:
         return None, ""
     if short > 0:
@@ -113,7 +111,7 @@ def explain(outcome: Outcome) -> tuple[Why, str]:
     fleet = f"{texts.fleet(case, outcome.targets)} at {price}{_drawn(outcome)}"
     head = f"{fleet} for {texts.demand(case)}."
     tail = f"{_tail(outcome, why)} {_unweighed(outcome)}".strip()
-    if outcome.short_reason is not None and outcome.short_message not in tail:
+    if outcome.short_reason is not None:
         tail = f"{tail} {outcome.short_message}.".strip()
     if not outcome.fleet.proven:
         tail = f"{tail} The solver stopped early: this is the best answer it had.".strip()
@@ -245,7 +243,7 @@ def _why_not(outcome: Outcome) -> Why:
 
 def _tail(outcome: Outcome, why: Why) -> str:
     case = outcome.case
-    window = format_duration(case.window_s) or "0s"
+    window = format_duration(case.window_s)
     match why:
         case Why.DOUBT:
             return f"Nothing falls: {case.evidence.message}."
