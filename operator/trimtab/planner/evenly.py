@@ -57,9 +57,9 @@ def _rank(problem: Problem, counts: Counts, sunk: float) -> _Rank:
 def _paces(problem: Problem) -> Iterable[tuple[float, float]]:
     """Yield each possible pace, after the least that an answer at it can weigh."""
     for pace in {o.rps for o in problem.options if o.upper > 0}:
-        count = max(1, math.ceil(problem.rps / pace * (1.0 - 1e-6)))
-        cheapest = min(o.cost for o in problem.options if o.upper > 0 and o.rps >= pace)
-        yield min(count, problem.maximum) * cheapest + _sunk(problem, pace), pace
+        count = math.ceil(problem.rps / pace * (1.0 - 1e-6))
+        cheapest = min(o.cost for o in problem.options if o.rps >= pace)
+        yield count * cheapest + _sunk(problem, pace), pace
 
 
 def _at(problem: Problem, pace: float) -> Problem:
