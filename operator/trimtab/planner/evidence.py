@@ -186,7 +186,7 @@ def _is_chance(load: ObservedLoad, percentile: float) -> bool:
     if arrivals is None or attainment is None:
         return False
     requests = round(arrivals * load.window_s)
-    late = round((1.0 - min(attainment, 1.0)) * requests)
+    late = round((1.0 - attainment) * requests)
     return _at_least_late(late, requests, 1.0 - percentile) > BY_CHANCE
 
 
