@@ -149,7 +149,7 @@ def _length(value: float, last: float | None) -> float:
 
 
 def _hit(value: float, last: TokenShape | None) -> float:
-    value = min(max(value, 0.0), 1.0)
+    value = min(value, 1.0)
     if last is not None and abs(value - last.prefix_hit) <= SHAPE_STAY * HIT_STEP:
         return last.prefix_hit
     return round(math.floor(value / HIT_STEP + 1e-9) * HIT_STEP, 2)
