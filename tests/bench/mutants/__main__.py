@@ -7,6 +7,8 @@ missing zero.
 """
 
 import argparse
+import ast
+import difflib
 import os
 import shutil
 import subprocess
@@ -65,13 +67,21 @@ def show(chosen: list[Mutant], tests: list[str]) -> bool:
         killer = trial.killer(mutant)
         seen[mutant.kind].append(killer is not None)
         where = f"{mutant.module}.py:{mutant.line}"
-        _say(f"{mutant.kind:20} {where:20} {killer or 'LIVES'}")
+        _say(f"{mutant.kind:20} {where:20} {killer or 'LIVES: ' + changed(mutant)}")
     _say("\n| kind of bug | tried | seen |\n|---|--:|--:|")
     for kind, dead in sorted(seen.items()):
         _say(f"| {kind} | {len(dead)} | {sum(dead)} |")
     every = [dead for kind in seen.values() for dead in kind]
     _say(f"| all | {len(every)} | {sum(every)} ({sum(every) / len(every):.1%}) |")
     return sum(every) >= BAR * len(every) and all(seen[MISSING])
+
+
+def changed(mutant: Mutant) -> str:
+    """Return the lines with the bug."""
+    source = (PLANNER / f"{mutant.module}.py").read_text(encoding="utf-8")
+    before = ast.unparse(ast.parse(source)).splitlines()
+    found = difflib.ndiff(before, mutant.source().splitlines())
+    return " / ".join(line[2:].strip() for line in found if line.startswith("+ "))
 
 
 def _say(line: str) -> None:

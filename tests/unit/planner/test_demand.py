@@ -15,7 +15,9 @@ from trimtab.models.plan import DemandSource
 from trimtab.models.signals import Fresh, Missing, Partial, Stale
 from trimtab.planner.demand import (
     DRAIN_S,
+    HIT_STEP,
     SHAPE_REQUESTS,
+    SHAPE_STAY,
     SHAPE_STEP,
     Circumstances,
     Lengths,
@@ -147,3 +149,40 @@ def test_lengths_weigh_no_more_than_the_window_that_they_were_taken_over() -> No
     load = fresh_load(5.0, input_tokens=Fresh(value=4000.0))
     assert mean_shape(load, known, 9000.0) == mean_shape(load, known, load.window_s)
     assert mean_shape(load, known, -30.0) == mean_shape(load, known, 0.0)
+
+
+@pytest.mark.parametrize("name", ["input_tokens", "output_tokens"])
+@pytest.mark.parametrize(("tokens", "counts"), [(0.99, False), (1.0, True), (1.5, True)])
+def test_a_request_has_one_token_at_least(name: str, tokens: float, counts: bool) -> None:
+    over: dict[str, Any] = {name: Fresh(value=tokens)}
+    known = Lengths(before=PRIOR, prior=PRIOR, strained=False)
+    assert (mean_shape(fresh_load(50.0, **over), known, 60.0) != PRIOR) is counts
+
+
+def test_an_alarm_says_that_requests_pile_up() -> None:
+    last = TokenShape(input_tokens=2000.0, output_tokens=250.0)
+    calm, queued = (
+        need(fresh_load(20.0, waiting=Fresh(value=waiting)), means=last).means
+        for waiting in (0.0, 500.0)
+    )
+    assert calm is not None
+    assert queued is not None
+    assert calm.input_tokens < 1500.0
+    assert queued.input_tokens > 1900.0
+
+
+@pytest.mark.parametrize(
+    ("value", "last", "after"),
+    [(0.52, 0.45, 0.5), (0.44, 0.45, 0.45), (0.0, SHAPE_STAY * HIT_STEP, SHAPE_STAY * HIT_STEP)],
+)
+def test_a_prefix_hit_stays_within_three_quarters_of_a_step(
+    value: float, last: float, after: float
+) -> None:
+    before = replace(PRIOR, prefix_hit=last)
+    assert on_grid(replace(PRIOR, prefix_hit=value), before).prefix_hit == after
+
+
+@pytest.mark.parametrize(("value", "after"), [(1070.0, 1000.0), (1080.0, 1051.2)])
+def test_a_length_stays_within_three_quarters_of_a_step(value: float, after: float) -> None:
+    before = replace(PRIOR, input_tokens=1000.0)
+    assert on_grid(replace(PRIOR, input_tokens=value), before).input_tokens == after

@@ -133,3 +133,21 @@ def test_no_fleet_that_covers_the_demand_costs_less(
         assert asked.cost(found) == pytest.approx(min(costs))
     else:
         assert not covers(asked, found)
+
+
+def test_the_least_that_a_pace_costs_is_by_what_keeps_up_with_it() -> None:
+    # The best is the one cheap and fast replica beside a dear one that is a little slower.
+    asked = problem(
+        option("fast", 10.0, 1.0, upper=1),
+        option("near", 9.0, 5.0),
+        option("slow", 6.0, 2.9),
+        rps=18.0,
+    )
+    assert answer(asked, bounds(asked)) == (1, 1, 0)
+
+
+@pytest.mark.parametrize(("minimum", "after"), [(0, 0), (1, 1), (2, 1), (3, 1), (4, 2)])
+def test_slow_ones_that_exist_count_for_the_minimum_beyond_one(minimum: int, after: int) -> None:
+    kept = option("slow", 1.0, 1.0, current=2, lower=2, upper=2)
+    asked = problem(kept, option("fast", 8.0, 1.0), rps=8.0, minimum=minimum)
+    assert paced(asked, bounds(asked)).minimum == after

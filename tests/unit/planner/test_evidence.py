@@ -1,5 +1,6 @@
 """Unknown is not zero: what each kind of signal may be used for."""
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -11,7 +12,7 @@ from trimtab.api.conditions import Reason
 from trimtab.models.load import LatencyTargets, ObservedLoad
 from trimtab.models.plan import Why
 from trimtab.models.signals import Fresh, Invalid, Missing, Partial, Signal, Stale
-from trimtab.planner.evidence import Evidence, evidence_of
+from trimtab.planner.evidence import Evidence, _at_least_late, evidence_of
 
 TARGETS = LatencyTargets(ttft_s=0.8, itl_s=0.05)
 PARTIAL = Partial(value=7.0, reporting=1, expected=2)
@@ -151,3 +152,22 @@ def test_late_requests_raise_an_alarm_only_beyond_chance(
 )
 def test_no_alarm_within_limits_without_a_target_or_on_doubt(over: dict[str, Signal]) -> None:
     assert evidence(fresh_load(7.0, **over)).alarm is None
+
+
+def test_few_requests_are_counted_exactly() -> None:
+    # Two late of eight are chance in 5.7 % of windows; by the normal approximation in 3.7 %.
+    load = fresh_load(8.0 / 60.0, ttft_s=Fresh(value=0.9), slo_attainment=Fresh(value=0.75))
+    assert evidence(load).alarm is None
+    share = 1.0 - TARGETS.percentile
+    exact = 1.0 - math.fsum(
+        math.comb(1000, k) * share**k * (1.0 - share) ** (1000 - k) for k in range(60)
+    )
+    assert _at_least_late(60, 1000, share) == pytest.approx(exact, rel=1e-9)
+    assert _at_least_late(60, 1001, share) != pytest.approx(exact, rel=1e-3)
+
+
+def test_more_than_all_on_time_is_no_alarm() -> None:
+    late = Fresh(value=0.9)
+    for rps in (1.0, 100.0):
+        load = fresh_load(rps, ttft_s=late, slo_attainment=Fresh(value=1.5))
+        assert evidence(load).alarm is None

@@ -196,3 +196,29 @@ def test_samples_stay_bounded_when_the_window_grows() -> None:
     memory = after([1000.0 + 1.25 * i for i in range(60)], window_s=60.0)
     memory = after([1100.0 + 75.0 * i for i in range(48)], memory, window_s=3600.0)
     assert MAX_SAMPLES / 2 < len(memory.samples) <= MAX_SAMPLES
+
+
+def test_two_looks_at_the_same_moment_are_no_gap() -> None:
+    memory = remember(after([100.0, 160.0]), seen(160.0, 9.0))
+    assert (memory.fresh_since, len(memory.samples)) == (100.0, 2)
+    twice = remember(after([100.0]), seen(100.0, 9.0))
+    assert [one.rps for one in twice.samples] == [1.0, 9.0]
+
+
+def test_a_shape_that_was_never_measured_is_not_remembered() -> None:
+    blind = seen(100.0)
+    blind = replace(blind, need=replace(blind.need, means=None))
+    other = replace(SHAPE, input_tokens=7.0)
+    assert remember(replace(BLANK, shape=other), blind).shape == other
+
+
+def test_samples_of_a_short_window_merge_too() -> None:
+    assert len(after([0.0, 10.0, 10.1], window_s=30.0).samples) == 2
+
+
+def test_the_newest_of_what_is_older_than_the_window_stays() -> None:
+    assert [one.at for one in after([0.0, 80.0, 160.0], window_s=80.0).samples] == [80.0, 160.0]
+    assert [one.at for one in after([0.0, 80.0, 160.0], window_s=79.0).samples] == [80.0, 160.0]
+    assert [one.at for one in after([0.0, 80.0], window_s=90.0).samples] == [0.0, 80.0]
+    assert [one.at for one in after([0.0, 80.0], window_s=0.0).samples] == [80.0]
+    assert [one.at for one in after([0.0, 20.0, 40.0, 60.0], window_s=10.0).samples] == [40.0, 60.0]

@@ -7,11 +7,12 @@ from typing import Any
 import pytest
 
 from builders import catalogue_pool, planned
-from trimtab.models.hardware import Parallelism
-from trimtab.models.memory import PlannerMemory
+from trimtab.catalog import geometries
+from trimtab.models.hardware import EngineSettings, Parallelism
+from trimtab.models.memory import PlannerMemory, StartMemory
 from trimtab.models.snapshot import Snapshot, VariantState
 from trimtab.planner.shortage import PoolState
-from trimtab.planner.starts import LONGEST_S, Starts, watched
+from trimtab.planner.starts import LONGEST_S, Starts, watched, weights_of
 
 NOW = 1e6
 
@@ -101,3 +102,30 @@ def test_as_long_as_they_are_few_all_starts_count_the_same() -> None:
 
 def test_many_starts_of_long_ago_make_nobody_surer_than_the_last_ones() -> None:
     assert ready_s(after(40)) == pytest.approx(ready_s(after(20)))
+
+
+def test_few_starts_leave_as_much_doubt_as_one_more_of_unknown_spread() -> None:
+    known = StartMemory(
+        pool="l4", model=None, log_mean=math.log(64.0), log_var=0.04, count=3, last=NOW
+    )
+    spread = math.sqrt((3 * 0.04 + 0.3 * 0.3) / 4)
+    assert Starts([known]).node_s("l4") == pytest.approx(64.0 * math.exp(1.2816 * spread))
+
+
+def test_a_start_counts_for_a_tenth_once_there_were_many() -> None:
+    memory = after(40)
+    (last,) = watched(seen(NOW + 3600, memory=memory, loaded_s=120.0))
+    assert last.log_mean == pytest.approx(math.log(60.0) + math.log(2.0) / 10)
+
+
+def test_a_second_of_rounding_is_no_other_replica() -> None:
+    first = after(1)
+    assert watched(seen(NOW + 1, memory=first)) == first.starts
+    assert watched(seen(NOW + 2, memory=first)) != first.starts
+
+
+def test_the_weights_of_an_unknown_model_are_unknown() -> None:
+    assert weights_of(None, EngineSettings()) is None
+    geometry = geometries.get("meta-llama/Llama-3.1-8B-Instruct")
+    assert geometry is not None
+    assert weights_of(geometry, EngineSettings()) == pytest.approx(16.06e9, rel=0.01)
