@@ -8,7 +8,7 @@ import pytest
 
 from cases import CONFIG, case, choice, evidence, fleet, key, on, option
 from trimtab.api.conditions import Reason
-from trimtab.api.fleetbudget import FleetBudgetSpec
+from trimtab.api.fleetbudget import AtCap, FleetBudgetSpec
 from trimtab.api.llmdeployment import Mode
 from trimtab.models.hardware import Parallelism
 from trimtab.models.plan import Verdict, Why
@@ -104,7 +104,7 @@ def test_the_dearest_goes_first() -> None:
     room = Room(
         free={}, budgets=(BudgetRoom(name="b", members=frozenset(targets), money=0, devices=0),)
     )
-    budget = Budget(name="b", spec=FleetBudgetSpec(max_devices=3, at_cap="Degrade"))
+    budget = Budget(name="b", spec=FleetBudgetSpec(max_devices=3, at_cap=AtCap.DEGRADE))
     degrade([budget], [there], {there.state.key: settled(there)}, room, targets, CONFIG)
     assert {pool: n for (pool, _), n in targets[there.state.key].items()} == {"a": 2, "b": 1}
 
@@ -143,7 +143,7 @@ def test_who_grows_takes_nothing_back() -> None:
     room = Room(
         free={}, budgets=(BudgetRoom(name="b", members=frozenset(targets), money=0, devices=0),)
     )
-    budget = Budget(name="b", spec=FleetBudgetSpec(max_devices=1, at_cap="Degrade"))
+    budget = Budget(name="b", spec=FleetBudgetSpec(max_devices=1, at_cap=AtCap.DEGRADE))
     fleets = {there.state.key: settled(there)}
     assert degrade([budget], [there], fleets, room, targets, CONFIG) == {}
 
@@ -216,7 +216,7 @@ def three(top: Choice, left: tuple[float, float]) -> dict[str, int]:
     room = Room(free={"h100": 99}, budgets=(budget_room,))
     targets = {c.state.key: Counter({p.key: p.replicas for p in c.running}) for c in cases}
     fleets = {c.state.key: lacking(c) for c in cases} | {key("low"): settled(cases[0])}
-    budget = Budget(name="b", spec=FleetBudgetSpec(max_per_hour="99", at_cap="Degrade"))
+    budget = Budget(name="b", spec=FleetBudgetSpec(max_per_hour="99", at_cap=AtCap.DEGRADE))
     degrade([budget], cases, fleets, room, targets, CONFIG)
     return {c.state.key.name: sum(targets[c.state.key].values()) for c in cases}
 
