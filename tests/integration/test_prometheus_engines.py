@@ -1,5 +1,6 @@
 """Engines, gateways and custom PromQL through a real Prometheus, without a cluster."""
 
+import math
 import socket
 import subprocess
 import threading
@@ -20,7 +21,7 @@ from trimtab.api.enginemetrics import EngineMetrics
 from trimtab.api.gateway import GatewayType
 from trimtab.config import OperatorConfig
 from trimtab.errors import Unavailable
-from trimtab.models.load import LatencyTargets, ObservedLoad
+from trimtab.models.load import RUNGS, LatencyTargets, ObservedLoad
 from trimtab.models.signals import Fresh, Invalid, Missing, Signal
 from trimtab.models.snapshot import Key
 from trimtab.observe import pricing
@@ -44,14 +45,18 @@ Page = Callable[[float], str | None]
 """A page after so many seconds; None where it fails."""
 
 
-def histogram(name: str, labels: str, count: float, seconds: float) -> str:
-    """Observations of which all are `seconds` long."""
-    bounds = ("0.1", "1.0", "10.0", "+Inf")
+SECONDS = ("0.1", "1.0", "10.0", "+Inf")
+
+
+def histogram(
+    name: str, labels: str, count: float, value: float, bounds: tuple[str, ...] = SECONDS
+) -> str:
+    """Observations of which all are `value`."""
     lines = [
-        f'{name}_bucket{{{labels},le="{bound}"}} {count if seconds <= float(bound) else 0}'
+        f'{name}_bucket{{{labels},le="{bound}"}} {count if value <= float(bound) else 0}'
         for bound in bounds
     ]
-    lines += [f"{name}_sum{{{labels}}} {count * seconds}", f"{name}_count{{{labels}}} {count}", ""]
+    lines += [f"{name}_sum{{{labels}}} {count * value}", f"{name}_count{{{labels}}} {count}", ""]
     return "\n".join(lines)
 
 
@@ -76,6 +81,10 @@ def vllm(rps: float, *, total: str = "_total", model: str = "m") -> Page:
     return page
 
 
+PROMPTS = ("40.95", "81.9", "300.0", "500.0", "+Inf")
+"""Bounds that are those of no other engine."""
+
+
 def sglang(rps: float) -> Page:
     def page(at: float) -> str:
         counted = 'model_name="m",is_streaming="true"'
@@ -84,6 +93,7 @@ def sglang(rps: float) -> Page:
             + 'sglang:num_running_reqs{tp_rank="0",pp_rank="0"} 2\n'
             + 'sglang:num_queue_reqs{tp_rank="0",pp_rank="0"} 0\n'
             + 'sglang:token_usage{tp_rank="0",pp_rank="0"} 0.5\n'
+            + histogram("sglang:prompt_tokens_histogram", 'model_name="m"', rps * at, 300, PROMPTS)
             + f"sglang:prompt_tokens_total{{{counted}}} {300 * rps * at}\n"
             + f"sglang:num_requests_total{{{counted}}} {rps * at}\n"
         )
@@ -95,8 +105,7 @@ def tgi(rps: float) -> Page:
     def page(at: float) -> str:
         return (
             f"tgi_request_count {rps * at}\ntgi_queue_size {at}\ntgi_batch_current_size 2\n"
-            f"tgi_request_input_length_sum {50 * rps * at}\n"
-            f"tgi_request_input_length_count {rps * at}\n"
+            + histogram("tgi_request_input_length", 'shard="0"', rps * at, 50, PROMPTS)
         )
 
     return page
@@ -307,6 +316,12 @@ def test_the_first_requests_of_a_replica_are_seen_at_once_and_none_is_no_gap(wor
     assert found.input_tokens == found.e2e_s == Missing(why=NONE_FINISHED)
 
 
+def spread(load: ObservedLoad) -> dict[float, float]:
+    """The shares of the prompts that are not 0, by the rung that they are up to."""
+    assert load.inputs is not None
+    return {upto: share for upto, share in zip(RUNGS, load.inputs.shares, strict=False) if share}
+
+
 def test_other_engines_in_the_same_queries(world: World) -> None:
     wanted = {
         "sglang": subject("sglang", EngineType.SGLANG),
@@ -319,8 +334,18 @@ def test_other_engines_in_the_same_queries(world: World) -> None:
     sglang_load, tgi_load, triton_load, vllm_load = (loads[each.key] for each in wanted.values())
     assert number(sglang_load.arrival_rps) == pytest.approx(2.0, rel=0.03)
     assert number(sglang_load.input_tokens) == pytest.approx(300.0)
+    assert spread(sglang_load) == pytest.approx(
+        {
+            100.0: math.log(100 / 81.9) / math.log(300 / 81.9),
+            200.0: math.log(2) / math.log(300 / 81.9),
+            500.0: math.log(1.5) / math.log(300 / 81.9),
+        }
+    )
     assert number(sglang_load.kv_utilization) == 0.5
     assert number(tgi_load.input_tokens) == pytest.approx(50.0)
+    assert spread(tgi_load) == pytest.approx(
+        {50.0: math.log(50 / 40.95) / math.log(2), 100.0: math.log(81.9 / 50) / math.log(2)}
+    )
     assert isinstance(tgi_load.ttft_s, Missing)
     assert (number(triton_load.running), number(triton_load.waiting)) == (4.0, 6.0)
     assert number(triton_load.kv_utilization) == 0.75
