@@ -6,7 +6,7 @@ from trimtab.models.hardware import Parallelism
 from trimtab.models.signals import Missing, Signal
 
 _NONE = Missing(why="not collected")
-RUNGS = tuple(float(step * 10**decade) for decade in range(6) for step in (1, 2, 5)) + (1e6,)
+RUNGS = (*(float(step * 10**decade) for decade in range(6) for step in (1, 2, 5)), 1e6)
 """Token lengths, ascending, between which requests are counted: vLLM's own bounds."""
 
 
