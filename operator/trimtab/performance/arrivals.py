@@ -9,7 +9,7 @@ which is not counted on.
 
 import numpy as np
 
-from trimtab.performance.steptime import Array
+from trimtab.performance.steptime import Array, Number
 
 MOST_PHASES = 16
 """Beyond so many replicas more make arrivals no more even, to a few percent of a rate."""
@@ -24,6 +24,24 @@ def spread_of_count(mean: Array, variation: float) -> Array:
     part = mean - np.floor(mean)
     variance: Array = variation * mean + (1.0 - variation) * part * (1.0 - part)
     return variance
+
+
+def spread_of_sum(mean: Array, size: Number, square: Number, variation: float) -> Array:
+    """Return the variance of what comes together in a time in which `mean` arrive on average.
+
+    Each brings `size` on average and `square` in the mean square: a random number of random sizes.
+    """
+    variance: Array = mean * (square - size**2) + spread_of_count(mean, variation) * size**2
+    return variance
+
+
+def queueing_square(size: Number, square: Number, variation: float) -> Number:
+    """Return the mean square of a size as the wait behind it feels it.
+
+    Pollaczek and Khinchine's wait grows with the mean square of what is asked for; Kingman's bound
+    takes off what arrivals that are more even than chance leave out.
+    """
+    return square - (1.0 - variation) * size**2
 
 
 def chance_of_none(mean: Array, variation: float) -> Array:

@@ -9,7 +9,7 @@ from statistics import NormalDist
 
 import numpy as np
 
-from trimtab.performance.arrivals import alone, company, spread_of_count
+from trimtab.performance.arrivals import alone, company, queueing_square, spread_of_sum
 from trimtab.performance.lengths import WEIGHTS
 from trimtab.performance.meanfield import (
     LUMP_WEIGHTS,
@@ -189,8 +189,7 @@ def _one_by_one(
     """
     lengths = replica.lengths
     demand = np.minimum(state.rate * full_s * lengths.prompt / state.chunk, 0.999)
-    # Kingman's bound for arrivals of other variation; the service's is in the square.
-    square = lengths.prompt_square - (1.0 - replica.variation) * lengths.prompt**2
+    square = queueing_square(lengths.prompt, lengths.prompt_square, replica.variation)
     work_s = 0.5 * state.rate * square * (full_s / state.chunk) ** 2
     seconds, met = running
     loud = np.maximum(1.0 - met[:, 0], 1e-12)
@@ -245,10 +244,9 @@ def _own_prompts(
     some = np.maximum(1.0 - single, 1e-12)
     others = company(arrivals, replica.variation)
     one = wide.lengths.prompt
-    sizes = wide.lengths.prompt_square - one**2
     mean = others * one / some
-    count = spread_of_count(others, replica.variation)
-    square = (others * sizes + count * one**2 + (others * one) ** 2) / some
+    spread = spread_of_sum(others, one, wide.lengths.prompt_square, replica.variation)
+    square = (spread + (others * one) ** 2) / some
     shape = (mean * mean / np.maximum(square - mean * mean, 1e-6 * mean * mean))[:, :, None]
     cube = 1.0 - 1.0 / (9.0 * shape) + _COMPANY_Z / (3.0 * np.sqrt(shape))
     values = np.maximum(cube, 0.02) ** 3

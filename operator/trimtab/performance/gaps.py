@@ -10,7 +10,7 @@ from math import sqrt
 
 import numpy as np
 
-from trimtab.performance.arrivals import chance_of_none, following
+from trimtab.performance.arrivals import chance_of_none, following, queueing_square
 from trimtab.performance.firsttoken import FirstToken
 from trimtab.performance.lengths import WEIGHTS
 from trimtab.performance.meanfield import Equilibrium, Replica
@@ -129,7 +129,7 @@ def request_gap(replica: Replica, state: Equilibrium, first: FirstToken) -> Requ
     rate, decode_s = state.rate[:, None], state.decode_s[:, None]
     alone_s = steps * decode_s
     work_s = share / rate
-    square = wide.prompt_square / wide.prompt**2 - (1.0 - replica.variation)
+    square = queueing_square(1.0, wide.prompt_square / wide.prompt**2, replica.variation)
     square = rate * work_s**2 * square
     own_s = first.own_mean_s[:, None]
     before_s = np.maximum(own_s, first.prompts_s[:, None])

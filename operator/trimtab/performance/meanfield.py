@@ -14,7 +14,7 @@ from typing import Any, TypeAlias, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from trimtab.performance.arrivals import any_in, spread_of_count
+from trimtab.performance.arrivals import any_in, spread_of_sum
 from trimtab.performance.lengths import Lengths
 from trimtab.performance.steptime import Array, Number, StepModel
 
@@ -276,9 +276,8 @@ def _lump_tokens(replica: Replica, arrivals: Array, loud: Array, decode_s: Array
         - decode_s
     )
     share = loud * lump_s / (decode_s + loud * lump_s)
-    count = spread_of_count(arrivals, replica.variation)
-    sizes = lengths.prompt_square - lengths.prompt**2
-    own = (arrivals * sizes + count * lengths.prompt**2) / (1.0 - share * share)
+    spread = spread_of_sum(arrivals, lengths.prompt, lengths.prompt_square, replica.variation)
+    own = spread / (1.0 - share * share)
     variance = (own + (arrivals * lengths.prompt) ** 2) / loud - mean * mean
     shape = (mean * mean / np.maximum(variance, 1e-6 * mean * mean))[:, None]
     cube = 1.0 - 1.0 / (9.0 * shape) + _LUMP_Z / (3.0 * np.sqrt(shape))

@@ -1,7 +1,7 @@
 """Pools that run short: marked when pods wait too long, rested, probed again, and remembered."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from trimtab.config import PlannerConfig
 from trimtab.models.capacity import Pool
@@ -57,8 +57,9 @@ def survey(
     states = {}
     for pool in snapshot.pools:
         mine = variants.get(pool.name, [])
-        patience = replace(config, pending_patience_s=_patience_s(pool, starts, config))
-        entry = _remember(pool, mine, known.get(pool.name), snapshot.now, patience)
+        patience_s = _patience_s(pool, starts, config)
+        before = known.get(pool.name)
+        entry = _remember(pool, mine, before, snapshot.now, config, patience_s=patience_s)
         short = entry is not None and snapshot.now < entry.short_until
         limit = pool.usable_devices
         if entry is not None and short:
@@ -101,6 +102,8 @@ def _remember(
     before: PoolMemory | None,
     now: float,
     config: PlannerConfig,
+    *,
+    patience_s: float,
 ) -> PoolMemory | None:
     """Return what is remembered of `pool` after this look at it, None when nothing."""
     variants = tuple(variants)
@@ -121,7 +124,8 @@ def _remember(
     leaving = sum(
         max(0, v.pods - v.unschedulable - v.replicas) * v.parallelism.devices for v in variants
     )
-    if any(_is_stuck(pool, v, scheduled - leaving, config) for v in variants):
+    full_s = config.ready_stability_s
+    if any(_is_stuck(pool, v, scheduled - leaving, (patience_s, full_s)) for v in variants):
         rest = config.shortage_backoff_s if before is None else before.backoff_s
         return PoolMemory(
             pool=pool.name,
@@ -132,13 +136,17 @@ def _remember(
     return before
 
 
-def _is_stuck(pool: Pool, variant: VariantState, scheduled: int, config: PlannerConfig) -> bool:
-    """Return whether pods of `variant` wait in vain: too long, or for room that cannot come."""
+def _is_stuck(
+    pool: Pool, variant: VariantState, scheduled: int, patience_s: tuple[float, float]
+) -> bool:
+    """Return whether pods of `variant` wait in vain: too long, or for room that cannot come.
+
+    `patience_s` is how long one may wait, and how long where the pool is full.
+    """
     if variant.unschedulable == 0:
         return False
     full = pool.usable_devices - scheduled < variant.parallelism.devices
-    patience = config.ready_stability_s if full else config.pending_patience_s
-    return variant.unschedulable_s >= patience
+    return variant.unschedulable_s >= patience_s[full]
 
 
 def _alive(known: Mapping[str, PoolMemory], now: float) -> tuple[PoolMemory, ...]:
