@@ -52,6 +52,7 @@ _LASTING = frozenset(
         Why.CHEAPER_POOL,
         Why.POOL_SHORT,
         Why.POOL_GONE,
+        Why.UNFIT,
         Why.IDLE,
         Why.WAKE,
     }

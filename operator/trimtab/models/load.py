@@ -1,6 +1,6 @@
 """Demand as it is asked and measured: token shapes, arrivals, queues, latencies."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from trimtab.models.hardware import Parallelism
 from trimtab.models.signals import Missing, Signal
@@ -16,6 +16,8 @@ class Spread:
 
     shares: tuple[float, ...]
     """Of the requests up to the first of RUNGS, between each two, and beyond the last. Sum to 1."""
+    requests: float = field(default=0.0, compare=False)
+    """How many requests it rests on, recent ones counting more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -121,6 +121,14 @@ def nearest(request: CapacityRequest) -> Nearest | Infeasible:
     return nearest_targets(replica, request.targets, limit_of(replica))
 
 
+def too_long(request: CapacityRequest) -> Infeasible | None:
+    """Return the target that requests of the load's lengths miss on an idle replica, or None."""
+    answer = nearest(request)
+    if isinstance(answer, Infeasible):
+        return answer
+    return refusal(answer) if answer.missed else None
+
+
 @lru_cache(maxsize=16384)
 def predict(request: CapacityRequest, rps: float) -> LatencyPrediction | Infeasible:
     """Return what users of one replica wait at `rps` requests per second.

@@ -318,6 +318,8 @@ def _places(
     uneven = lengths.resident_square - (1.0 - peaked)
     next_in = lengths.prompt_square / lengths.prompt / lengths.resident
     full = _crowded(replica.kv_slots - next_in - held, replica.kv_slots * uneven / stiffness)
+    # Nobody waits for room where none of those few is there.
+    full = np.minimum(full, -np.expm1(-held / uneven))
     cache_s = uneven / drain
     return _either((crowded, place_s), (full, cache_s))
 

@@ -87,6 +87,8 @@ class RequestGap:
     """Standard deviation of it all from the size of the batch, where there are any."""
     most_s: Array
     """A step full of prompts: no mean gap is longer, for each load."""
+    shares: Array
+    """Of each answer length, of all requests that have a gap: a single token has none."""
 
     def missed(self, seconds: Array | float) -> Array:
         """Return the share of requests whose mean gap is longer than `seconds`."""
@@ -101,8 +103,9 @@ class RequestGap:
         cube = np.cbrt(np.maximum(1.0 + 0.5 * skew * (over - self.added_s) / deviation, 0.0))
         beside = cdf(6.0 / skew * (cube - 1.0) + skew / 6.0)
         beside = np.where(limit >= self.most_s[:, None], 1.0, beside)
-        above: Array = 1.0 - mean_of(self.quiet * alone + (1.0 - self.quiet) * beside, _SHARES)
-        return np.maximum(above, 0.0)
+        late = 1.0 - self.quiet * alone - (1.0 - self.quiet) * beside
+        above: Array = np.maximum((self.shares * late).sum(axis=-1), 0.0)
+        return above
 
     def quantile(self, percentile: float) -> Array:
         """Return it at `percentile` (0 to 1)."""
@@ -124,6 +127,9 @@ def request_gap(replica: Replica, state: Equilibrium, first: FirstToken) -> Requ
     answers, spreads = np.atleast_2d(lengths.answers), np.atleast_2d(lengths.answer_spreads)
     low, off = answers[:, :_SHORT], spreads[:, :_SHORT]
     answers = np.concatenate([low - off, low + off, answers[:, _SHORT:]], axis=1)
+    # A length between one and two tokens stands for some requests with a gap and some without.
+    shares = _SHARES * np.clip(answers - 1.0, 0.0, 1.0)
+    shares = shares / np.maximum(shares.sum(axis=1, keepdims=True), 1e-12)
     steps = np.maximum(answers - 1.0, 1.0)
     share = np.clip(1.0 - state.decode_s / state.step_s, 0.0, 0.98)[:, None]
     rate, decode_s = state.rate[:, None], state.decode_s[:, None]
@@ -155,6 +161,7 @@ def request_gap(replica: Replica, state: Equilibrium, first: FirstToken) -> Requ
         added_variance=added_variance / steps**2,
         beside_s=slower,
         most_s=first.full_s,
+        shares=shares,
     )
 
 

@@ -9,7 +9,7 @@ from typing import TypeAlias
 import numpy as np
 
 from trimtab.errors import InvalidInput
-from trimtab.models.load import TokenShape
+from trimtab.models.load import RUNGS, Spread, TokenShape
 from trimtab.performance.steptime import Array, Number
 
 EDGES = np.array([0.0, 0.12, 0.27, 0.42, 0.56, 0.69, 0.79, 0.86, 0.91, 0.945, 0.97, 0.985, 1.0])
@@ -19,6 +19,13 @@ WEIGHTS = np.diff(EDGES)
 
 _FINE = 512
 """Equally likely quantiles from which moments are taken."""
+_RANKS = (np.arange(_FINE) + 0.5) / _FINE
+_LADDER = np.array([1.0, *RUNGS, 2.0 * RUNGS[-1]])
+_CELLS = np.exp(np.linspace(np.log(_LADDER[:-1]), np.log(_LADDER[1:]), 16, axis=1))
+"""Lengths between each two rungs."""
+_TILT = 30.0
+"""At most so many times 1 over the mean."""
+_HALVINGS = 30
 _NORMAL = NormalDist()
 _Moment: TypeAlias = Callable[[Array, Array, Array], float]
 _Z = np.array([_NORMAL.inv_cdf((i + 0.5) / _FINE) for i in range(_FINE)])
@@ -126,15 +133,16 @@ class Lengths:
 def lengths_of(
     shape: TokenShape, max_model_len: int, sample: LengthSample | None = None
 ) -> Lengths:
-    """Return the lengths of `sample`, or else lognormal ones as `shape` says, independent.
+    """Return the lengths of `sample`, or else those that `shape` says, independent of each other.
 
-    Cut at `max_model_len`. Lognormal because public traces are close to it between their 5th and
-    95th percentile. Of `shape`, a sample leaves only the prefix hits.
+    Cut at `max_model_len`. Where nobody has seen how they spread they are lognormal, because public
+    traces are close to it between their 5th and 95th percentile. Of `shape`, a sample leaves only
+    the prefix hits.
     """
     hit = min(max(shape.prefix_hit, 0.0), 0.99)
     if sample is None:
-        prompts = _lognormal(shape.input_tokens, shape.input_cv, max_model_len - 1)
-        answers = _lognormal(shape.output_tokens, shape.output_cv, max_model_len)
+        prompts = _quantiles(shape.input_tokens, shape.inputs or shape.input_cv, max_model_len - 1)
+        answers = _quantiles(shape.output_tokens, shape.outputs or shape.output_cv, max_model_len)
         # Independent: the moments of products are products of moments.
         return _lengths(prompts, answers, np.full(_FINE, 1.0 / _FINE), hit, _independent)
     weights = np.array(sample.weights) / sum(sample.weights)
@@ -203,13 +211,36 @@ def _strata(order: Array, values: Array, weights: Array) -> Array:
     return means
 
 
-def _lognormal(mean: float, spread: float, longest: int) -> Array:
-    """Return equally likely quantiles of a lognormal distribution, scaled to its mean, cut."""
+def _quantiles(mean: float, spread: Spread | float, longest: int) -> Array:
+    """Return equally likely quantiles with this mean, cut; of a float they are lognormal."""
     mean = max(mean, 1.0)
-    if spread < 1e-3:
+    if isinstance(spread, Spread):
+        values = _counted(mean, spread)
+    elif spread < 1e-3:
         return np.full(_FINE, min(mean, float(longest)))
-    sigma = float(np.sqrt(np.log1p(spread * spread)))
-    values = np.exp(sigma * _Z)
-    values *= mean / values.mean()
-    cut: Array = np.clip(values, 1.0, float(longest))
+    else:
+        values = np.exp(float(np.sqrt(np.log1p(spread * spread))) * _Z)
+    cut: Array = np.clip(values * (mean / values.mean()), 1.0, float(longest))
     return cut
+
+
+def _counted(mean: float, spread: Spread) -> Array:
+    """Return quantiles of lengths that were counted by rungs and have about this mean.
+
+    Between two rungs logarithms spread evenly, tilted by exp(-t x) as far as the mean asks for: of
+    all distributions with these counts and this mean, the one that assumes least (maximum entropy).
+    Of a few long ones between 20,000 and 50,000 tokens the mean thus tells where they are.
+    """
+    shares = np.array(spread.shares)[:, None]
+
+    def weights(tilt: float) -> Array:
+        within = np.exp(np.clip(-tilt * (_CELLS - _CELLS[:, :1]) / mean, -500.0, 500.0))
+        return np.asarray(shares * within / within.sum(axis=1, keepdims=True))
+
+    low, high = -_TILT, _TILT
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2.0
+        above = float((weights(middle) * _CELLS).sum()) > mean * shares.sum()
+        low, high = (middle, high) if above else (low, middle)
+    ends = np.cumsum(weights(high).ravel())
+    return np.asarray(np.interp(_RANKS * ends[-1], ends, _CELLS.ravel()))

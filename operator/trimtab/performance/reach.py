@@ -84,10 +84,11 @@ def refusal(nearest: Nearest) -> Infeasible:
     """Say which target is missed worst, by how much, why, and what could be met instead."""
     worst = nearest.missed[0]
     reached = getattr(nearest.targets, f"{worst.name.lower()}_s")
+    percentile = round(nearest.targets.percentile * 100.0, 1)
     return Infeasible(
         reason=f"Misses{worst.name}",
         message=(
-            f"p{nearest.targets.percentile * 100:.0f} {worst.name} is {worst.alone_s * 1e3:.0f} ms "
+            f"p{percentile:g} {worst.name} is {worst.alone_s * 1e3:.0f} ms "
             f"without load, the target is {worst.target_s * 1e3:.0f} ms, "
             f"the nearest that can be met {reached * 1e3:.2f} ms: {worst.why}"
         ),

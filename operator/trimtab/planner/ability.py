@@ -1,7 +1,7 @@
 """What one replica of a deployment can do on the devices of a pool."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from trimtab.api.policy import Objective
 from trimtab.models.hardware import Parallelism
@@ -14,6 +14,7 @@ from trimtab.performance.capacity import (
     predict,
     replica_capacity,
     replica_of,
+    too_long,
 )
 from trimtab.performance.outlook import saturation_rate
 from trimtab.performance.reach import Nearest
@@ -22,6 +23,10 @@ from trimtab.planner.choice import POWERED
 from trimtab.planner.power import Power
 from trimtab.planner.query import Query, request_of
 from trimtab.planner.shortage import PoolState
+
+SURELY = 1.5
+"""Where so many times the share of requests that may be late are too long for a replica, however
+idle it is, it is the wrong hardware: that is more than luck, and than the model may be off."""
 
 
 class Bench:
@@ -61,6 +66,17 @@ class Bench:
         return Power(
             rated_w=accelerator.watts * parallelism.devices,
             busy=min(1.0, usable_rps / saturation_rate(replica)),
+        )
+
+    def too_long(self, state: PoolState, parallelism: Parallelism) -> Infeasible | None:
+        """Return the target that too many of the requests that were seen miss in any case."""
+        shape, targets = self.query.shape, self.query.policy.targets
+        found = self._figures(state, parallelism)
+        if shape.inputs is None or found.request is None or not targets.any:
+            return None
+        percentile = max(0.5, 1.0 - SURELY * (1.0 - targets.percentile))
+        return too_long(
+            replace(found.request, shape=shape, targets=replace(targets, percentile=percentile))
         )
 
     def nearest(self, state: PoolState, parallelism: Parallelism) -> LatencyTargets | None:

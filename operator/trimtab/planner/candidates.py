@@ -10,7 +10,7 @@ from trimtab.models.performance import Infeasible, ReplicaCapacity
 from trimtab.models.plan import Verdict
 from trimtab.models.snapshot import Key
 from trimtab.planner.ability import Bench
-from trimtab.planner.choice import POWERED, Choice, degree, order
+from trimtab.planner.choice import MISSED, POWERED, Choice, degree, order
 from trimtab.planner.kept import Kept
 from trimtab.planner.power import Offer, weights
 from trimtab.planner.query import Query
@@ -39,7 +39,7 @@ def _found(query: Query) -> tuple[Choice, ...]:
     bench = Bench(query)
     found = [choice for name in sorted(query.pools) for choice in _of_pool(bench, name)]
     objective = query.policy.objective
-    weighed = _weighed(_reachable(bench, found), objective)
+    weighed = _weighed(_reachable(bench, _fast_enough(bench, found)), objective)
     return tuple(absurd(without_price(weighed, objective)))
 
 
@@ -128,12 +128,35 @@ def _choice(
     )
 
 
-_MISSED = frozenset({Verdict.MISSES_TTFT, Verdict.MISSES_ITL, Verdict.MISSES_E2E})
+def _fast_enough(bench: Bench, choices: list[Choice]) -> list[Choice]:
+    """Refuse what is too slow for the longest requests that were seen, where other choices are not.
+
+    Replicas there would be late for as many, however many there were.
+    """
+    if bench.query.shape.inputs is None:
+        return choices
+    late = {
+        c.key: bench.too_long(c.state, c.parallelism) for c in choices if c.capacity is not None
+    }
+    if not any(c.grows and late[c.key] is None for c in choices):
+        return choices
+    return [c if (why := late.get(c.key)) is None else _without(c, why) for c in choices]
+
+
+def _without(choice: Choice, why: Infeasible) -> Choice:
+    return replace(
+        choice,
+        refusal=choice.refusal or _verdict(why),
+        message=choice.message or why.message,
+        capacity=None,
+        usable_rps=0.0,
+        tight_rps=0.0,
+    )
 
 
 def _reachable(bench: Bench, choices: list[Choice]) -> list[Choice]:
     """Say the nearest targets that can be met where none of the choices meets those asked."""
-    missed = [c for c in choices if c.refusal in _MISSED]
+    missed = [c for c in choices if c.refusal in MISSED]
     if not missed or any(c.capacity is not None for c in choices):
         return choices
     found = [(bench.nearest(c.state, c.parallelism), c) for c in missed]

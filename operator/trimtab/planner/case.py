@@ -245,7 +245,10 @@ def _finish(draft: _Draft, world: World, *, brake: bool) -> Case:
     window_s = window_of(policy, world.config)
     asked = draft.foresight.demand(draft.need.rps)
     guarded, learnt = _guarded(draft, asked, now, world.config)
-    if learnt and asked > 0:
+    if _is_unfit(draft.running):
+        # What is late there is late because of the hardware: no margin of replicas mends that.
+        before = replace(before, margin=0.0)
+    elif learnt and asked > 0:
         before = foresight.learn(before, guarded / asked, now)
     memory = history.forget(before)
     if not brake:
@@ -288,6 +291,11 @@ def _finish(draft: _Draft, world: World, *, brake: bool) -> Case:
         waits=_waits(draft, world.starts),
         window_s=window_s,
     )
+
+
+def _is_unfit(running: Iterable[Place]) -> bool:
+    """Return whether replicas run where no load, however small, is served within the targets."""
+    return any(p.ready and p.choice is not None and p.choice.capacity is None for p in running)
 
 
 def _guarded(draft: _Draft, rps: float, now: float, config: PlannerConfig) -> tuple[float, bool]:

@@ -12,18 +12,14 @@ from trimtab.planner.shortage import PoolState
 
 POWERED = frozenset({Objective.MINIMIZE_ENERGY, Objective.MINIMIZE_CARBON})
 """Objectives that ask what replicas draw."""
-
-_LEAVES = frozenset(
-    {
-        Verdict.DOES_NOT_FIT,
-        Verdict.MISSES_TTFT,
-        Verdict.MISSES_ITL,
-        Verdict.MISSES_E2E,
-        Verdict.NOT_ALLOWED,
-        Verdict.UNKNOWN_ACCELERATOR,
-        Verdict.UNKNOWN_MODEL,
-    }
-)
+MISSED = frozenset({Verdict.MISSES_TTFT, Verdict.MISSES_ITL, Verdict.MISSES_E2E})
+"""Refusals of what is too slow, whatever the load."""
+_LEAVES = MISSED | {
+    Verdict.DOES_NOT_FIT,
+    Verdict.NOT_ALLOWED,
+    Verdict.UNKNOWN_ACCELERATOR,
+    Verdict.UNKNOWN_MODEL,
+}
 """Verdicts under which what runs is moved elsewhere; under the others it only does not grow."""
 
 

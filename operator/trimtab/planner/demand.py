@@ -2,8 +2,10 @@
 
 import math
 from dataclasses import dataclass, replace
+from itertools import accumulate
+from statistics import NormalDist
 
-from trimtab.models.load import ObservedLoad, TokenShape
+from trimtab.models.load import RUNGS, ObservedLoad, Spread, TokenShape
 from trimtab.models.memory import DeploymentMemory
 from trimtab.models.plan import DemandSource
 from trimtab.models.policy import EffectivePolicy
@@ -17,10 +19,19 @@ SHAPE_REQUESTS = 200.0
 long is then sure to about 5 %, and a few long prompts make no replica look too small."""
 STRAINED = 20.0
 """How many times as many it takes while requests pile up: those that finish then are short ones."""
+SPREAD_REQUESTS = 1000.0
+"""The same for how lengths spread: of what one in a hundred exceeds, ten are then seen."""
+ASSUMED_REQUESTS = 100.0
+"""Requests that count as much as what is assumed of how lengths spread before any was seen."""
 SHAPE_STEP = 1.1
 """Ratio of neighbouring lengths on the grid of shapes."""
 SHAPE_STAY = 0.75
 """Steps that a measured length moves before its remembered one gives way; above one half."""
+LEAST_CV = 1e-3
+"""Deviation over the mean of lengths that are all equal, as far as a distribution can be."""
+SPREAD_STAY = 0.04
+"""Change of the square root of the share of requests that are longer than some length, up to which
+the remembered spread stays: what chance makes of 150 requests, whatever the share."""
 HIT_STEP = 0.05
 """Step of the prefix cache's hit share on the grid of shapes."""
 
@@ -67,7 +78,7 @@ def need_of(
     What waits is demand only once all replicas serve: before, it says how long they take to come,
     and they will drain it.
     """
-    strained = evidence.alarm is not None
+    strained = evidence.alarm is not None and evidence.waiting > 0.0
     lengths = Lengths(before=memory.means, prior=policy.shape, strained=strained)
     means = mean_shape(load, lengths, around.since_s)
     measured = evidence.arrivals
@@ -117,13 +128,43 @@ def mean_shape(load: ObservedLoad, known: Lengths, since_s: float) -> TokenShape
         return known.before
     last = known.prior if known.before is None else known.before
     requests = rate * min(max(since_s, 0.0), load.window_s)
-    weight = requests / (requests + SHAPE_REQUESTS * (STRAINED if known.strained else 1.0))
+    if known.strained:
+        requests /= STRAINED
+    weight = requests / (requests + SHAPE_REQUESTS)
     hit = fresh_value(load.prefix_hit)
     return replace(
         known.prior,
         input_tokens=_mixed(last.input_tokens, inputs, weight),
         output_tokens=_mixed(last.output_tokens, outputs, weight),
         prefix_hit=_mixed(last.prefix_hit, last.prefix_hit if hit is None else hit, weight),
+        inputs=_spread(last.inputs, load.inputs, requests, (last.input_tokens, last.input_cv)),
+        outputs=_spread(last.outputs, load.outputs, requests, (last.output_tokens, last.output_cv)),
+    )
+
+
+def lognormal(mean: float, cv: float) -> Spread:
+    """Return the spread of lognormal lengths with this mean and deviation over the mean."""
+    sigma = math.sqrt(math.log1p(max(cv, LEAST_CV) ** 2))
+    normal = NormalDist(math.log(mean) - sigma * sigma / 2.0, sigma)
+    upto = [*(normal.cdf(math.log(rung)) for rung in RUNGS), 1.0]
+    shares = tuple(b - a for a, b in zip([0.0, *upto], upto, strict=False))
+    return Spread(shares=shares, requests=ASSUMED_REQUESTS)
+
+
+def _spread(
+    before: Spread | None, now: Spread | None, requests: float, assumed: tuple[float, float]
+) -> Spread | None:
+    """Return `before` as `requests` more change it, whose lengths `now` tells.
+
+    Before any was seen, lengths with the `assumed` mean and deviation over the mean.
+    """
+    if now is None or requests <= 0.0:
+        return before
+    before = before or lognormal(*assumed)
+    weight = requests / (requests + before.requests)
+    return Spread(
+        shares=tuple(_mixed(a, b, weight) for a, b in zip(before.shares, now.shares, strict=True)),
+        requests=min(before.requests + requests, SPREAD_REQUESTS),
     )
 
 
@@ -138,7 +179,22 @@ def on_grid(means: TokenShape, last: TokenShape | None) -> TokenShape:
         input_tokens=_length(means.input_tokens, last.input_tokens if last else None),
         output_tokens=_length(means.output_tokens, last.output_tokens if last else None),
         prefix_hit=_hit(means.prefix_hit, last),
+        inputs=_steady(means.inputs, last.inputs if last else None),
+        outputs=_steady(means.outputs, last.outputs if last else None),
     )
+
+
+def _steady(value: Spread | None, last: Spread | None) -> Spread | None:
+    if value is None or last is None:
+        return value
+    longer = zip(_longer(value), _longer(last), strict=True)
+    moved = max(abs(math.sqrt(now) - math.sqrt(then)) for now, then in longer)
+    return last if moved <= SPREAD_STAY else value
+
+
+def _longer(spread: Spread) -> list[float]:
+    """Return the share of requests beyond each rung."""
+    return list(accumulate(reversed(spread.shares[1:])))
 
 
 def _length(value: float, last: float | None) -> float:

@@ -11,7 +11,7 @@ from trimtab.models.plan import DemandSource, Why
 from trimtab.planner import texts
 from trimtab.planner.allocate import Fleet
 from trimtab.planner.case import Case
-from trimtab.planner.choice import POWERED, Choice, degree
+from trimtab.planner.choice import MISSED, POWERED, Choice, degree
 from trimtab.planner.drawn import drawn_by
 from trimtab.planner.place import Place, PlaceKey
 from trimtab.planner.problem import Bounds
@@ -196,8 +196,8 @@ def _why_up(outcome: Outcome) -> Why:
         return Why.CHEAPER_POOL
     if any(place.stuck for place in case.running):
         return Why.POOL_SHORT
-    if any(place.replicas and not place.stays for place in case.running):
-        return Why.POOL_GONE
+    if leaving := _leaving(case):
+        return Why.UNFIT if _is_unfit(leaving[0]) else Why.POOL_GONE
     if case.evidence.alarm is not None and case.grow_rps > case.need.rps:
         return case.evidence.alarm.why
     if case.is_covered:
@@ -217,9 +217,17 @@ def _why_down(outcome: Outcome) -> Why:
         return Why.CHEAPER_POOL
     if any(place.stuck for place in case.running):
         return Why.POOL_SHORT
-    if any(place.replicas and not place.stays for place in case.running):
-        return Why.POOL_GONE
+    if leaving := _leaving(case):
+        return Why.UNFIT if _is_unfit(leaving[0]) else Why.POOL_GONE
     return Why.DEMAND_FELL
+
+
+def _leaving(case: Case) -> list[Place]:
+    return [place for place in case.running if place.replicas and not place.stays]
+
+
+def _is_unfit(place: Place) -> bool:
+    return place.choice is not None and place.choice.refusal in MISSED
 
 
 def _why_not(outcome: Outcome) -> Why:
@@ -270,6 +278,10 @@ def _tail(outcome: Outcome, why: Why) -> str:
             return "Pods wait in vain on a pool, so they go elsewhere."
         case Why.POOL_GONE:
             return "A pool in use is gone, or no longer allowed."
+        case Why.UNFIT:
+            place = _leaving(case)[0]
+            refusal = "" if place.choice is None else place.choice.message
+            return f"{place.name} will not do: {refusal}."
         case Why.BOUNDS if outcome.short_reason is None:
             low, high = case.policy.min_replicas, case.policy.max_replicas
             if low < case.minimum == case.policy.fallback_replicas:

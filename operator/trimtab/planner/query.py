@@ -199,7 +199,12 @@ def engine_settings(spec: LLMDeploymentSpec) -> EngineSettings:
 
 
 def request_of(query: Query, state: PoolState, parallelism: Parallelism) -> CapacityRequest | None:
-    """Return what is asked of the performance model, None where figures are unknown."""
+    """Return what is asked of the performance model, None where figures are unknown.
+
+    Lengths are taken to spread as in public traces: near the share of requests that hardware is too
+    slow for, whatever the load, the rate at a percentile leaps with the least change of how they
+    were seen to spread.
+    """
     accelerator, geometry, engine = state.pool.accelerator, query.geometry, query.engine
     if accelerator is None or geometry is None:
         return None
@@ -208,7 +213,7 @@ def request_of(query: Query, state: PoolState, parallelism: Parallelism) -> Capa
         accelerator=accelerator,
         parallelism=parallelism,
         engine=engine,
-        shape=query.shape,
+        shape=replace(query.shape, inputs=None, outputs=None),
         targets=query.policy.targets,
         points=query.speeds.points(
             ProfileKey(

@@ -5,11 +5,12 @@ sure as the operator's own reading makes it: a Ready replica that was not scrape
 partial, a rate needs two scrapes, and a mean without a request is missing.
 """
 
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from trimtab.models.load import LatencyTargets, ObservedLoad, VariantReading
+from trimtab.models.load import RUNGS, LatencyTargets, ObservedLoad, Spread, VariantReading
 from trimtab.models.signals import Missing, Signal
 from trimtab.simulate.engine import Engine
 from trimtab.simulate.events import Event, Finished, FinishReason, FirstToken, Steps
@@ -50,6 +51,10 @@ class Cut:
     gap_s: Digest = field(default_factory=Digest)
     """All gaps."""
     e2e_s: Digest = field(default_factory=Digest)
+    inputs: list[int] = field(default_factory=lambda: [0] * (len(RUNGS) + 1))
+    """Requests that ended, by the length of their prompts: between each two rungs."""
+    outputs: list[int] = field(default_factory=lambda: [0] * (len(RUNGS) + 1))
+    """The same by their answers."""
     sent_ttft_s: Digest = field(default_factory=Digest)
     """First tokens as clients see them: from the sending, not from reaching an engine."""
 
@@ -146,6 +151,8 @@ class Meter:
             arrival_rps=sure(self._arrivals(total, now), rated) if rated else young,
             input_tokens=mean(total.inputs, total.finished),
             output_tokens=mean(total.outputs, total.finished),
+            inputs=_spread(cut.inputs for cut in self._cuts),
+            outputs=_spread(cut.outputs for cut in self._cuts),
             prefix_hit=mean(total.found, total.sought),
             waiting=sure(sum(page.waiting for page in pages), len(seen)),
             running=sure(sum(page.running for page in pages), len(seen)),
@@ -229,6 +236,8 @@ class Meter:
                 self._first_token(pod, event)
             elif isinstance(event, Finished) and event.reason is not FinishReason.ABORT:
                 self._cut.e2e_s.add(event.at - event.reached_at)
+                self._cut.inputs[bisect_left(RUNGS, event.request.input_tokens)] += 1
+                self._cut.outputs[bisect_left(RUNGS, event.generated)] += 1
                 self._pace(event.mean_itl_s)
                 for counts in (pod.now, self._cut.counts):
                     counts.finished += 1
@@ -277,6 +286,12 @@ def _silence(pods: Sequence[PodMeter], seen: Sequence[PodMeter], source: Source)
     if not seen:
         return Missing(why="the replicas became ready less than 2 scrapes ago")
     return None
+
+
+def _spread(counts: Iterable[Sequence[int]]) -> Spread | None:
+    together = [sum(rung) for rung in zip(*counts, strict=True)]
+    total = sum(together)
+    return Spread(shares=tuple(n / total for n in together)) if total else None
 
 
 def _merged(digests: Iterable[Digest]) -> Digest:

@@ -1,5 +1,7 @@
 """A request's mean gap and single gaps: what tells them apart, and how near the engine they are."""
 
+from dataclasses import replace
+
 import pytest
 
 from bench.accuracy.simulated import measured, quantile
@@ -7,6 +9,7 @@ from trimtab.models.hardware import EngineSettings
 from trimtab.models.load import LatencyTargets, TokenShape
 from trimtab.models.performance import LatencyPrediction, ReplicaCapacity
 from trimtab.performance.capacity import predict, replica_capacity, replica_of
+from trimtab.performance.lengths import LengthSample
 from trimtab.performance.meanfield import Replica
 from trimtab.performance.outlook import saturation_rate
 from unit.performance.builders import request
@@ -44,6 +47,18 @@ def test_long_answers_average_over_the_steps_with_prompts_and_short_ones_do_not(
     long, short = at(0.6, shape(1200, 2000), 0.99)[1], at(0.6, shape(1200, 40), 0.99)[1]
     assert long.itl_s < 0.7 * long.gap_s
     assert short.itl_s > 2.0 * long.itl_s
+
+
+def test_an_answer_of_one_token_has_no_gap() -> None:
+    targets = LatencyTargets(percentile=0.95)
+    half = LengthSample(prompts=(1000.0, 1000.0), answers=(1.0, 100.0), weights=(1.0, 1.0))
+    more = LengthSample(prompts=(1000.0, 1000.0), answers=(2.0, 100.0), weights=(1.0, 1.0))
+    asked = request(shape=shape(1000, 50), engine=BARE, targets=targets)
+    one, two = (predict(replace(asked, sample=sample), 40.0) for sample in (half, more))
+    assert isinstance(one, LatencyPrediction)
+    assert isinstance(two, LatencyPrediction)
+    # A single gap is as long as one step, which may have a prompt; 99 of them average that out.
+    assert one.itl_s < 0.8 * two.itl_s
 
 
 def test_the_target_is_for_a_request_and_not_for_its_longest_gap() -> None:

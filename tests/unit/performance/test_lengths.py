@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from trimtab.errors import InvalidInput
-from trimtab.models.load import TokenShape
+from trimtab.models.load import RUNGS, Spread, TokenShape
 from trimtab.performance.lengths import EDGES, WEIGHTS, LengthSample, length_sample, lengths_of
 
 SHAPE = TokenShape(input_tokens=1000, output_tokens=200, input_cv=1.0, output_cv=0.8)
@@ -75,3 +75,41 @@ def test_what_is_no_sample_is_refused(
 ) -> None:
     with pytest.raises(InvalidInput):
         LengthSample(prompts=prompts, answers=answers, weights=weights)
+
+
+def counted(lengths: np.ndarray) -> Spread:
+    """Return the shares of `lengths` between two rungs each."""
+    numbers = np.bincount(np.searchsorted(RUNGS, lengths), minlength=len(RUNGS) + 1)
+    return Spread(shares=tuple(float(n) / len(lengths) for n in numbers))
+
+
+def few_long(mean: float) -> TokenShape:
+    """Prompts of which one in twenty has 20,000 to 50,000 tokens, the others 50 to 100."""
+    shares = dict.fromkeys(range(len(RUNGS) + 1), 0.0) | {6: 0.95, 14: 0.05}
+    assert (RUNGS[5], RUNGS[6], RUNGS[13], RUNGS[14]) == (50.0, 100.0, 20_000.0, 50_000.0)
+    spread = Spread(shares=tuple(shares.values()))
+    return TokenShape(input_tokens=mean, output_tokens=200, inputs=spread)
+
+
+@pytest.mark.parametrize("spread", [1.0, 1.5, 2.0])
+def test_counted_lengths_are_about_those_that_were_counted(spread: float) -> None:
+    drawn = lengths_of(TokenShape(input_tokens=1000, output_tokens=200, input_cv=spread), 10**6)
+    sigma = np.sqrt(np.log1p(spread**2))
+    all_of_them = np.exp(sigma * np.random.default_rng(1).standard_normal(200_000) - sigma**2 / 2)
+    shape = TokenShape(input_tokens=1000, output_tokens=200, inputs=counted(1000 * all_of_them))
+    found = lengths_of(shape, 10**6)
+    assert float(found.prompt) == pytest.approx(1000, rel=1e-6)
+    assert found.prompts == pytest.approx(drawn.prompts, rel=0.15)
+
+
+def test_the_mean_tells_where_between_two_rungs_the_long_ones_are() -> None:
+    short, long = (lengths_of(few_long(mean), 10**6) for mean in (1300.0, 2200.0))
+    assert 20_000 < short.prompts[-1] < 35_000
+    assert 40_000 < long.prompts[-1] < 50_000
+    for found in (short, long):
+        assert 50 < found.prompts[0] < 55  # the mean of the shortest 12 %
+
+
+def test_a_mean_that_no_such_counts_can_have_scales_them() -> None:
+    found = lengths_of(few_long(10_000.0), 10**6)
+    assert float(found.prompt) == pytest.approx(10_000, rel=1e-6)

@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from trimtab.models.load import LatencyTargets, TokenShape
+from trimtab.models.hardware import EngineSettings
+from trimtab.models.load import RUNGS, LatencyTargets, Spread, TokenShape
 from trimtab.models.performance import Infeasible, ReplicaCapacity
 from trimtab.performance.capacity import nearest, predict, replica_capacity
 from trimtab.performance.reach import Nearest
@@ -69,3 +70,20 @@ def test_a_model_that_fits_nowhere_has_no_nearest_target() -> None:
     found = nearest(request("Llama-3.1-70B", "l4", targets=IMPOSSIBLE))
     assert isinstance(found, Infeasible)
     assert found.reason == "DoesNotFit"
+
+
+def test_on_an_idle_replica_few_long_prompts_keep_nobody_waiting() -> None:
+    shares = [0.0] * (len(RUNGS) + 1)
+    shares[7], shares[14] = 0.94, 0.06  # 100 to 200 tokens, and 20,000 to 50,000
+    shape = TokenShape(input_tokens=2200, output_tokens=250, inputs=Spread(shares=tuple(shares)))
+    found = nearest(
+        request(
+            device="l40s",
+            shape=shape,
+            engine=EngineSettings(max_model_len=65536),
+            targets=LatencyTargets(percentile=0.9, ttft_s=1e-4),
+        )
+    )
+    assert isinstance(found, Nearest)
+    assert found.targets.ttft_s is not None
+    assert found.targets.ttft_s < 0.3

@@ -10,6 +10,7 @@ from trimtab.api.policy import CapacityType
 from trimtab.config import PlannerConfig
 from trimtab.models.capacity import Pool
 from trimtab.models.hardware import EngineSettings, Parallelism
+from trimtab.models.load import RUNGS, Spread
 from trimtab.models.plan import Verdict
 from trimtab.models.snapshot import DeploymentState
 from trimtab.planner.candidates import LEAST_SHARE, choices_of
@@ -21,7 +22,11 @@ H100 = catalogue_pool("h100", "nvidia-h100-sxm", 3.5)
 
 
 def choices(
-    *pools: Pool, state: DeploymentState | None = None, short: bool = False, **spec: Any
+    *pools: Pool,
+    state: DeploymentState | None = None,
+    short: bool = False,
+    inputs: Spread | None = None,
+    **spec: Any,
 ) -> dict[str, Choice]:
     """Return the choices by pool and degree, such as `h100/2`."""
     state = state or planned(**spec)
@@ -34,7 +39,8 @@ def choices(
         speeds=Speeds(()),
         config=PlannerConfig(),
     )
-    query = query_of(state, state.policy, state.policy.shape, market)
+    shape = replace(state.policy.shape, inputs=inputs)
+    query = query_of(state, state.policy, shape, market)
     return {f"{c.state.pool.name}/{c.parallelism.tensor}": c for c in choices_of(query)}
 
 
@@ -197,3 +203,41 @@ def test_engine_settings_are_the_users_else_the_defaults() -> None:
         memory_utilization=0.8,
         takes_turns=True,
     )
+
+
+def long_prompts(share: float) -> Spread:
+    """Prompts of which this share has 20,000 to 50,000 tokens, the others 100 to 200."""
+    assert (RUNGS[6], RUNGS[7], RUNGS[13], RUNGS[14]) == (100.0, 200.0, 20_000.0, 50_000.0)
+    shares = [0.0] * (len(RUNGS) + 1)
+    shares[7], shares[14] = 1.0 - share, share
+    return Spread(shares=tuple(shares))
+
+
+SLOW = catalogue_pool("slow", "nvidia-l40s", 0.5)
+LONG: dict[str, Any] = {
+    "model": {"name": "meta-llama/Llama-3.1-8B-Instruct", "maxModelLen": 65536},
+    "latency": {"timeToFirstToken": "1200ms"},
+    "workload": {"inputTokens": 4500, "outputTokens": 250},
+}
+
+
+def test_what_is_too_slow_for_too_many_of_the_prompts_is_refused() -> None:
+    found = choices(H100, SLOW, inputs=long_prompts(0.2), **LONG)
+    assert found["slow/1"].refusal is Verdict.MISSES_TTFT
+    assert "p92.5 TTFT" in found["slow/1"].message
+    assert (found["slow/1"].capacity, found["slow/1"].usable_rps) == (None, 0.0)
+    assert found["h100/1"].grows
+    # 5 % may be late: a few more of them are no proof.
+    for inputs in (long_prompts(0.06), None):
+        assert choices(H100, SLOW, inputs=inputs, **LONG)["slow/1"].grows
+
+
+def test_where_nothing_is_fast_enough_for_them_nothing_is_refused_for_it() -> None:
+    found = choices(SLOW, inputs=long_prompts(0.2), **LONG)
+    assert found["slow/1"].grows
+
+
+def test_how_long_prompts_spread_changes_no_rate() -> None:
+    # The rate at a percentile leaps where as many prompts are too long as may be late.
+    seen, unseen = (choices(inputs=one, **LONG)["h100/1"] for one in (long_prompts(0.04), None))
+    assert seen.usable_rps == unseen.usable_rps

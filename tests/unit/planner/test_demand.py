@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from builders import planned, variant_state
 from fleetworld import fresh_load
-from trimtab.models.load import ObservedLoad, TokenShape
+from trimtab.models.load import RUNGS, ObservedLoad, Spread, TokenShape
 from trimtab.models.memory import DeploymentMemory
 from trimtab.models.plan import DemandSource
 from trimtab.models.signals import Fresh, Missing, Partial, Stale
@@ -103,6 +103,62 @@ def test_lengths_are_believed_as_far_as_there_are_requests() -> None:
     assert many.input_tokens < 1020.0
     half = means(SHAPE_REQUESTS / 15.0, last)
     assert half.input_tokens == pytest.approx(1500.0)
+
+
+def spread(*rungs: int) -> Spread:
+    """Return lengths of which as many lie below each of these rungs."""
+    return Spread(
+        shares=tuple(rungs.count(i) / len(rungs) for i in range(len(RUNGS) + 1)),
+    )
+
+
+def learnt(load: ObservedLoad, before: TokenShape | None, seconds: float = 60.0) -> TokenShape:
+    known = Lengths(before=before, prior=PRIOR, strained=False)
+    found = mean_shape(load, known, seconds)
+    assert found is not None
+    return found
+
+
+def test_how_lengths_spread_is_unknown_until_a_histogram_tells() -> None:
+    assert learnt(fresh_load(50.0), None).inputs is None
+    seen = learnt(fresh_load(50.0, inputs=spread(8)), None)
+    assert seen.inputs is not None
+    assert seen.outputs is None
+    # What nobody tells any more stays as it was.
+    assert learnt(fresh_load(50.0), seen).inputs is seen.inputs
+
+
+def test_how_lengths_spread_is_believed_as_far_as_there_are_requests() -> None:
+    few, some, many = (
+        learnt(fresh_load(rps, inputs=spread(14)), None) for rps in (1 / 60, 100 / 60, 1000.0)
+    )
+    shares = [shape.inputs.shares[14] for shape in (few, some, many) if shape.inputs]
+    assert shares[0] == pytest.approx(0.01, abs=0.002)
+    assert shares[1] == pytest.approx(0.5, abs=0.002)
+    assert shares[2] > 0.99
+    assert sum(few.inputs.shares if few.inputs else ()) == pytest.approx(1.0)
+
+
+def test_later_requests_count_no_less_than_the_first_thousand() -> None:
+    shape: TokenShape | None = None
+    for _ in range(100):
+        shape = learnt(fresh_load(100.0, inputs=spread(14)), shape)
+    later = learnt(fresh_load(1000 / 60, inputs=spread(8)), shape)
+    assert later.inputs is not None
+    assert later.inputs.shares[8] == pytest.approx(0.5, abs=0.01)
+
+
+def test_a_remembered_spread_gives_way_to_more_than_chance() -> None:
+    def at(long: float) -> TokenShape:
+        shares = [0.0] * (len(RUNGS) + 1)
+        shares[8], shares[14] = 1.0 - long, long
+        return replace(PRIOR, inputs=Spread(shares=tuple(shares)))
+
+    last = on_grid(at(0.01), None)
+    assert on_grid(at(0.015), last).inputs == last.inputs
+    assert on_grid(at(0.03), last).inputs == at(0.03).inputs
+    assert on_grid(at(0.51), at(0.5)).inputs == at(0.5).inputs
+    assert on_grid(PRIOR, last).inputs is None
 
 
 def test_those_that_finish_while_requests_pile_up_say_little() -> None:

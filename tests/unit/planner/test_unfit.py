@@ -1,0 +1,71 @@
+"""Hardware that is too slow for the requests that are seen is left, and teaches no margin."""
+
+from builders import catalogue_pool, planned
+from fleetworld import FleetWorld, decision_for, fresh_load
+from trimtab.models.load import RUNGS, ObservedLoad, Spread
+from trimtab.models.plan import Decision, Why
+from trimtab.models.signals import Fresh
+
+SLOW = catalogue_pool("slow", "nvidia-l40s", 0.5)
+FAST = catalogue_pool("fast", "nvidia-h100-sxm", 4.0)
+
+
+def there(*pools: object) -> FleetWorld:
+    state = planned(
+        model={"name": "meta-llama/Llama-3.1-8B-Instruct", "maxModelLen": 65536},
+        latency={"timeToFirstToken": "1200ms"},
+        workload={"inputTokens": 1000, "outputTokens": 250, "requestsPerSecond": "0.5"},
+        placement={"tensorParallel": [1]},
+    )
+    world = FleetWorld(pools=list(pools), deployments={state.key: state}, profiles=())  # type: ignore[arg-type]
+    world.set_load(fresh_load(0.5))
+    world.run(900.0)
+    assert {pool for pool, _ in world.pods[state.key]} == {"slow"}
+    return world
+
+
+def long_ones(**over: object) -> ObservedLoad:
+    """One prompt in five has 20,000 tokens or more."""
+    shares = [0.0] * (len(RUNGS) + 1)
+    shares[7], shares[14] = 0.8, 0.2
+    mean = Fresh(value=4500.0)
+    return fresh_load(0.5, input_tokens=mean, inputs=Spread(shares=tuple(shares)), **over)
+
+
+def until_unfit(world: FleetWorld) -> Decision:
+    for _ in range(240):
+        decision = decision_for(world.tick(), "chat")
+        if decision.why is Why.UNFIT:
+            return decision
+    raise AssertionError(decision.message)
+
+
+def test_it_moves_to_what_is_fast_enough_and_says_why() -> None:
+    world = there(SLOW, FAST)
+    world.set_load(long_ones())
+    decision = until_unfit(world)
+    assert "slow/tp1 will not do: p92.5 TTFT is" in decision.message
+    last = world.run(900.0)
+    counts = {target.pool: target.replicas for target in decision_for(last, "chat").targets}
+    assert counts.get("slow", 0) == 0
+    assert counts["fast"] >= 1
+
+
+def test_alarms_of_what_is_too_slow_teach_no_margin() -> None:
+    world = there(SLOW, FAST)
+    world.set_load(long_ones())
+    until_unfit(world)
+    world.set_load(long_ones(ttft_s=Fresh(value=9.0)))
+    while any(pool == "slow" for pool, _ in next(iter(world.pods.values()))):
+        world.tick()
+        (memory,) = world.memory.deployments
+        assert memory.margin == 0.0
+
+
+def test_where_nothing_is_faster_it_stays_and_grows() -> None:
+    world = there(SLOW)
+    world.set_load(long_ones(ttft_s=Fresh(value=9.0)))
+    before = world.replicas("chat")
+    reasons = {decision_for(world.tick(), "chat").why for _ in range(240)}
+    assert Why.UNFIT not in reasons
+    assert world.replicas("chat") > before
