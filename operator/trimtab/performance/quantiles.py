@@ -30,7 +30,7 @@ def solve(below: Callable[[Array], Array], percentile: float, low: Array, high: 
     found, open_ = low, np.ones(low.shape, dtype=bool)
     for _ in range(_ROUNDS):
         # What is above at the lower end, is there.
-        share = np.where(at_low < 0.0, at_low / (at_low - at_high), 0.0)
+        share = np.where(at_low < 0.0, at_low / np.minimum(at_low - at_high, -1e-300), 0.0)
         middle = low + (high - low) * share
         at = excess(middle)
         # Each load for itself, so that it makes no difference which others are asked for with it.
