@@ -128,8 +128,10 @@ def request_gap(replica: Replica, state: Equilibrium, first: FirstToken) -> Requ
     low, off = answers[:, :_SHORT], spreads[:, :_SHORT]
     answers = np.concatenate([low - off, low + off, answers[:, _SHORT:]], axis=1)
     # A length between one and two tokens stands for some requests with a gap and some without.
-    shares = _SHARES * np.clip(answers - 1.0, 0.0, 1.0)
-    shares = shares / np.maximum(shares.sum(axis=1, keepdims=True), 1e-12)
+    # Where none has any, what is told is the gap that each would have.
+    gapped = _SHARES * np.clip(answers - 1.0, 0.0, 1.0)
+    some_gap = gapped.sum(axis=1, keepdims=True)
+    shares = np.where(some_gap > 0.0, gapped / np.maximum(some_gap, 1e-12), _SHARES)
     steps = np.maximum(answers - 1.0, 1.0)
     share = np.clip(1.0 - state.decode_s / state.step_s, 0.0, 0.98)[:, None]
     rate, decode_s = state.rate[:, None], state.decode_s[:, None]
