@@ -2,6 +2,7 @@
 
 import re
 from decimal import ROUND_HALF_EVEN, Decimal, InvalidOperation
+from functools import lru_cache
 
 from trimtab.errors import InvalidInput
 
@@ -59,8 +60,12 @@ def parse_decimal(text: str, field: str = "number") -> float:
     return float(text)
 
 
+@lru_cache(maxsize=4096)
 def format_money(usd: float) -> str:
-    """Return US dollars with two decimals, rounded half to even."""
+    """Return US dollars with two decimals, rounded half to even.
+
+    Records name the same few prices thousands of times.
+    """
     return str(Decimal(repr(usd)).quantize(Decimal("0.01"), ROUND_HALF_EVEN))
 
 

@@ -53,11 +53,11 @@ def consider(
         memories[key] = memory
         if not _is_steady(case, fleets[key]):
             if memory.move_since is not None:
-                memories[key] = replace(memory, move_since=None, move_to=None)
+                memories[key] = _unmoved(memory)
             continue
         problem, counts, target = _best_mix(case, fleets[key].problem, room, config)
         if target is None:
-            memories[key] = replace(memory, move_since=None, move_to=None)
+            memories[key] = _unmoved(memory)
             continue
         since = memory.move_since
         if since is None or since > now or memory.move_to != target:
@@ -69,6 +69,13 @@ def consider(
             after[key] = Fleet(problem=problem, counts=counts)
             room = room.minus(problem, counts)
     return Moves(fleets=after, memories=memories, room=room)
+
+
+def _unmoved(memory: DeploymentMemory) -> DeploymentMemory:
+    """Return the memory without a move."""
+    if memory.move_since is None and memory.move_to is None:
+        return memory
+    return replace(memory, move_since=None, move_to=None)
 
 
 _Mix: TypeAlias = tuple[Problem, Counts, str | None]

@@ -20,7 +20,7 @@ from trimtab.planner.place import vacant
 from trimtab.planner.problem import Room
 from trimtab.planner.query import Lessons, Market, Speeds
 from trimtab.planner.record import decision_of, inert_decision
-from trimtab.planner.settle import Settled, settle
+from trimtab.planner.settle import settle
 from trimtab.planner.starts import Starts, watched
 from trimtab.planner.wishes import demand_question, option_places, question
 
@@ -103,11 +103,23 @@ def _decide(
     decisions, memories = [], []
     for case in cases:
         key = case.state.key
-        moving = found.fleets[key] is not fleets[key]
-        case = replace(case, memory=found.memories[key])
-        result = _outcome(case, found.fleets[key], settled[key], room=found.room, config=config)
+        fleet, memory = found.fleets[key], found.memories[key]
+        if memory is not case.memory:
+            case = replace(case, memory=memory)
+        there = vacant(case.choices)
         result = _explained(
-            replace(result, targets=targets[key], moving=moving, degraded=givers.get(key))
+            Outcome(
+                case=case,
+                fleet=fleet,
+                targets=targets[key],
+                wanted=settled[key].wanted,
+                asked_replicas=_asked(case, fleet, config),
+                left=found.room.left_to(
+                    fleet.problem, there.pools, fleet.problem.surge * there.widest
+                ),
+                moving=fleet is not fleets[key],
+                degraded=givers.get(key),
+            )
         )
         decisions.append(decision_of(result))
         memories.append(_stamped(result, snapshot.now))
@@ -155,22 +167,6 @@ def _rank(fleet: Fleet) -> tuple[int, float, float]:
     return fleet.missing, fleet.short_rps, round(cost, 9)
 
 
-def _outcome(
-    case: Case, fleet: Fleet, settled: Settled, *, room: Room, config: PlannerConfig
-) -> Outcome:
-    there = vacant(case.choices)
-    return Outcome(
-        case=case,
-        fleet=fleet,
-        targets=settled.targets,
-        wanted=settled.wanted,
-        asked_replicas=_asked(case, fleet, config),
-        left=room.left_to(fleet.problem, there.pools, fleet.problem.surge * there.widest),
-        moving=False,
-        degraded=None,
-    )
-
-
 def _asked(case: Case, fleet: Fleet, config: PlannerConfig) -> int | None:
     """Return the replicas that the demand of now alone asks for; None when it is unknown."""
     if case.need.observed_rps is None and case.need.rps == 0 and case.total:
@@ -183,7 +179,8 @@ def _asked(case: Case, fleet: Fleet, config: PlannerConfig) -> int | None:
 
 def _explained(result: Outcome) -> Outcome:
     reason, text = outcome.shortfall(result)
-    result = replace(result, short_reason=reason, short_message=text)
+    if reason is not None:
+        result = replace(result, short_reason=reason, short_message=text)
     why, message = outcome.explain(result)
     return replace(result, why=why, message=message)
 

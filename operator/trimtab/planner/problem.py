@@ -199,7 +199,7 @@ class Bounds:
 
     def free_in(self, pool: str) -> int:
         """Return the devices that are free in `pool`."""
-        return dict(self.free).get(pool, 0)
+        return next((free for name, free in self.free if name == pool), 0)
 
     def scatters(self, pool: str, devices: int) -> bool:
         """Return whether so many devices are free in `pool`, but no longer on one node."""

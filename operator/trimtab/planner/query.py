@@ -17,6 +17,7 @@ from trimtab.models.policy import EffectivePolicy
 from trimtab.models.snapshot import DeploymentState, Key, Profile
 from trimtab.performance.capacity import CapacityRequest
 from trimtab.performance.profiles import MeasuredPoint, ProfileKey, points_for
+from trimtab.planner.kept import Kept
 from trimtab.planner.shortage import PoolState
 from trimtab.units import parse_decimal
 
@@ -147,7 +148,7 @@ class Query:
     lessons: Lessons
     config: PlannerConfig
     most_rps: float = 0.0
-    """Least rate that all replicas together are to serve, where that changes what one can do."""
+    """Most that all replicas together are to serve, where that changes what one can do."""
 
 
 def query_of(
@@ -159,11 +160,16 @@ def query_of(
     most_rps: float = 0.0,
 ) -> Query:
     """Return the query of one deployment for requests of `shape`, of which `most_rps` are asked."""
+    geometry, engine = _known.answer(
+        state.key,
+        (state.spec,),
+        lambda: (geometries.geometry_of(state.spec.model), engine_settings(state.spec)),
+    )
     return Query(
         state=state,
         policy=policy,
-        geometry=geometries.geometry_of(state.spec.model),
-        engine=engine_settings(state.spec),
+        geometry=geometry,
+        engine=engine,
         shape=shape,
         pools=market.pools,
         speeds=market.speeds,
@@ -171,6 +177,9 @@ def query_of(
         config=market.config,
         most_rps=_rounded(most_rps) if policy.dealt else 0.0,
     )
+
+
+_known: Kept[Key, tuple[ModelGeometry | None, EngineSettings]] = Kept()
 
 
 def _rounded(rps: float) -> float:

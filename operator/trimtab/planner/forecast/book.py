@@ -7,6 +7,7 @@ Where the time of day has proved to tell, all experts go by it (`day`).
 """
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -189,8 +190,8 @@ class Book:
         self.counts[ripe] *= _FADE
         self.counts[ripe, classes] += 1.0
 
-    def outlook(self, q: float) -> Floats:
-        """Return quantile `q` of the largest rate over each horizon, (6,), requests/s."""
+    def outlook(self) -> "Outlook":
+        """Return what is expected of the largest rate over each horizon."""
         rate, share = self.rps, 1.0
         if self.at is not None and self.closed_at is not None:
             # Of the last measurement, only what is not in a closed minute is new.
@@ -198,8 +199,9 @@ class Book:
         levels, moves, _ = self._moved(rate, share)
         levels[0] = rate
         rates = np.array([*self.rates, rate])
-        recent = np.array([rates[-span:].max() for span in ANCHORS.tolist()])
-        said = experts(np.broadcast_to(levels, (len(ANCHORS), len(levels))), recent)
+        spans = np.minimum(ANCHORS, len(rates))
+        recent = np.maximum.accumulate(rates[::-1])[spans - 1]
+        said = experts(levels[None].repeat(len(ANCHORS), axis=0), recent)
         usual = None if self.at is None else day.ahead(self.day, self.at)
         if usual is not None:
             said = said * usual[:, None]
@@ -207,8 +209,7 @@ class Book:
         scale = _scale(levels, moves) * np.sqrt(np.maximum(self.widths, 0.05))
         below = self.counts.cumsum(axis=1)[:, :-1] + PRIOR_MINUTES * PRIOR
         below = below / (self.counts.sum(axis=1, keepdims=True) + PRIOR_MINUTES)
-        off = np.array([np.interp(q, row, EDGES) for row in below])
-        return np.asarray(np.maximum(0.0, location + scale * off))
+        return Outlook(location=location, scale=scale, below=below)
 
     def written(self) -> ForecastState:
         """Return what is to be remembered."""
@@ -229,6 +230,21 @@ class Book:
             counts=tuple(_row(row) for row in self.counts),
             day=self.day,
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outlook:
+    """The distribution of the largest rate over each horizon, (6,), requests/s."""
+
+    location: Floats
+    scale: Floats
+    below: Floats
+    """Chances of no more than each of EDGES, in scales from the location, (6, edges)."""
+
+    def quantile(self, q: float) -> Floats:
+        """Return quantile `q`, (6,), requests/s."""
+        off = np.array([np.interp(q, row, EDGES) for row in self.below])
+        return np.asarray(np.maximum(0.0, self.location + self.scale * off))
 
 
 def experts(levels: Floats, recent: Floats) -> Floats:
