@@ -158,11 +158,10 @@ def _may_stay(place: Place) -> bool:
 def _is_compared(place: Place) -> bool:
     """Return whether what a replica weighs depends on the other places."""
     choice = place.choice
-    return choice is not None and (
-        choice.weight is None
-        or choice.wait_s is not None
-        or bool(spot.domain_of(choice.state.pool))
-    )
+    if choice is None:
+        return False
+    is_spot = bool(spot.domain_of(choice.state.pool))
+    return choice.weight is None or choice.wait_s is not None or is_spot
 
 
 def _most(place: Place, maximum: int) -> int:
