@@ -1,0 +1,245 @@
+"""One deployment as the stages see it: what covers it, alarms, the brake, zero and fallback."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from cases import CONFIG, RPS, case, choice, evidence, memory, on, pool_state
+from trimtab.api.conditions import Reason
+from trimtab.models.hardware import Parallelism
+from trimtab.models.memory import StartMemory, WantedSample
+from trimtab.models.plan import Verdict, Why
+from trimtab.planner.case import (
+    FALLBACK_AFTER_S,
+    Case,
+    _Draft,
+    _falls_back,
+    _guarded,
+    _is_braked,
+    _is_settling,
+    _minimum,
+    _ready_s,
+    _unknown_since,
+    _waits,
+    _window_rps,
+    window_of,
+)
+from trimtab.planner.evidence import Alarm
+from trimtab.planner.query import Market, Speeds, query_of
+from trimtab.planner.starts import Starts
+
+NOW = 1e6
+QUEUED = Alarm(why=Why.QUEUE_GREW, message="many wait")
+LATE = Alarm(why=Why.OVER_TARGET, message="late")
+
+
+def draft(c: Case, rps: float = RPS) -> _Draft:
+    """The case before it is known whether the brake holds, where `rps` are asked for."""
+    need = replace(c.need, rps=rps)
+    market = Market(pools={}, speeds=Speeds(()), config=CONFIG)
+    return _Draft(
+        state=c.state,
+        policy=c.policy,
+        memory=c.memory,
+        evidence=c.evidence,
+        need=need,
+        foresight=c.foresight,
+        query=query_of(c.state, c.policy, need.shape, market),
+        choices=c.choices,
+        places=c.places,
+        running=c.running,
+    )
+
+
+@pytest.mark.parametrize(("rps", "covered"), [(20.0, True), (20.1, False)])
+def test_what_runs_covers_a_demand_with_half_of_the_headroom(rps: float, covered: bool) -> None:
+    assert case(on(replicas=2), grow_rps=rps).is_covered is covered
+    assert case(on(replicas=2, ready=1), grow_rps=rps).is_covered is covered
+    assert case(on(replicas=2), on("gone", 9), grow_rps=rps).is_covered is covered
+
+
+def test_what_exists_and_what_counts() -> None:
+    there = case(on("gone", 3), on("h100", 2, ready=1))
+    assert (there.total, there.supply, there.is_initial) == (5, 2, False)
+    assert case(on(replicas=0, pods=1)).is_initial
+    both = case(on("a"), choices=(choice("a"), choice("b")))
+    keys = {place.pool: place.key for place in both.places}
+    found = both.used({keys["a"]: 0, keys["b"]: 2})
+    assert [(place.pool, n) for place, n in found] == [("b", 2)]
+    assert [(place.pool, n) for place, n in both.used({keys["a"]: 1})] == [("a", 1)]
+
+
+def test_its_own_window_wins() -> None:
+    assert window_of(case().policy, CONFIG) == CONFIG.scale_down_window_s
+    assert window_of(case(scale_down_window_s=0.0).policy, CONFIG) == 0.0
+
+
+def guarded(rps: float, alarm: Alarm | None = QUEUED, **over: Any) -> tuple[float, bool]:
+    """What two replicas, of 8 requests/s each, are asked for while an alarm holds."""
+    variant = over.pop("variant", on(replicas=2))
+    known = memory(**({"fresh_since": NOW - 1000.0} | over))
+    there = case(variant, evidence=evidence(alarm=alarm), memory=known)
+    return _guarded(draft(there, rps), rps, NOW, CONFIG)
+
+
+MORE: Any = pytest.approx(20.0 * (1.0 + 1e-6), rel=1e-9)
+"""A little more than what runs may be asked before it grows."""
+
+
+@pytest.mark.parametrize(
+    ("rps", "asked", "learnt"),
+    [(4.0, MORE, True), (3.9, 16.0, False), (10.0, MORE, True), (20.0, MORE, True),
+     (25.0, 25.0, False)],
+)  # fmt: skip
+def test_an_alarm_adds_to_what_should_have_been_enough_up_to_a_limit(
+    rps: float, asked: float, learnt: bool
+) -> None:
+    assert guarded(rps) == (asked, learnt)
+    assert guarded(rps, None) == (rps, False)
+
+
+@pytest.mark.parametrize(
+    ("last", "waits"), [(NOW + 1, False), (NOW, True), (NOW - 59.5, True), (NOW - 60, False)]
+)
+def test_what_was_added_must_show_first(last: float, waits: bool) -> None:
+    expected = (16.0, False) if waits else (MORE, True)
+    assert guarded(10.0, last_up_at=last) == expected
+    assert guarded(10.0, fresh_since=last) == expected
+    assert guarded(17.0, last_up_at=NOW) == (17.0, False)
+    assert guarded(10.0, last_up_at=NOW - 100.0, fresh_since=NOW) == (MORE, True)
+    assert guarded(10.0, fresh_since=None) == (16.0, False)
+
+
+@pytest.mark.parametrize(("last", "waits"), [(NOW - 599.5, True), (NOW - 600, False)])
+def test_a_replica_that_is_to_come_holds_the_guard_back_for_so_long(
+    last: float, waits: bool
+) -> None:
+    starting = on(replicas=2, ready=1)
+    expected = (16.0, False) if waits else (MORE, True)
+    assert guarded(10.0, variant=starting, last_up_at=last) == expected
+
+
+def test_latencies_of_before_are_no_alarm_of_now_and_a_queue_is() -> None:
+    new = on(replicas=2, youngest_ready_s=80.0)
+    assert guarded(10.0, LATE, variant=new) == (16.0, False)
+    assert guarded(10.0, QUEUED, variant=new) == (MORE, True)
+    assert guarded(10.0, LATE) == (MORE, True)
+
+
+@pytest.mark.parametrize(("age_s", "settling"), [(89.5, True), (90.0, False)])
+def test_a_replica_is_new_for_one_and_a_half_windows(age_s: float, settling: bool) -> None:
+    state = case(on("a", youngest_ready_s=age_s), on("b")).state
+    assert _is_settling(state) is settling
+    assert _is_settling(case(on(ready=0, youngest_ready_s=None)).state)
+
+
+def losing(name: str, rps: float = 0.99, before: float = 10.0, **over: Any) -> _Draft:
+    shape = case().policy.shape
+    samples = (WantedSample(at=NOW, rps=before, shape=shape),)
+    return draft(case(name=name, memory=memory(name, samples=samples), **over), rps)
+
+
+def test_the_brake_holds_where_many_lose_nearly_all_at_once() -> None:
+    lost = [losing(f"l{i}") for i in range(5)]
+    calm = [losing(f"c{i}", 1.01) for i in range(6)]
+    assert _is_braked(lost)
+    assert not _is_braked(lost[:4])
+    assert _is_braked(lost + calm[:5])
+    assert not _is_braked(lost + calm)
+    assert _is_braked(lost + [losing("z", 0.0, 0.0) for _ in range(6)])
+    doubtful = evidence(reason=Reason.METRICS_STALE)
+    assert not _is_braked([*lost[:4], losing("d", evidence=doubtful)])
+    assert not _is_braked([*lost[:4], draft(case(name="new"))])
+    assert _is_braked([losing(f"s{i}", 0.04, 0.5) for i in range(5)])
+
+
+def test_the_window_counts_what_was_asked_for_in_requests_of_now() -> None:
+    shape = case().policy.shape
+    other = replace(shape, input_tokens=9.0 * shape.input_tokens)
+    samples = (
+        WantedSample(at=NOW - 30, rps=5.0, shape=shape),
+        WantedSample(at=NOW - 15, rps=7.0, shape=shape),
+        WantedSample(at=NOW, rps=6.0, shape=other),
+    )
+    there = case(memory=memory(samples=samples), choices=())
+    assert _window_rps(draft(there), there.memory) == 7.0
+    assert _window_rps(draft(case()), memory()) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("since", "expected"), [(None, NOW), (NOW - 60, NOW - 60), (NOW, NOW), (NOW + 60, NOW)]
+)
+def test_since_when_nothing_is_known(since: float | None, expected: float) -> None:
+    blind = evidence(reason=Reason.METRICS_STALE, arrivals=None)
+    before = memory(unknown_since=since)
+    assert _unknown_since(blind, before, NOW) == expected
+    assert _unknown_since(replace(blind, arrivals=0.0), before, NOW) is None
+    assert _unknown_since(replace(blind, reason=Reason.NO_REPLICAS), before, NOW) is None
+
+
+def test_the_fallback_counts_after_three_minutes() -> None:
+    assert not _falls_back(memory(), NOW)
+    assert not _falls_back(memory(unknown_since=NOW - FALLBACK_AFTER_S + 0.5), NOW)
+    assert _falls_back(memory(unknown_since=NOW - FALLBACK_AFTER_S), NOW)
+
+
+@pytest.mark.parametrize(
+    ("idle_s", "over", "awake", "whole", "fewest"),
+    [
+        (360.0, {}, True, True, 0),
+        (359.5, {}, True, True, 1),
+        (360.0, {}, True, False, 1),
+        (360.0, {"zero_refused": True}, True, True, 1),
+        (0.0, {}, False, False, 0),
+        (None, {}, False, True, 1),
+    ],
+)
+def test_it_sleeps_after_the_idle_time_and_while_it_is_idle(
+    idle_s: float | None, over: dict[str, Any], awake: bool, whole: bool, fewest: int
+) -> None:
+    known = memory(idle_since=None if idle_s is None else NOW - idle_s, **over)
+    for least in (0, 1, 3):
+        policy = case(scale_to_zero_after_s=360.0, min_replicas=least).policy
+        found = _minimum(policy, known, NOW, awake=awake, whole=whole)
+        assert found == (0 if fewest == 0 else max(1, least))
+    never = case(scale_to_zero_after_s=None, min_replicas=0).policy
+    assert _minimum(never, known, NOW, awake=awake, whole=whole) == 1
+
+
+QUICK = Starts([StartMemory(pool="h100", model=None, log_mean=6.0, log_var=0.0, count=1, last=0.0)])
+"""A node takes minutes to come, so that it shows whether one is waited for."""
+
+
+def ready_s(rps: float, *variants: Any, promised: int = 0, size: int = 1) -> float:
+    large = choice(state=pool_state(promised=promised), parallelism=Parallelism(tensor=size))
+    there = case(*variants, choices=(large,))
+    found = draft(there)
+    return _ready_s(found.query, found.choices, found.running, QUICK, rps)
+
+
+def test_a_node_is_waited_for_where_what_is_asked_does_not_fit_on_those_there_are() -> None:
+    at_hand = ready_s(0.0)
+    assert at_hand > 0
+    assert ready_s(16 * RPS) == at_hand
+    assert ready_s(16 * RPS + 0.5) > at_hand
+    assert ready_s(8 * RPS, size=2) == at_hand
+    assert ready_s(8 * RPS + 0.5, size=2) > at_hand
+    assert ready_s(18 * RPS, on(replicas=2, ready=1)) == at_hand
+    assert ready_s(18 * RPS + 0.5, on(replicas=2, ready=1)) > at_hand
+    assert ready_s(0.0, promised=16) > at_hand
+    assert ready_s(0.0, promised=15) == at_hand
+    found = draft(case(choices=()))
+    assert _ready_s(found.query, (), (), QUICK, 99.0) == 0.0
+
+
+def test_requests_wait_where_those_that_serve_are_overloaded() -> None:
+    choices = choice("a"), choice("b"), choice("closed", refusal=Verdict.OVER_BUDGET)
+    there = case(on("a", 2, ready=1), on("gone"), choices=choices)
+    assert _waits(draft(there, 16.0), QUICK) == {}
+    found = _waits(draft(there, 16.5), QUICK)
+    assert list(found) == ["a/tp1", "b/tp1"]
+    assert all(seconds > 0 for seconds in found.values())
+    assert _waits(draft(case(on("a", ready=0), choices=choices), 99.0), QUICK) == {}
+    blind = case(on("a"), choices=(choice("a", capacity=None),))
+    assert _waits(draft(blind, 99.0), QUICK) == {}
