@@ -365,7 +365,7 @@ def _unknown_since(evidence: Evidence, before: DeploymentMemory, now: float) -> 
     if evidence.arrivals is not None or evidence.reason in _NOT_AT_FAULT:
         return None
     since = before.unknown_since
-    return now if since is None or since > now else since
+    return now if since is None else min(since, now)
 
 
 def _falls_back(memory: DeploymentMemory, now: float) -> bool:
