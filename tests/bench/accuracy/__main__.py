@@ -6,12 +6,13 @@ token-level simulations, which take minutes.
 
 import math
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from bench.accuracy import (
     drift,
     grid,
+    lentpage,
     mlperf,
     older,
     percentiles,
@@ -21,7 +22,7 @@ from bench.accuracy import (
     sweeps,
 )
 from bench.accuracy.plot import scatter
-from bench.accuracy.score import Pair, Score, by, score
+from bench.accuracy.score import Pair, Score, by, score, table
 from bench.accuracy.weightsread import label_bytes, weights_read
 
 ROOT = Path(__file__).parents[3]
@@ -31,7 +32,6 @@ PLOT = ROOT / "docs" / "images" / "accuracy.svg"
 CLEAR = math.log(1.1)
 """Difference of costs, in logarithms, above which a rank is no toss-up."""
 
-_HEAD = "| | n | median | p90 | bias |\n|---|---|---|---|---|"
 _INTRODUCTION = """# How accurate the performance model is
 
 Written by `make accuracy` from what it just ran; every number here can be made again that way.
@@ -96,6 +96,7 @@ def main() -> None:
         _steps(grid.steps()),
         _sweeps(sweeps.sweeps()),
         _replays(runs.replays()),
+        lentpage.section(),
         _mlperf(mlperf.results()),
         *(
             []
@@ -131,7 +132,7 @@ def _deployments(tpot: Sequence[Pair], ttft: Sequence[Pair], refused: int) -> st
         rows[f"{name}, held out"] = score([p for p in pairs if p.held_out])
     names = {"model": 0, "accelerator": 1, "engine": 2}
     details = "\n\n".join(
-        _table(
+        table(
             f"TPOT by {what}",
             by(tpot, lambda pair, i=i: pair.group.split("|")[i]),  # type: ignore[misc]
         )
@@ -141,7 +142,7 @@ def _deployments(tpot: Sequence[Pair], ttft: Sequence[Pair], refused: int) -> st
         "## Measured deployments, from data sheets alone\n\n"
         "InferenceX and NVIDIA, 2025-10 to 2026-04: vLLM, SGLang and TensorRT-LLM at a fixed "
         f"number of users (`inferencex_silicon`, aggregated). {refused} rows are said not to fit "
-        "and are left out.\n\n" + _table("", rows) + "\n\n" + details + "\n"
+        "and are left out.\n\n" + table("", rows) + "\n\n" + details + "\n"
     )
 
 
@@ -153,7 +154,7 @@ def _calibration(points: list[silicon.Point]) -> str:
         "## After three measurements, and rank\n\n"
         "Three rows of the same replica and engine version stretch all times by one factor; the "
         "other rows are scored.\n\n"
-        + _table("", rows)
+        + table("", rows)
         + f"\n\nOf {len(ranks)} pairs of accelerators that served one model under one load, the "
         "one with the cheaper token (catalogue prices) is named in "
         f"{sum(right for _, right in ranks) / len(ranks):.1%}; of the {len(clear)} whose costs "
@@ -169,9 +170,9 @@ def _steps(pairs: list[Pair]) -> str:
     return (
         "## Engine steps against measured kernels\n\n"
         "AIConfigurator's grid (`aic_step_grid`), without an engine's own time.\n\n"
-        + _table("", split)
+        + table("", split)
         + "\n\n"
-        + _table("By accelerator and phase", by(pairs, lambda pair: pair.group))
+        + table("By accelerator and phase", by(pairs, lambda pair: pair.group))
         + "\n"
     )
 
@@ -255,7 +256,7 @@ def _simulated(found: list[simulated.Case]) -> str:
     return (
         "## Largest rate under a p95 target, against the token-level simulation\n\n"
         "Same step times on both sides, so this is the error of the mean-field model alone.\n\n"
-        + _table("", rows)
+        + table("", rows)
         + f"\n\nAt the predicted rate {broken} of {len(found)} cases break a target by more than "
         "10 %. The five largest errors:\n\n| case | predicted | simulated | worst target |\n"
         "|---|---|---|---|\n" + "\n".join(lines) + "\n"
@@ -267,7 +268,7 @@ def _percentiles(pairs: list[Pair]) -> str:
         "## Percentiles, against the token-level simulation\n\n"
         "The same replicas and loads at 30, 60 and 80 % of their saturation. ITL is a request's "
         "mean gap between tokens, which targets are for; gap is a single one, as engines count.\n\n"
-        + _table("", by(pairs, lambda pair: pair.group))
+        + table("", by(pairs, lambda pair: pair.group))
         + "\n"
     )
 
@@ -298,9 +299,9 @@ def _drift(found: list[drift.Case]) -> str:
 def _older() -> str:
     return (
         "## Engines of 2023 and 2024, for comparison\n\n"
-        + _table("Splitwise: vLLM of 2023", by(older.splitwise(), lambda pair: pair.group))
+        + table("Splitwise: vLLM of 2023", by(older.splitwise(), lambda pair: pair.group))
         + "\n\n"
-        + _table("dstack: Llama-3.1-405B, 2024", by(older.dstack(), lambda pair: pair.group))
+        + table("dstack: Llama-3.1-405B, 2024", by(older.dstack(), lambda pair: pair.group))
         + "\n"
     )
 
@@ -313,13 +314,6 @@ def _values(pairs: Iterable[Pair], unit: str) -> str:
         for pair in pairs
     ]
     return "\n".join(lines) + "\n"
-
-
-def _table(title: str, scores: Mapping[str, Score]) -> str:
-    lines = [f"### {title}\n"] if title else []
-    lines.append(_HEAD)
-    lines += [f"| {name.replace('|', ', ')} | {value} |" for name, value in scores.items()]
-    return "\n".join(lines)
 
 
 def _line(name: str, value: Score) -> str:

@@ -1,7 +1,7 @@
 """Predicted against measured: medians, tails and bias, by any grouping."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -54,3 +54,11 @@ def by(pairs: Iterable[Pair], key: Callable[[Pair], str]) -> dict[str, Score]:
     for pair in pairs:
         groups[key(pair)].append(pair)
     return {name: score(groups[name]) for name in sorted(groups)}
+
+
+def table(title: str, scores: Mapping[str, Score]) -> str:
+    """Return `scores` as a table of a page, under a heading where there is a title."""
+    lines = [f"### {title}\n"] if title else []
+    lines += ["| | n | median | p90 | bias |", "|---|---|---|---|---|"]
+    lines += [f"| {name.replace('|', ', ')} | {value} |" for name, value in scores.items()]
+    return "\n".join(lines)
