@@ -1,6 +1,8 @@
 """What is expected by the time that a replica serves: trends, no bursts, a fading margin."""
 
+import math
 from dataclasses import replace
+from statistics import NormalDist
 
 import pytest
 from hypothesis import given
@@ -17,10 +19,14 @@ from trimtab.planner.foresight import (
     MOST_TIMES,
     RISE,
     UNLEARNT_TIMES,
+    Ahead,
     Foresight,
     Seen,
+    _without_chance,
     foresee,
     learn,
+    most,
+    scheduled,
     seen,
 )
 
@@ -120,3 +126,89 @@ def test_a_margin_fades_and_is_bounded() -> None:
 def test_a_clock_that_went_back_grows_no_margin() -> None:
     memory = learn(BLANK, 1.3, 1e6)
     assert foresee(memory, policy(), blind(0.0), READY_S)[1].margin == pytest.approx(0.3)
+
+
+@pytest.mark.parametrize(
+    ("expected", "margin", "now_rps", "base", "demand"),
+    [
+        (None, 0.0, 8.0, 8.0, 8.0),
+        (None, 0.5, 8.0, 8.0, 12.0),
+        (8.0, 0.5, 8.0, 8.0, 12.0),
+        (16.0, 0.5, 8.0, 16.0, 16.0),
+        (8.0, 0.5, 4.0, 8.0, 8.0),
+        (8.0, 0.5, 1.0, 8.0, 8.0),
+        (8.0, 0.5, 16.0, 16.0, 24.0),
+        (8.0, 3.0, 8.0, 8.0, 16.0),
+    ],
+)
+def test_the_margin_goes_no_further_than_the_demand_of_now_allows(
+    expected: float | None, margin: float, now_rps: float, base: float, demand: float
+) -> None:
+    found = Foresight(horizon_s=150.0, rps=expected, margin=margin)
+    assert (found.base(now_rps), found.demand(now_rps)) == (base, demand)
+
+
+def test_the_most_is_of_the_window_of_now_and_of_what_was_foreseen_last() -> None:
+    shape = policy().shape
+    memory = replace(BLANK, foreseen=((1.0, 99.0), (2.0, 5.0)))
+    assert most(memory, 1.0) == 5.0
+    assert most(memory, 7.0) == 7.0
+    samples = (WantedSample(at=1.0, rps=9.0, shape=shape),)
+    assert most(replace(memory, samples=samples), 7.0) == 9.0
+    assert most(BLANK, 1.0) == 1.0
+
+
+def test_the_least_that_was_expected_of_late_counts() -> None:
+    memory, _, now = watched([9.0] * 200)
+    ahead = Seen(now=now, rps=9.0, window_s=60.0)
+    for at, counts in ((now, True), (now - LASTS_S, True), (now - LASTS_S - 0.5, False),
+                       (now + 0.5, False)):  # fmt: skip
+        past = replace(memory, foreseen=((at, 1.0),))
+        found = foresee(past, policy(), ahead, READY_S)[1]
+        assert (found.rps == 1.0) is counts
+
+
+def test_half_of_the_requests_may_be_late_and_still_the_median_is_expected() -> None:
+    memory, _, now = watched([9.0] * 200)
+    memory = replace(memory, foreseen=())
+    ahead = Seen(now=now, rps=9.0, window_s=60.0)
+
+    def expected(percentile: float) -> float | None:
+        lax = replace(policy(), targets=replace(policy().targets, percentile=percentile))
+        return foresee(memory, lax, ahead, READY_S)[1].rps
+
+    # A sixteenth late is, eight times, one half.
+    assert expected(0.5) == expected(1.0 - 1.0 / 16.0)
+
+
+def test_chance_is_taken_off_and_never_more_than_there_is() -> None:
+    assert _without_chance(4.0, 60.0, 0.5) == 4.0
+    assert _without_chance(4.0, 60.0, 0.3) == 4.0
+    assert _without_chance(4.0, 15.0, 0.9) == _without_chance(4.0, 60.0, 0.9) < 4.0
+    assert _without_chance(4.0, 600.0, 0.9) < _without_chance(4.0, 60.0, 0.9)
+    assert _without_chance(0.0, 60.0, 0.9) == 0.0
+    off = NormalDist().inv_cdf(0.9) * 0.5 / math.sqrt(60.0)
+    assert _without_chance(4.0, 60.0, 0.9) == pytest.approx((2.0 - off) ** 2)
+
+
+@pytest.mark.parametrize(
+    ("expected", "rps", "hinted"), [(None, 12.0, True), (11.0, 12.0, True), (12.0, 12.0, False),
+                                    (13.0, 13.0, False)]
+)  # fmt: skip
+def test_a_schedule_raises_what_is_expected_and_lowers_nothing(
+    expected: float | None, rps: float, hinted: bool
+) -> None:
+    entries = [
+        {"name": "all", "start": "00:00", "end": "23:59", "requestsPerSecond": "12"},
+        {"name": "less", "start": "00:00", "end": "23:59", "requestsPerSecond": "6"},
+    ]
+    state = planned("chat", demand={"schedule": entries})
+    assert state.policy is not None
+    found = Foresight(horizon_s=150.0, rps=expected, margin=0.0)
+    plans = Ahead(now=12 * 3600.0, ready_s=lambda _: READY_S)
+    memory, raised = scheduled(BLANK, state.policy, found, plans)
+    assert raised.rps == rps
+    assert (raised.hint is not None) is hinted
+    assert raised.hint is None or raised.hint.name == "all"
+    assert memory.hinted == ("all", "less")
+    assert scheduled(BLANK, policy(), found, plans) == (BLANK, found)

@@ -135,3 +135,20 @@ def test_a_pool_that_is_gone_is_remembered_until_its_rest_is_over() -> None:
 def test_more_waiting_pods_than_there_are_hold_nothing_and_never_less() -> None:
     state, memory = look(waiting(700.0, ready=0, pods=1, unschedulable=3))
     assert (state.short, state.limit, memory[0].held) == (True, 0, 0)
+
+
+def test_pods_that_do_not_exist_yet_hold_no_devices() -> None:
+    # Two of four devices are in use: a third pod has room, and waits within patience.
+    state, _ = look(waiting(60.0, pods=3, unschedulable=1), devices=4)
+    assert not state.short
+
+
+def test_one_pod_that_waits_in_vain_is_enough() -> None:
+    assert look(waiting(600.0, unschedulable=1))[0].short
+    assert not look(waiting(600.0, unschedulable=0))[0].short
+
+
+def test_a_short_pool_counts_no_more_than_its_nodes_have() -> None:
+    entry = PoolMemory(pool="h100", short_until=NOW + 60, backoff_s=600, held=12)
+    assert look(waiting(0.0), entry, devices=4)[0].limit == 4
+    assert look(waiting(0.0), entry)[0].limit == 12
