@@ -59,9 +59,9 @@ def consider(
         if target is None:
             memories[key] = _unmoved(memory)
             continue
-        since = memory.move_since
-        if since is None or since > now or memory.move_to != target:
-            since = now
+        since = now
+        if memory.move_since is not None and memory.move_to == target:
+            since = min(memory.move_since, now)
         memories[key] = replace(memory, move_since=since, move_to=target)
         if now - since >= case.window_s:
             # From here on `move_to` alone says that the move is under way.
