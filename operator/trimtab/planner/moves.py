@@ -1,4 +1,8 @@
-"""Moves to other pools: made when another mix has been cheaper by enough for a whole window."""
+"""Moves to other pools: made when another mix has been cheaper by enough for a whole window.
+
+Where more is needed than there is, what another mix costs is held against what the present one
+would cost once it is large enough: then the move takes the place of the growth, at once.
+"""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -19,6 +23,9 @@ from trimtab.planner.wishes import free_question, move_name
 MOVE_SPARE = 1.2
 """A mix to move to must save enough also at so many times the demand: arrivals are noisy, and what
 barely covers them would soon be added to."""
+OUTGROWN = 1.0 / 3.0
+"""Share that a move must save to take the place of growth: what is asked rises and falls again, and
+both fleets are paid for meanwhile."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +58,14 @@ def consider(
     for case in cases:
         key, memory = case.state.key, case.memory
         memories[key] = memory
+        if _outgrows(case, fleets[key]):
+            mine = room.plus(fleets[key].problem, fleets[key].counts)
+            problem, counts, target = _instead(case, fleets[key], mine, config)
+            if target is not None:
+                memories[key] = replace(memory, move_since=None, move_to=target or memory.move_to)
+                after[key] = Fleet(problem=problem, counts=counts)
+                room = mine.minus(problem, counts)
+                continue
         if not _is_steady(case, fleets[key]):
             if memory.move_since is not None:
                 memories[key] = _unmoved(memory)
@@ -93,13 +108,29 @@ def _best_mix(case: Case, asked: Problem, room: Room, config: PlannerConfig) -> 
     def found() -> _Mix:
         problem = free_question(case, config, room)
         counts = cover.cheapest(problem, room.bounds(problem))
-        saves = _saves(problem, room, config.switch_saving)
+        now = math.fsum(option.cost * option.current for option in problem.options)
+        saves = _saves(problem, room, (1.0 - config.switch_saving) * now)
         return problem, counts, _target(problem, counts) if saves else None
 
     there = vacant(case.choices)
     left = room.left_to(asked, there.pools, asked.surge * there.widest)
     wish = case.keep_rps, case.minimum, case.policy, config
     return _mixes.answer(case.state.key, (case.choices, case.running, wish, left), found)
+
+
+def _outgrows(case: Case, fleet: Fleet) -> bool:
+    """Return whether replicas are added to some that run and may stay."""
+    return not case.is_initial and case.supply > 0 and any(fleet.problem.added(fleet.counts))
+
+
+def _instead(case: Case, fleet: Fleet, room: Room, config: PlannerConfig) -> _Mix:
+    """Return the best mix in place of `fleet`, which keeps all that runs and adds to it."""
+    problem = free_question(case, config, room)
+    counts = cover.cheapest(problem, room.bounds(problem))
+    grown = math.fsum(o.cost * n for o, n in zip(fleet.problem.options, fleet.counts, strict=True))
+    saves = _saves(problem, room, (1.0 - OUTGROWN) * grown)
+    gone = any(n < option.current for option, n in zip(problem.options, counts, strict=True))
+    return problem, counts, _name(problem, counts) if saves and gone else None
 
 
 def _is_steady(case: Case, fleet: Fleet) -> bool:
@@ -115,18 +146,21 @@ def _is_steady(case: Case, fleet: Fleet) -> bool:
     )
 
 
-def _saves(problem: Problem, room: Room, least: float) -> bool:
-    """Return whether another mix saves at least a share of `least`, with room for more demand."""
+def _saves(problem: Problem, room: Room, most: float) -> bool:
+    """Return whether another mix, with room for more demand, weighs `most` at most, in $/h."""
     roomy = replace(problem, rps=MOVE_SPARE * problem.rps)
     counts = cover.cheapest(roomy, room.bounds(roomy))
-    now = math.fsum(option.cost * option.current for option in problem.options)
     then = math.fsum(o.cost * n for o, n in zip(problem.options, counts, strict=True))
-    return roomy.shortage(counts) == 0 and then <= (1.0 - least) * now
+    return roomy.shortage(counts) == 0 and then <= most
 
 
 def _target(problem: Problem, counts: Counts) -> str | None:
     """Return the name of the move to `counts`, None when it is none."""
     if problem.shortage(counts) > 0 or not any(problem.added(counts)):
         return None
+    return _name(problem, counts)
+
+
+def _name(problem: Problem, counts: Counts) -> str:
     added = zip(problem.options, problem.added(counts), strict=True)
     return move_name(option.name for option, n in added if n)
