@@ -5,15 +5,17 @@ from typing import Any
 
 import pytest
 
-from cases import CONFIG, RPS, case, choice, evidence, memory, on, pool_state
+from cases import CONFIG, RPS, capacity, case, choice, evidence, memory, on, pool_state
 from trimtab.api.conditions import Reason
 from trimtab.models.hardware import Parallelism
 from trimtab.models.memory import StartMemory, WantedSample
 from trimtab.models.plan import Verdict, Why
 from trimtab.planner.case import (
     FALLBACK_AFTER_S,
+    WEIGHT_MOST,
     Case,
     _Draft,
+    _factor,
     _falls_back,
     _guarded,
     _is_braked,
@@ -25,6 +27,7 @@ from trimtab.planner.case import (
     _window_rps,
     window_of,
 )
+from trimtab.planner.choice import Choice
 from trimtab.planner.evidence import Alarm
 from trimtab.planner.query import Market, Speeds, query_of
 from trimtab.planner.starts import Starts
@@ -243,3 +246,14 @@ def test_requests_wait_where_those_that_serve_are_overloaded() -> None:
     assert _waits(draft(case(on("a", ready=0), choices=choices), 99.0), QUICK) == {}
     blind = case(on("a"), choices=(choice("a", capacity=None),))
     assert _waits(draft(blind, 99.0), QUICK) == {}
+
+
+def test_a_request_of_another_time_weighs_no_more_than_twenty_of_now_and_no_less() -> None:
+    found = draft(case())
+
+    def factor(one: Choice | None) -> float:
+        return _factor(found.query, one, found.need.shape)
+
+    assert factor(choice(capacity=capacity(1e9))) == WEIGHT_MOST
+    assert factor(choice(capacity=capacity(1e-9))) == 1.0 / WEIGHT_MOST
+    assert factor(choice(capacity=None)) == factor(None) == 1.0
