@@ -168,7 +168,7 @@ def _draft(
         pending=any(variant.ready < variant.replicas for variant in state.variants),
         since_s=since_s,
     )
-    need = need_of(state.load, policy, evidence, memory, around)
+    need = _same_shape(need_of(state.load, policy, evidence, memory, around), memory)
     most_rps = foresight.most(memory, need.rps)
     query = query_of(state, policy, need.shape, world.market, most_rps=most_rps)
     choices = choices_of(query)
@@ -192,6 +192,14 @@ def _draft(
         places=places,
         running=running,
     )
+
+
+def _same_shape(need: Need, memory: DeploymentMemory) -> Need:
+    """Return `need` with the very shape that is remembered, where it is equal.
+
+    Dozens of samples have it, and are told to be of the shape of now at a glance.
+    """
+    return replace(need, shape=memory.shape) if need.shape == memory.shape else need
 
 
 def _ready_s(
@@ -342,12 +350,16 @@ def _window_rps(draft: _Draft, memory: DeploymentMemory) -> float:
     Requests of another shape weigh as the reference replica feels them: by its rate for either.
     """
     reference = vacant(draft.choices).best
-    factors: dict[TokenShape, float] = {draft.need.shape: 1.0}
+    shape, factor = draft.need.shape, 1.0
+    factors: dict[TokenShape, float] = {shape: factor}
     most = 0.0
     for sample in memory.samples:
-        if sample.shape not in factors:
-            factors[sample.shape] = _factor(draft.query, reference, sample.shape)
-        most = max(most, sample.rps * factors[sample.shape])
+        if sample.shape is not shape:
+            shape = sample.shape
+            if shape not in factors:
+                factors[shape] = _factor(draft.query, reference, shape)
+            factor = factors[shape]
+        most = max(most, sample.rps * factor)
     return most
 
 

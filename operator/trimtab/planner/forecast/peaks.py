@@ -1,12 +1,11 @@
 """From what is remembered of a rate to quantiles of its maximum."""
 
-from functools import lru_cache
-
 import numpy as np
 
 from trimtab.models.forecast import ForecastState
 from trimtab.planner.forecast.book import Book, Outlook
 from trimtab.planner.forecast.constants import ANCHORS, MINUTE_S, STALE_S, YOUNG_MINUTES
+from trimtab.planner.kept import Kept
 
 
 def ahead(state: ForecastState, *, now: float, horizon_s: float, q: float) -> float | None:
@@ -20,11 +19,10 @@ def ahead(state: ForecastState, *, now: float, horizon_s: float, q: float) -> fl
     age = max(0.0, now - state.at)
     if age > STALE_S:
         return None
-    largest = np.maximum.accumulate(_outlook(state).quantile(q))
+    outlook = _last.answer(None, (state,), lambda: Book(state).outlook())
+    largest = np.maximum.accumulate(outlook.quantile(q))
     return float(np.interp((age + horizon_s) / MINUTE_S, ANCHORS, largest))
 
 
-@lru_cache(maxsize=16)
-def _outlook(state: ForecastState) -> Outlook:
-    """Return what `state` says: whoever asks for one quantile asks for another."""
-    return Book(state).outlook()
+_last: Kept[None, Outlook] = Kept()
+"""Whoever asks for one quantile asks for another of the same state next."""
