@@ -1,6 +1,6 @@
 """Demand as it is asked and measured: token shapes, arrivals, queues, latencies."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from trimtab.models.hardware import Parallelism
 from trimtab.models.signals import Missing, Signal
@@ -38,6 +38,13 @@ class TokenShape:
     """
     outputs: Spread | None = None
     """The same of answers."""
+
+    @property
+    def assumed(self) -> "TokenShape":
+        """The same means, with lengths that spread as is assumed where nothing was seen."""
+        if self.inputs is None and self.outputs is None:
+            return self
+        return replace(self, inputs=None, outputs=None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

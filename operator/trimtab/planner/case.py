@@ -350,7 +350,7 @@ def _window_rps(draft: _Draft, memory: DeploymentMemory) -> float:
     Requests of another shape weigh as the reference replica feels them: by its rate for either.
     """
     reference = vacant(draft.choices).best
-    shape, factor = draft.need.shape, 1.0
+    shape, factor = draft.need.shape.assumed, 1.0
     factors: dict[TokenShape, float] = {shape: factor}
     most = 0.0
     for sample in memory.samples:

@@ -44,7 +44,7 @@ def remember(memory: DeploymentMemory, seen: Observation) -> DeploymentMemory:
     samples, idle_since = memory.samples, memory.idle_since
     if since is None or since > now or not _follows(memory, now):
         samples, since, idle_since = (), now, None
-    sample = WantedSample(at=now, rps=seen.rps, shape=seen.need.shape)
+    sample = WantedSample(at=now, rps=seen.rps, shape=seen.need.shape.assumed)
     samples = _pruned(_added(samples, sample, since, seen.window_s), now - seen.window_s)
     if idle_since is None:
         idle_since = now

@@ -222,7 +222,7 @@ def request_of(query: Query, state: PoolState, parallelism: Parallelism) -> Capa
         accelerator=accelerator,
         parallelism=parallelism,
         engine=engine,
-        shape=replace(query.shape, inputs=None, outputs=None),
+        shape=query.shape.assumed,
         targets=query.policy.targets,
         points=query.speeds.points(
             ProfileKey(

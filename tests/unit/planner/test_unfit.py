@@ -69,3 +69,13 @@ def test_where_nothing_is_faster_it_stays_and_grows() -> None:
     reasons = {decision_for(world.tick(), "chat").why for _ in range(240)}
     assert Why.UNFIT not in reasons
     assert world.replicas("chat") > before
+
+
+def test_how_lengths_spread_is_remembered_once_and_not_with_every_sample() -> None:
+    world = there(SLOW)
+    world.set_load(long_ones())
+    world.run(300.0)
+    (memory,) = world.memory.deployments
+    assert memory.shape is not None
+    assert memory.shape.inputs is not None
+    assert {sample.shape.inputs for sample in memory.samples} == {None}
