@@ -116,7 +116,7 @@ def _alone(problem: Problem, room: Room) -> Fleet:
 def _irreducible(problem: Problem) -> bool:
     """Return whether what exists is the answer because nothing may be added and nothing can go."""
     kept = problem.kept
-    if any(option.upper > option.current for option in problem.options):
+    if problem.shares or any(option.upper > option.current for option in problem.options):
         return False
     if sum(kept) > problem.maximum:
         return False

@@ -8,6 +8,7 @@ is known. So is one that another beats in everything. The rest is searched.
 import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from typing import TypeAlias
 
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 
 from trimtab.planner.problem import Bounds, Counts, Option, Problem
 from trimtab.planner.search import BETTER, Cover, Ground, Item, Search
+from trimtab.planner.sized import Terms, cheapest_sized
 
 Vector: TypeAlias = NDArray[np.float64]
 Tolls: TypeAlias = Vector
@@ -78,6 +80,8 @@ class Question:
         better by less than a share of `slack` is not sought; without one, by less than `SLACK` of
         the search after its patience. `known` is an answer at these tolls, to better.
         """
+        if self.problem.shares:
+            return self._sized(tolls, known)
         ground, costs = self.ground, self._costs(tolls)
         if known is None:
             simple = next(self._singles(costs), None)
@@ -96,11 +100,26 @@ class Question:
         bound = max(min(found.bound, ground.base + goal), ground.base + floor)
         return Cover(counts=found.counts, weight=found.weight, bound=min(bound, found.weight))
 
+    def _sized(self, tolls: Tolls | None, known: Cover | None) -> Cover:
+        """Return the answer where the router tells classes apart."""
+        options = self.problem.options
+        terms = Terms(
+            takes=[self._takes.of(option) for option in options],
+            left=_left(self.bounds),
+            tolls=[0.0] * len(options) if tolls is None else tolls.tolist(),
+        )
+        found = cheapest_sized(self.problem, terms)
+        if known is not None and known.weight <= found.weight:
+            return replace(known, bound=min(known.weight, found.bound))
+        return found
+
     def every(self, tolls: Tolls | None, weight: float, limit: int) -> tuple[Counts, ...] | None:
         """Return all counts worth a thought that weigh at most `weight`; None for over `limit`.
 
         What holds a replica that it could do without, at no loss, is not worth one.
         """
+        if self.problem.shares:
+            return None  # the integer programme gives one answer
         costs = self._costs(tolls)
         goal = (weight - self.ground.base) * (1.0 + 2.0 * BETTER)
         chosen = self._below(costs, self._worth(costs), goal)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 from trimtab.models.snapshot import Key
+from trimtab.planner.split import split_of
 
 Counts: TypeAlias = tuple[int, ...]
 """Replicas for each option of a problem."""
@@ -48,6 +49,9 @@ class Option:
     """Fewest replicas of the answer; at most `current`."""
     upper: int
     """Most replicas of the answer; at least `lower`."""
+    rates: tuple[float, ...] = ()
+    """Where the router tells classes apart: what one replica may be given of each class alone, and
+    last of all of them mixed; 0 where it cannot."""
     domain: str = ""
     """What it may be lost with, at once and unasked, such as the spot nodes of a zone; empty where
     nothing takes it back."""
@@ -76,6 +80,8 @@ class Problem:
     """Factor on the penalties, for deployments that come before others."""
     survive: float = 0.0
     """Demand that must stay covered when any one domain of the options is lost, requests/s."""
+    shares: tuple[float, ...] = ()
+    """Share of each class in the demand, where the router tells classes apart; 1 together."""
     pools: tuple[str, ...] = field(init=False, repr=False, compare=False)
     """Sorted names of the pools of the options."""
     widest: int = field(init=False, repr=False, compare=False)
@@ -83,6 +89,7 @@ class Problem:
     cheapest_rps: float = field(init=False, repr=False, compare=False)
     """Least cost of a request/s over the options, $/h; 0 without any, as the next three."""
     dearest_rps: float = field(init=False, repr=False, compare=False)
+    """That of the dearest way: classes may each be covered elsewhere."""
     cheapest: float = field(init=False, repr=False, compare=False)
     """Least cost of a replica, $/h."""
     dearest: float = field(init=False, repr=False, compare=False)
@@ -95,9 +102,16 @@ class Problem:
         object.__setattr__(self, "pools", tuple(sorted({o.pool for o in self.options})))
         object.__setattr__(self, "widest", max(devices, default=0))
         object.__setattr__(self, "cheapest_rps", min(ratios, default=0.0))
-        object.__setattr__(self, "dearest_rps", max(ratios, default=0.0))
+        object.__setattr__(self, "dearest_rps", max(*ratios, self._dearest_apart(), 0.0))
         object.__setattr__(self, "cheapest", min(costs, default=0.0))
         object.__setattr__(self, "dearest", max(costs, default=0.0))
+
+    def _dearest_apart(self) -> float:
+        """Return the cost of a request/s where each class is covered in the dearest way, $/h."""
+        return math.fsum(
+            share * max((o.cost / o.rates[c] for o in self.options if o.rates[c]), default=0.0)
+            for c, share in enumerate(self.shares)
+        )
 
     def __hash__(self) -> int:
         # All fields take longer to hash than the search that a cache saves.
@@ -115,6 +129,8 @@ class Problem:
 
     def covered(self, counts: Counts) -> float:
         """Return the rate that `counts` may be given, requests/s."""
+        if self.shares:
+            return self._split(counts, lost=None)
         return math.fsum(o.rps * n for o, n in zip(self.options, counts, strict=True) if n)
 
     def short_rps(self, counts: Counts) -> float:
@@ -126,12 +142,25 @@ class Problem:
         """Return what the loss of the worst domain leaves uncovered of `survive`, requests/s."""
         if self.survive <= 0:
             return 0.0
-        lost: dict[str, float] = {}
-        for option, count in zip(self.options, counts, strict=True):
-            if option.domain and count:
-                lost[option.domain] = lost.get(option.domain, 0.0) + option.rps * count
-        left = self.covered(counts) - max(lost.values(), default=0.0)
+        if self.shares:
+            domains = {option.domain for option in self.options if option.domain}
+            left = min(self._split(counts, lost=domain) for domain in (None, *domains))
+        else:
+            lost: dict[str, float] = {}
+            for option, count in zip(self.options, counts, strict=True):
+                if option.domain and count:
+                    lost[option.domain] = lost.get(option.domain, 0.0) + option.rps * count
+            left = self.covered(counts) - max(lost.values(), default=0.0)
         return 0.0 if left >= self.survive * COVERED else self.survive - left
+
+    def _split(self, counts: Counts, *, lost: str | None) -> float:
+        """Return what `counts` carry of all classes without what is lost with a domain."""
+        kinds = tuple(
+            (option.rates, count)
+            for option, count in zip(self.options, counts, strict=True)
+            if count and (lost is None or option.domain != lost)
+        )
+        return split_of(self.shares, kinds).rps if kinds else 0.0
 
     def missing(self, counts: Counts) -> int:
         """Return how many replicas `counts` is below the minimum."""
