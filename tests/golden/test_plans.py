@@ -29,7 +29,7 @@ def printed(manifest: Path) -> str:
     return "\n".join(line.rstrip() for line in out.getvalue().splitlines()) + "\n"
 
 
-@pytest.mark.parametrize("name", ["fleet", "energy"])
+@pytest.mark.parametrize("name", ["fleet", "energy", "by-size"])
 def test_the_table_is_as_it_was(name: str) -> None:
     manifest = FOLDER / f"{name}.yaml"
     assert printed(manifest) == manifest.with_suffix(".txt").read_text("utf-8")

@@ -14,7 +14,7 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache, wraps
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -125,6 +125,8 @@ class Driver(RuleBasedStateMachine):
     """The world, and what witnesses know of it to judge the planner by."""
 
     world: FleetWorld
+    SPEC: ClassVar[dict[str, Any]] = {}
+    """What all specs have in common."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -137,7 +139,12 @@ class Driver(RuleBasedStateMachine):
     @initialize(count=st.sampled_from([1, 1, 2, 3]))
     def begin(self, count: int) -> None:
         states = [
-            described(name, scaling={"maxReplicas": 10}, placement={"tensorParallel": [1, 2]})
+            described(
+                name,
+                **self.SPEC,
+                scaling={"maxReplicas": 10},
+                placement={"tensorParallel": [1, 2]},
+            )
             for name in NAMES[:count]
         ]
         self.world = FleetWorld(pools=list(POOLS), deployments={s.key: s for s in states})
@@ -229,7 +236,10 @@ class Driver(RuleBasedStateMachine):
     def edit(self, which: int, paused: bool, **spec: Any) -> None:
         state = self.world.deployments[self.named(which)]
         self.world.deployments[state.key] = replace(
-            described(state.key.name, **spec), load=state.load, uid=state.uid, paused=paused
+            described(state.key.name, **self.SPEC, **spec),
+            load=state.load,
+            uid=state.uid,
+            paused=paused,
         )
 
     @change(which=WHICH)
@@ -243,7 +253,8 @@ class Driver(RuleBasedStateMachine):
     def recreate(self, which: int) -> None:
         key = self.named(which)
         uid = f"{self.world.deployments[key].uid}+"
-        self.world.deployments[key] = replace(described(key.name), uid=uid, created=self.world.now)
+        made = described(key.name, **self.SPEC)
+        self.world.deployments[key] = replace(made, uid=uid, created=self.world.now)
         self.world.pods.pop(key, None)
         self.witnesses.pop(key, None)
 
@@ -373,6 +384,21 @@ class Settling(Driver):
             self.world.pass_time(STRIDE_S)
 
 
+class Sized(Settling):
+    """The same behind a router that tells small requests from large ones."""
+
+    SPEC: ClassVar[dict[str, Any]] = {
+        "routing": "BySize",
+        "workload": {
+            "requestsPerSecond": "10",
+            "classes": [
+                {"name": "small", "weight": 3, "inputTokens": 300, "outputTokens": 150},
+                {"name": "large", "weight": 1, "inputTokens": 3000, "outputTokens": 400},
+            ],
+        },
+    }
+
+
 def moves_of(memory: PlannerMemory) -> list[str | None]:
     """The moves that are under way or considered."""
     return [entry.move_to for entry in memory.deployments]
@@ -407,6 +433,8 @@ def _drawn(examples: int, steps: int) -> settings:
 Driver.TestCase.settings = _drawn(1000, 50)
 Taught.TestCase.settings = _drawn(20, 20)
 Settling.TestCase.settings = _drawn(12, 20)
+Sized.TestCase.settings = _drawn(12, 20)
 TestPlanner = pytest.mark.timeout(3600)(Driver.TestCase)
 TestTaught = pytest.mark.timeout(900)(Taught.TestCase)
 TestSettling = pytest.mark.timeout(900)(Settling.TestCase)
+TestSized = pytest.mark.timeout(900)(Sized.TestCase)

@@ -13,6 +13,7 @@ from trimtab.actuate.apply import Outcome
 from trimtab.actuate.conditions import conditions_of, replicas, settle, turned
 from trimtab.actuate.kinds import Document
 from trimtab.actuate.manifests import variant_name_of
+from trimtab.actuate.routes import published_routes
 from trimtab.api.base import API_VERSION
 from trimtab.api.conditions import Condition, ConditionStatus, ConditionType, Reason
 from trimtab.api.llmdeployment import (
@@ -121,6 +122,7 @@ def publish(subject: Subject, pools: Mapping[str, Pool]) -> Published:
         conditions=settle(before.conditions, conditions, refresh=refresh),
         summary=_summary(state, decision, pools),
         variants=variants,
+        routes=published_routes(state, decision, before.routes),
         observed=observed,
         cost=cost,
         energy=energy,

@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from trimtab.api.base import ApiEnum, ApiModel, DecimalString, ObjectName, Resource
+from trimtab.api.base import ApiEnum, ApiModel, ObjectName, Resource
 from trimtab.api.columns import AGE, MESSAGE, READY, Column
 from trimtab.api.demand import DemandSpec, ScheduledDemand, Weekday
 from trimtab.api.engine import (
@@ -20,6 +20,7 @@ from trimtab.api.enginemetrics import EngineMetrics
 from trimtab.api.gateway import GatewaySpec, GatewayType
 from trimtab.api.lists import Keyed
 from trimtab.api.llmdeploymentstatus import (
+    ClassRouteStatus,
     CostStatus,
     DecisionStatus,
     EnergyStatus,
@@ -27,18 +28,21 @@ from trimtab.api.llmdeploymentstatus import (
     LLMDeploymentStatus,
     ObservedStatus,
     RejectedCandidate,
+    RouteBackend,
     SummaryStatus,
     VariantStatus,
 )
 from trimtab.api.model import KVCacheDtype, ModelArchitecture, ModelName, ModelSpec, Quantization
 from trimtab.api.naming import MAX_DEPLOYMENT_NAME
 from trimtab.api.policy import CostPolicy, LatencyPolicy, ScalingPolicy
-from trimtab.api.rules import Rule, at_most
+from trimtab.api.rules import Rule
+from trimtab.api.workload import RequestClass, WorkloadSpec
 
 # Everything that stands in an LLMDeployment can be imported from here.
 __all__ = [
     "Adapter",
     "CacheVolume",
+    "ClassRouteStatus",
     "CostStatus",
     "DecisionStatus",
     "DemandSpec",
@@ -62,6 +66,8 @@ __all__ = [
     "PlacementSpec",
     "Quantization",
     "RejectedCandidate",
+    "RequestClass",
+    "RouteBackend",
     "Routing",
     "ScheduledDemand",
     "SecretKey",
@@ -89,6 +95,7 @@ class Routing(ApiEnum):
     EVEN = "Even"
     IN_TURN = "InTurn"
     LOAD_AWARE = "LoadAware"
+    BY_SIZE = "BySize"
 
 
 class PlacementSpec(ApiModel):
@@ -121,19 +128,6 @@ class PlacementSpec(ApiModel):
     """Only these numbers of devices for one replica. Default: 1, 2, 4 and 8 where they fit."""
 
 
-class WorkloadSpec(ApiModel):
-    """What is expected until real traffic has been measured."""
-
-    input_tokens: int = Field(ge=1, le=10485760)
-    """Mean length of a prompt, in tokens."""
-    output_tokens: int = Field(ge=1, le=1048576)
-    """Mean length of an answer, in tokens."""
-    requests_per_second: Annotated[DecimalString, at_most(1000000)] | None = None
-    """Requests per second that are expected, such as "4". Default: none, so minReplicas counts."""
-    prefix_hit_ratio: Annotated[DecimalString, at_most(1)] | None = None
-    """Share of prompt tokens found in the prefix cache, 0 to 1. Default: "0"."""
-
-
 class LLMDeploymentSpec(ApiModel):
     """What the user wants. A model and a latency target are enough."""
 
@@ -156,18 +150,51 @@ class LLMDeploymentSpec(ApiModel):
         Rule(
             field="workload.inputTokens",
             cel=(
-                "!has(self.workload) || self.workload.inputTokens + self.workload.outputTokens"
+                "!has(self.workload) || !has(self.workload.inputTokens)"
+                " || !has(self.workload.outputTokens)"
+                " || self.workload.inputTokens + self.workload.outputTokens"
                 " <= (has(self.model.maxModelLen) ? self.model.maxModelLen : 8192)"
             ),
             holds=lambda self: (
                 self.workload is None
-                or self.workload.input_tokens + self.workload.output_tokens
+                or (self.workload.input_tokens or 0) + (self.workload.output_tokens or 0)
                 <= (self.model.max_model_len or 8192)
             ),
             message=(
                 "with workload.outputTokens must not be more than model.maxModelLen"
                 " (8192 where that is not set)"
             ),
+        ),
+        Rule(
+            field="workload.classes",
+            cel=(
+                "!has(self.workload) || !has(self.workload.classes)"
+                " || self.workload.classes.all(it, it.inputTokens + it.outputTokens"
+                " <= (has(self.model.maxModelLen) ? self.model.maxModelLen : 8192))"
+            ),
+            holds=lambda self: (
+                self.workload is None
+                or all(
+                    one.input_tokens + one.output_tokens <= (self.model.max_model_len or 8192)
+                    for one in self.workload.classes or ()
+                )
+            ),
+            message=(
+                "inputTokens with outputTokens must not be more than model.maxModelLen"
+                " (8192 where that is not set) in any class"
+            ),
+        ),
+        Rule(
+            field="routing",
+            cel=(
+                "!has(self.routing) || self.routing != 'BySize'"
+                " || (has(self.workload) && has(self.workload.classes))"
+            ),
+            holds=lambda self: (
+                self.routing is not Routing.BY_SIZE
+                or (self.workload is not None and self.workload.classes is not None)
+            ),
+            message="BySize tells apart what workload.classes names, which must be set",
         ),
         Rule(
             field="engine.adapters",
@@ -210,9 +237,11 @@ class LLMDeploymentSpec(ApiModel):
     routing: Routing | None = None
     """How requests find their replica: Even, where each gets as many at random, as from a Service;
     InTurn, where each gets as many in turn or where least are open, as from most gateways;
-    LoadAware, where each gets what it can take, as by weights. A mix of fast and slow replicas
-    counts as that many slow ones but for LoadAware; and replicas that take turns can be busier
-    than those that requests reach at random. Default: Even."""
+    LoadAware, where each gets what it can take, as by weights; BySize, where the gateway knows
+    the class of a request (workload.classes) and sends each class to variants as status.routes
+    says, such as an HTTPRoute that matches a header. A mix of fast and slow replicas counts as
+    that many slow ones with Even and InTurn; replicas that take turns, or get what they can take,
+    can be busier than those that requests reach at random. Default: Even."""
     workload: WorkloadSpec | None = None
     """What is expected until real traffic has been measured. Default: 512 in, 256 out."""
     demand: DemandSpec | None = None

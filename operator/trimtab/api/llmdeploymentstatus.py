@@ -33,6 +33,26 @@ class VariantStatus(ApiModel):
     """How sure that rate is, 0 to 1: one less its relative standard error, which costs headroom."""
 
 
+class RouteBackend(ApiModel):
+    """What one variant gets of the requests of a class."""
+
+    service: str = Field(max_length=63)
+    """The Service of the variant."""
+    weight: int = Field(ge=1, le=100)
+    """Requests of the class that go to it, in percent."""
+
+
+class ClassRouteStatus(ApiModel):
+    """Where the gateway shall send the requests of one class."""
+
+    name: str = Field(max_length=63)
+    """The class, as spec.workload.classes names it."""
+    backends: Annotated[list[RouteBackend], Field(max_length=8), Keyed("service")] = Field(
+        default_factory=list
+    )
+    """Services and their weights, the largest eight; none while no Ready replica serves it."""
+
+
 class ObservedStatus(ApiModel):
     """What was seen, rounded so that it moves only when a person would act on it."""
 
@@ -143,6 +163,9 @@ class LLMDeploymentStatus(ApiModel):
         default_factory=list
     )
     """The variants, one Deployment each."""
+    routes: Annotated[list[ClassRouteStatus], Field(max_length=8), Keyed("name")] | None = None
+    """Where each class of requests shall go, with routing BySize. Trimtab writes no route of a
+    gateway: what the gateway does must follow this."""
     observed: ObservedStatus | None = None
     """What was seen."""
     cost: CostStatus | None = None

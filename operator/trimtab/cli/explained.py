@@ -18,6 +18,7 @@ def render(
     for table in (
         _facts(status),
         _variants(status),
+        _routes(status),
         _rejected(status),
         _changes(changes),
         _conditions(status),
@@ -82,6 +83,19 @@ def _variants(status: LLMDeploymentStatus) -> Table | None:
                 _sureness(variant),
             )
             for variant in status.variants
+        ),
+    )
+
+
+def _routes(status: LLMDeploymentStatus) -> Table | None:
+    return _table(
+        ("CLASS", "SEND TO"),
+        (
+            (
+                route.name,
+                ", ".join(f"{item.weight}% {item.service}" for item in route.backends) or "nowhere",
+            )
+            for route in status.routes or ()
         ),
     )
 

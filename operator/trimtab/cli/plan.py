@@ -16,8 +16,9 @@ from trimtab.cli.output import Output, echo
 from trimtab.config import PlannerConfig
 from trimtab.errors import InvalidInput
 from trimtab.models.codec import load_record
-from trimtab.models.plan import Candidate, Decision, Plan, Verdict
+from trimtab.models.plan import Candidate, ClassRoute, Decision, Plan, Verdict
 from trimtab.models.snapshot import Snapshot
+from trimtab.planner.choice import degree
 from trimtab.planner.offline import Manifests, snapshot_of
 from trimtab.planner.plan import plan as decide
 from trimtab.planner.texts import carbon, power
@@ -108,6 +109,8 @@ def render(result: Plan, console: Console, notes: Iterable[str], *, everything: 
             console.print(Text(_saving(decision)))
         if decision.watts is not None:
             console.print(Text(_energy(decision)))
+        if decision.routes:
+            console.print(_routes(decision.routes))
         losers = _losers(decision, everything=everything)
         if losers is not None:
             console.print(losers)
@@ -152,6 +155,17 @@ def _saving(decision: Decision) -> str:
 
 def _energy(decision: Decision) -> str:
     return f"accelerators draw {power(decision.watts)}: {carbon(decision.grams_per_hour)}"
+
+
+def _routes(routes: Iterable[ClassRoute]) -> Table:
+    """Return where each class goes, by variant."""
+    rows = []
+    for route in routes:
+        tokens = f"{route.input_tokens:.0f} + {route.output_tokens:.0f}"
+        parts = [f"{part.share:.0%} {part.pool}/{degree(part.parallelism)}" for part in route.parts]
+        goes = ", ".join(parts) or "nowhere"
+        rows.append((route.name, f"{route.share:.0%}", tokens, goes))
+    return _table(("CLASS", "OF ALL", "TOKENS", "GOES TO"), rows)
 
 
 def _losers(decision: Decision, *, everything: bool) -> Table | None:

@@ -1,5 +1,7 @@
 """Demand as it is asked and measured: token shapes, arrivals, queues, latencies."""
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from trimtab.models.hardware import Parallelism
@@ -45,6 +47,61 @@ class TokenShape:
         if self.inputs is None and self.outputs is None:
             return self
         return replace(self, inputs=None, outputs=None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenClass:
+    """Requests of about one size, which a router tells apart from others."""
+
+    name: str
+    share: float
+    """Of all requests; those of all classes are 1 together."""
+    shape: TokenShape
+
+
+def mix_of(classes: Sequence[TokenClass]) -> TokenShape:
+    """Return the shape of one or more `classes` together, exact in means and deviations."""
+    inputs = [(one.share, one.shape.input_tokens, one.shape.input_cv) for one in classes]
+    outputs = [(one.share, one.shape.output_tokens, one.shape.output_cv) for one in classes]
+    input_tokens, input_cv = _mixed(inputs)
+    output_tokens, output_cv = _mixed(outputs)
+    return TokenShape(
+        input_tokens=input_tokens,
+        output_tokens=output_tokens,
+        prefix_hit=math.fsum(one.share * one.shape.prefix_hit for one in classes),
+        input_cv=input_cv,
+        output_cv=output_cv,
+    )
+
+
+def _mixed(parts: Sequence[tuple[float, float, float]]) -> tuple[float, float]:
+    """Return the mean and the deviation over it of parts of (share, mean, deviation over it)."""
+    mean = math.fsum(share * each for share, each, _ in parts)
+    square = math.fsum(share * each**2 * (1.0 + cv**2) for share, each, cv in parts)
+    return mean, math.sqrt(max(0.0, square / mean**2 - 1.0))
+
+
+def resized(classes: Sequence[TokenClass], now: TokenShape) -> tuple[TokenClass, ...]:
+    """Return one or more `classes`, all longer or shorter alike, so that their mix is `now`.
+
+    Engines count prompts and answers by length, but no two lengths together: how many requests are
+    of each class cannot be seen, so the shares stay.
+    """
+    before = mix_of(classes)
+    prompt = now.input_tokens / before.input_tokens
+    answer = now.output_tokens / before.output_tokens
+    return tuple(
+        replace(
+            one,
+            shape=replace(
+                one.shape,
+                input_tokens=one.shape.input_tokens * prompt,
+                output_tokens=one.shape.output_tokens * answer,
+                prefix_hit=now.prefix_hit,
+            ),
+        )
+        for one in classes
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -125,6 +125,32 @@ class Demand:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RoutePart:
+    """What one variant gets of the requests of a class."""
+
+    pool: str
+    parallelism: Parallelism
+    share: float
+    """Above 0; the parts of one class are 1 together."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClassRoute:
+    """Where a router that tells classes apart shall send one of them."""
+
+    name: str
+    """Name of the class."""
+    input_tokens: float
+    """Mean length of its prompts, as counted with."""
+    output_tokens: float
+    """Mean length of its answers, as counted with."""
+    share: float
+    """Of all requests."""
+    parts: tuple[RoutePart, ...]
+    """Sorted by pool and parallelism; empty while no replica serves every class."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Saving:
     """What the fleet is compared with."""
 
@@ -177,6 +203,8 @@ class Decision:
     gap: float | None = None
     """How much dearer than the best its fleet may be, as a share; None: not proven at all."""
     saving: Saving | None
+    routes: tuple[ClassRoute, ...] = ()
+    """One for each class that the router tells apart; empty where it tells nothing apart."""
     facts: tuple[Fact, ...]
     """MetricsAvailable, CapacityAvailable, SLOMet, Optimized and, where it holds, Stalled."""
 

@@ -10,6 +10,7 @@ from trimtab.api.llmdeployment import (
     Mode,
     PlacementSpec,
     Routing,
+    WorkloadSpec,
 )
 from trimtab.api.policy import (
     Baseline,
@@ -21,7 +22,7 @@ from trimtab.api.policy import (
     ServingPolicySpec,
 )
 from trimtab.errors import InvalidInput
-from trimtab.models.load import LatencyTargets, TokenShape
+from trimtab.models.load import LatencyTargets, TokenClass, TokenShape, mix_of
 from trimtab.units import parse_decimal, parse_duration
 
 _Policy = TypeVar("_Policy", LatencyPolicy, CostPolicy, ScalingPolicy)
@@ -32,6 +33,9 @@ DEFAULT_MIN_REPLICAS = 1
 DEFAULT_MAX_REPLICAS = 10
 DEFAULT_INPUT_TOKENS = 512
 DEFAULT_OUTPUT_TOKENS = 256
+CLASS_INPUT_CV = 3**-0.5
+"""Deviation over the mean of prompts that may have any length up to twice the mean: what a bound
+between classes leaves at most where short ones are no rarer than long ones."""
 DEFAULT_CAPACITY_TYPES = (CapacityType.ON_DEMAND, CapacityType.RESERVED)
 
 
@@ -64,6 +68,8 @@ class EffectivePolicy:
     """Whether the router gives each replica the same, whatever it can take."""
     dealt: bool
     """Whether it deals requests out evenly in time, and not at random."""
+    classes: tuple[TokenClass, ...] = ()
+    """What it tells apart and sends where each weighs least; empty where it tells nothing apart."""
 
 
 def resolve(spec: LLMDeploymentSpec, policy: ServingPolicySpec | None) -> EffectivePolicy:
@@ -81,6 +87,7 @@ def resolve(spec: LLMDeploymentSpec, policy: ServingPolicySpec | None) -> Effect
     if maximum is None:
         maximum = max(DEFAULT_MAX_REPLICAS, minimum, scaling.fallback_replicas or 0)
     workload = spec.workload
+    classes = _classes(workload)
     return EffectivePolicy(
         targets=LatencyTargets(
             percentile=(latency.percentile or DEFAULT_PERCENTILE) / 100,
@@ -104,15 +111,7 @@ def resolve(spec: LLMDeploymentSpec, policy: ServingPolicySpec | None) -> Effect
         ),
         scale_down_window_s=_seconds(scaling.scale_down_window, "spec.scaling.scaleDownWindow"),
         placement=spec.placement or PlacementSpec(),
-        shape=TokenShape(
-            input_tokens=workload.input_tokens if workload else DEFAULT_INPUT_TOKENS,
-            output_tokens=workload.output_tokens if workload else DEFAULT_OUTPUT_TOKENS,
-            prefix_hit=(
-                parse_decimal(workload.prefix_hit_ratio, "spec.workload.prefixHitRatio")
-                if workload and workload.prefix_hit_ratio
-                else 0.0
-            ),
-        ),
+        shape=mix_of(classes) if classes else _shape(workload),
         prior_rps=(
             parse_decimal(workload.requests_per_second, "spec.workload.requestsPerSecond")
             if workload and workload.requests_per_second
@@ -121,9 +120,49 @@ def resolve(spec: LLMDeploymentSpec, policy: ServingPolicySpec | None) -> Effect
         schedule=_schedule(spec),
         priority=DEFAULT_PRIORITY if spec.priority is None else spec.priority,
         mode=spec.mode or Mode.AUTO,
-        even=spec.routing is not Routing.LOAD_AWARE,
-        dealt=spec.routing in (Routing.IN_TURN, Routing.LOAD_AWARE),
+        even=spec.routing not in (Routing.LOAD_AWARE, Routing.BY_SIZE),
+        dealt=spec.routing not in (None, Routing.EVEN),
+        classes=classes if spec.routing is Routing.BY_SIZE else (),
     )
+
+
+def _shape(workload: WorkloadSpec | None) -> TokenShape:
+    given = workload or WorkloadSpec(
+        input_tokens=DEFAULT_INPUT_TOKENS, output_tokens=DEFAULT_OUTPUT_TOKENS
+    )
+    return TokenShape(
+        input_tokens=given.input_tokens or DEFAULT_INPUT_TOKENS,
+        output_tokens=given.output_tokens or DEFAULT_OUTPUT_TOKENS,
+        prefix_hit=_prefix_hit(given),
+    )
+
+
+def _classes(workload: WorkloadSpec | None) -> tuple[TokenClass, ...]:
+    """Return the classes that are expected.
+
+    Routers can bound prompts and not answers, so answers vary in each as they do in all traffic.
+    """
+    given = (workload.classes if workload else None) or ()
+    total = sum(one.weight for one in given)
+    return tuple(
+        TokenClass(
+            name=one.name,
+            share=one.weight / total,
+            shape=TokenShape(
+                input_tokens=one.input_tokens,
+                output_tokens=one.output_tokens,
+                prefix_hit=_prefix_hit(workload),
+                input_cv=CLASS_INPUT_CV,
+            ),
+        )
+        for one in given
+    )
+
+
+def _prefix_hit(workload: WorkloadSpec | None) -> float:
+    if workload is None or not workload.prefix_hit_ratio:
+        return 0.0
+    return parse_decimal(workload.prefix_hit_ratio, "spec.workload.prefixHitRatio")
 
 
 def _schedule(spec: LLMDeploymentSpec) -> tuple[ScheduledDemand, ...]:

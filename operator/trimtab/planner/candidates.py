@@ -11,6 +11,7 @@ from trimtab.models.plan import Verdict
 from trimtab.models.snapshot import Key
 from trimtab.planner.ability import Bench
 from trimtab.planner.choice import MISSED, POWERED, Choice, degree, order
+from trimtab.planner.classes import joined
 from trimtab.planner.kept import Kept
 from trimtab.planner.power import Offer, weights
 from trimtab.planner.query import Query
@@ -29,10 +30,17 @@ def choices_of(query: Query) -> tuple[Choice, ...]:
     The last answer of each deployment is kept: hundreds of choices stay as they are for as long as
     pools, policy and requests do.
     """
-    return _known.answer(query.state.key, _inputs(query), lambda: _found(query))
+    return _known.answer(query.state.key, _inputs(query), lambda: _all(query))
 
 
 _known: Kept[Key, tuple[Choice, ...]] = Kept()
+
+
+def _all(query: Query) -> tuple[Choice, ...]:
+    whole = _found(query)
+    if not query.classes:
+        return whole
+    return joined(query.classes, whole, [_found(one) for one in query.each()])
 
 
 def _found(query: Query) -> tuple[Choice, ...]:
@@ -61,6 +69,7 @@ def _inputs(query: Query) -> tuple[object, ...]:
         query.engine,
         query.shape,
         query.most_rps,
+        query.classes,
         state.spec.model.name,
         frozenset((v.pool, v.parallelism) for v in state.variants),
         query.lessons.used(state.key),

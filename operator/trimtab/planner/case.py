@@ -16,8 +16,8 @@ from trimtab.models.snapshot import DeploymentState
 from trimtab.planner import foresight, history
 from trimtab.planner.candidates import capacity_at, choices_of
 from trimtab.planner.choice import Choice
+from trimtab.planner.classes import carried_by
 from trimtab.planner.demand import Circumstances, Need, need_of
-from trimtab.planner.evenly import carried
 from trimtab.planner.evidence import Alarm, Evidence, evidence_of
 from trimtab.planner.foresight import Ahead, Foresight, Seen
 from trimtab.planner.place import Place, PlaceKey, places_of, running_of, vacant
@@ -92,9 +92,9 @@ class Case:
     @property
     def is_covered(self) -> bool:
         """Whether what runs covers the demand of now, half of the headroom kept."""
-        tight = carried(
-            ((p.choice.tight_rps, p.supply) for p in self.running if p.choice),
-            even=self.policy.even,
+        tight = carried_by(
+            self.policy,
+            ((p.choice, p.choice.tight_rps, p.supply) for p in self.running if p.choice),
         )
         return tight >= self.grow_rps * (1.0 - 1e-9)
 
@@ -228,9 +228,13 @@ def _waits(draft: _Draft, starts: Starts) -> Mapping[str, float]:
 
     Nothing serves yet at first, when what is bought is there to stay.
     """
-    able = ((p.choice.capacity, p.ready) for p in draft.running if p.choice and p.ready)
-    serving = [(capacity.max_rps, ready) for capacity, ready in able if capacity is not None]
-    if not serving or carried(serving, even=draft.policy.even) >= draft.need.rps:
+    able = ((p.choice, p.choice.capacity, p.ready) for p in draft.running if p.choice and p.ready)
+    serving = [
+        (choice, capacity.max_rps, ready)
+        for choice, capacity, ready in able
+        if capacity is not None
+    ]
+    if not serving or carried_by(draft.policy, serving) >= draft.need.rps:
         return {}
     growing = ((p.name, p.choice) for p in draft.places if p.choice is not None and p.choice.grows)
     return {name: _ready_at(draft.query, choice, starts, 1) for name, choice in growing}
@@ -317,9 +321,9 @@ def _guarded(draft: _Draft, rps: float, now: float, config: PlannerConfig) -> tu
     if alarm is None:
         return rps, False
     places = [place for place in draft.running if place.choice is not None and place.supply]
-    even = draft.policy.even
-    given = carried(((p.usable_rps, p.supply) for p in places), even=even)
-    tight = carried(((p.choice.tight_rps, p.supply) for p in places if p.choice), even=even)
+    used = [(place.choice, place.supply) for place in places if place.choice is not None]
+    given = carried_by(draft.policy, ((choice, choice.usable_rps, n) for choice, n in used))
+    tight = carried_by(draft.policy, ((choice, choice.tight_rps, n) for choice, n in used))
     largest = max((p.usable_rps for p in places), default=0.0)
     pending = any(p.ready < p.supply for p in places)
     # A replica that never becomes Ready holds the guard back for as long as one may take, and no

@@ -49,6 +49,10 @@ class Choice:
     this one comes closest; else None."""
     power: Power | None = None
     """What one replica draws, where that is the objective and known; else None."""
+    by_class: tuple[float, ...] = ()
+    """Where the router tells classes apart: what one replica is given of each class alone, and
+    last of all of them mixed, requests/s; 0 where it cannot. `usable_rps` is what it takes of all;
+    where it cannot take all, of the classes that it can, the others being served elsewhere."""
     weight: float | None = None
     """What the programme weighs one replica at, in $/h: its price, or what energy or carbon are
     worth; None when unknown."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from trimtab.planner.case import Case
 from trimtab.planner.choice import POWERED
-from trimtab.planner.evenly import carried
+from trimtab.planner.classes import carried_by
 from trimtab.planner.place import Place, PlaceKey
 from trimtab.planner.power import grams
 
@@ -38,7 +38,8 @@ def _watts(case: Case, place: Place, used: Sequence[tuple[Place, int]]) -> float
     if place.choice is None or place.choice.power is None:
         return None
     even = case.policy.even
-    given = carried(((each.usable_rps, n) for each, n in used), even=even)
+    kinds = ((each.choice, each.usable_rps, n) for each, n in used if each.choice is not None)
+    given = carried_by(case.policy, kinds)
     if given <= 0:
         return None
     pace = min(each.usable_rps for each, _ in used) if even else place.usable_rps

@@ -11,6 +11,7 @@ from trimtab.models.policy import EffectivePolicy
 from trimtab.models.snapshot import DeploymentState, Key, Snapshot
 from trimtab.planner import cover, history, moves, outcome, shortage
 from trimtab.planner.allocate import Fleet, allocate
+from trimtab.planner.bysize import careful, sized
 from trimtab.planner.case import Case, World, prepare
 from trimtab.planner.degrade import Targets, degrade
 from trimtab.planner.ledger import room_of
@@ -91,12 +92,14 @@ class _Decided:
 def _decide(
     cases: Sequence[Case], room: Room, snapshot: Snapshot, config: PlannerConfig
 ) -> _Decided:
-    fleets = allocate([question(case, config, room) for case in cases], room)
+    asked = [sized(case, question(case, config, room)) for case in cases]
+    fleets = allocate(asked, room)
     _ask_again(cases, fleets, room, config)
     found = moves.consider(cases, fleets, room, config=config, now=snapshot.now)
     settled = {
-        case.state.key: settle(case, found.fleets[case.state.key], config, snapshot.now)
+        case.state.key: settle(careful(case, fleet), fleet, config, snapshot.now)
         for case in cases
+        for fleet in [found.fleets[case.state.key]]
     }
     targets: dict[Key, Targets] = {key: item.targets.copy() for key, item in settled.items()}
     givers = degrade(snapshot.budgets, cases, found.fleets, found.room, targets, config)
@@ -173,7 +176,9 @@ def _asked(case: Case, fleet: Fleet, config: PlannerConfig) -> int | None:
         return None
     # Whatever the pools hold: what is asked for is not less for being short.
     room = Room(free=dict.fromkeys((o.pool for o in fleet.problem.options), UNLIMITED))
-    problem = demand_question(case, config, room) if case.is_covered else fleet.problem
+    problem = fleet.problem
+    if case.is_covered:
+        problem = sized(case, demand_question(case, config, room))
     return max(case.minimum, sum(cover.cheapest(problem, room.bounds(problem))))
 
 

@@ -11,7 +11,7 @@ from trimtab.catalog import geometries
 from trimtab.catalog.scheduling import takes_turns
 from trimtab.config import PlannerConfig
 from trimtab.models.hardware import EngineSettings, ModelGeometry, Parallelism
-from trimtab.models.load import TokenShape
+from trimtab.models.load import TokenClass, TokenShape, resized
 from trimtab.models.memory import Calibration
 from trimtab.models.policy import EffectivePolicy
 from trimtab.models.snapshot import DeploymentState, Key, Profile
@@ -149,6 +149,15 @@ class Query:
     config: PlannerConfig
     most_rps: float = 0.0
     """Most that all replicas together are to serve, where that changes what one can do."""
+    classes: tuple[TokenClass, ...] = ()
+    """What the router tells apart; their mix has `shape`. Empty where it tells nothing apart."""
+
+    def each(self) -> tuple["Query", ...]:
+        """Return the queries for requests of each class alone."""
+        return tuple(
+            replace(self, shape=one.shape, most_rps=one.share * self.most_rps, classes=())
+            for one in resized(self.classes, self.shape)
+        )
 
 
 def query_of(
@@ -176,6 +185,7 @@ def query_of(
         lessons=market.lessons,
         config=market.config,
         most_rps=_rounded(most_rps) if policy.dealt else 0.0,
+        classes=policy.classes,
     )
 
 

@@ -16,6 +16,7 @@ from trimtab.models.plan import (
 )
 from trimtab.models.snapshot import DeploymentState, Key
 from trimtab.planner import texts
+from trimtab.planner.bysize import routes_of
 from trimtab.planner.case import World
 from trimtab.planner.choice import POWERED, Choice, order
 from trimtab.planner.drawn import drawn_by
@@ -62,6 +63,7 @@ def decision_of(outcome: Outcome) -> Decision:
         grams_per_hour=drawn.grams_per_hour if drawn else None,
         gap=outcome.fleet.gap if math.isfinite(outcome.fleet.gap) else None,
         saving=saving_of(case, usd),
+        routes=routes_of(case, outcome.targets),
         facts=facts_of(outcome),
     )
 
@@ -187,11 +189,14 @@ def _verdict(outcome: Outcome, choice: Choice, best: float | None) -> tuple[Verd
 
     `best` is what the objective counts: $/h, W or gCO2/h.
     """
-    objective = texts.counted(outcome.case)
+    case = outcome.case
+    objective = texts.counted(case)
     serves = ""
     if choice.usable_rps > 0:
         serves = f"one replica serves {texts.rate(choice.usable_rps)} for "
         serves += texts.money(choice.price)
+        if choice.by_class:
+            serves += f" ({texts.by_class(case, choice)})"
         if objective in POWERED:
             serves += f" and {texts.figure(objective, choice.burden(objective))}"
     count = outcome.wanted.get(choice.key, 0)

@@ -61,6 +61,7 @@ def _static_peak(case: Case, peak: float) -> tuple[str, float] | None:
         for choice in case.choices
         if choice.price is not None
         and choice.usable_rps > 0
+        and (not choice.by_class or all(choice.by_class[:-1]) or choice.by_class[-1] > 0)
         and choice.state.pool.capacity_type is CapacityType.ON_DEMAND
         for count in [max(1, case.policy.min_replicas, math.ceil(peak / choice.usable_rps))]
     ]

@@ -99,6 +99,12 @@ def demand(case: Case) -> str:
     return f"{known}, up to {rate(ahead.rps)} within {minutes} min"
 
 
+def by_class(case: Case, choice: Choice) -> str:
+    """Return what one replica serves of each class alone, such as `short 12/s, long none`."""
+    pairs = zip(case.policy.classes, choice.by_class[:-1], strict=True)
+    return ", ".join(f"{one.name} {rate(rps) if rps > 0 else 'none'}" for one, rps in pairs)
+
+
 def fleet(case: Case, counts: Mapping[PlaceKey, int]) -> str:
     """Return the replicas of a fleet, such as `3 x h100/tp1 + 2 x l40s/tp2`."""
     parts = [f"{n} x {place.name}" for place, n in case.used(counts)]
