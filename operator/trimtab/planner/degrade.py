@@ -3,6 +3,7 @@
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 from trimtab.api.fleetbudget import AtCap
 from trimtab.api.llmdeployment import Mode
@@ -33,6 +34,7 @@ def degrade(
     when one that is more important finds a pool full that they have replicas on.
     """
     givers: dict[Key, Why] = {}
+    books = _Books(left=left, targets=targets, config=config)
     rooms = {room.name: room for room in left.budgets}
     for budget in budgets:
         if budget.spec.at_cap is not AtCap.DEGRADE:
@@ -56,7 +58,7 @@ def degrade(
             if not (exceeded or case.may_fall):
                 continue
             mine = targets[case.state.key]
-            for place in _given(case, mine, config):
+            for place in books.given(case):
                 if over <= 1e-9 and devices <= 0:
                     break
                 mine[place.key] -= 1
@@ -68,19 +70,38 @@ def degrade(
     for case in sorted(cases, key=lambda c: (-c.policy.priority, c.state.key)):
         if fleets[case.state.key].is_short:
             others = [other for other in cases if other.policy.priority < case.policy.priority]
-            for key in _make_room(case, fleets[case.state.key], others, left, targets, config):
+            for key in _make_room(case, fleets[case.state.key], others, books):
                 givers.setdefault(key, Why.CAPACITY_SHORT)
     return givers
 
 
-def _make_room(
-    case: Case,
-    fleet: Fleet,
-    others: Sequence[Case],
-    left: Room,
-    targets: Mapping[Key, Targets],
-    config: PlannerConfig,
-) -> Iterable[Key]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Books:
+    """What giving starts from, and is written to."""
+
+    left: Room
+    targets: Mapping[Key, Targets]
+    config: PlannerConfig
+
+    def given(self, case: Case, pool: str | None = None) -> list[Place]:
+        """Return the replicas that one deployment may give in one step, the dearest first.
+
+        Of all pools, or of this one.
+        """
+        mine = self.targets[case.state.key]
+        total = sum(mine.values())
+        if total > case.total:
+            return []
+        step = max(1, int(self.config.scale_down_share * case.total))
+        floor = max(1, case.minimum, case.total - step)
+        places = sorted(case.places, key=lambda p: (-(p.price or 0.0), p.name))
+        replicas = [
+            place for place in places if pool in (None, place.pool) for _ in range(mine[place.key])
+        ]
+        return replicas[: max(0, total - floor)]
+
+
+def _make_room(case: Case, fleet: Fleet, others: Sequence[Case], books: _Books) -> Iterable[Key]:
     """Take from `others`, the least important first, what `case` lacks where it would grow.
 
     Only for a demand that is sure: a doubtful one takes nothing from anybody. Nor does one give
@@ -90,12 +111,12 @@ def _make_room(
     if unit is None or not case.evidence.fresh or unit.usable_rps <= 0:
         return
     size = unit.parallelism.devices
-    if left.free.get(unit.pool, 0) >= size or sum(fleet.counts) >= case.policy.max_replicas:
+    if books.left.free.get(unit.pool, 0) >= size or sum(fleet.counts) >= case.policy.max_replicas:
         return
     lacking = math.ceil(fleet.short_rps / unit.usable_rps) * size
     # What leaves already, and what is given back from this plan on, comes first.
     for one in (case, *others):
-        mine = targets[one.state.key]
+        mine = books.targets[one.state.key]
         lacking -= sum(
             max(0, place.held - mine[place.key]) * place.parallelism.devices
             for place in one.running
@@ -104,24 +125,12 @@ def _make_room(
     for other in sorted(others, key=lambda c: (c.policy.priority, c.state.key)):
         if other.policy.mode is not Mode.AUTO or not other.may_fall:
             continue
-        mine = targets[other.state.key]
-        for place in _given(other, mine, config):
+        for place in books.given(other, unit.pool):
             if lacking <= 0:
                 return
-            if place.pool == unit.pool:
-                mine[place.key] -= 1
-                lacking -= place.parallelism.devices
-                yield other.state.key
-
-
-def _given(case: Case, mine: Targets, config: PlannerConfig) -> list[Place]:
-    """Return the replicas that one deployment may give in one step, the dearest first."""
-    if sum(mine.values()) > case.total:
-        return []
-    floor = max(1, case.minimum, case.total - max(1, int(config.scale_down_share * case.total)))
-    places = sorted(case.places, key=lambda p: (-(p.price or 0.0), p.name))
-    replicas = [place for place in places for _ in range(mine[place.key])]
-    return replicas[: max(0, len(replicas) - floor)]
+            books.targets[other.state.key][place.key] -= 1
+            lacking -= place.parallelism.devices
+            yield other.state.key
 
 
 def _is_blocked(case: Case, fleet: Fleet, room: BudgetRoom) -> bool:

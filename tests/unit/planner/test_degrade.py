@@ -305,3 +305,9 @@ def test_the_least_important_gives_first_and_equals_give_nothing() -> None:
     top = case(on(), name="high", priority=3)
     assert made_room(mid, low(), top, rps=32.0)[0] == {"mid": 7, "low": 6}
     assert made_room(mid, high())[0] == {"mid": 8}
+
+
+def test_dearer_replicas_elsewhere_do_not_stand_in_their_way() -> None:
+    dearer = choice("h100"), choice("other", usd=8.0)
+    there = case(on("h100", 4), on("other", 4), name="low", priority=1, choices=dearer)
+    assert made_room(there, high(), rps=99.0)[0] == {"low": 6}

@@ -228,6 +228,20 @@ def test_an_alarm_says_that_requests_pile_up() -> None:
 
 
 @pytest.mark.parametrize(
+    "over",
+    [
+        {"ttft_s": Fresh(value=9.0)},  # late without a queue: prompts that are long
+        {"waiting": Fresh(value=1.0)},  # a queue without an alarm
+    ],
+)
+def test_an_alarm_or_a_queue_alone_does_not(over: dict[str, Any]) -> None:
+    last = TokenShape(input_tokens=2000.0, output_tokens=250.0)
+    found = need(fresh_load(20.0, **over), means=last).means
+    assert found is not None
+    assert found.input_tokens < 1500.0
+
+
+@pytest.mark.parametrize(
     ("value", "last", "after"),
     [(0.52, 0.45, 0.5), (0.44, 0.45, 0.45), (0.0, SHAPE_STAY * HIT_STEP, SHAPE_STAY * HIT_STEP)],
 )
