@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
+from trimtab.api.llmdeployment import Mode
 from trimtab.config import PlannerConfig
 from trimtab.models.memory import DeploymentMemory
 from trimtab.models.snapshot import Key
@@ -120,8 +121,9 @@ def _best_mix(case: Case, asked: Problem, room: Room, config: PlannerConfig) -> 
 
 
 def _outgrows(case: Case, fleet: Fleet) -> bool:
-    """Return whether replicas are added to some that run and may stay."""
-    return not case.is_initial and case.supply > 0 and any(fleet.problem.added(fleet.counts))
+    """Return whether replicas are added to some that run, may stay and could go."""
+    moves = case.policy.mode is not Mode.SCALE_UP_ONLY and not case.is_initial
+    return moves and case.supply > 0 and any(fleet.problem.added(fleet.counts))
 
 
 def _instead(case: Case, fleet: Fleet, room: Room, config: PlannerConfig) -> _Mix:

@@ -1,5 +1,7 @@
 """Where growth would cost more than another mix by enough, the move takes its place at once."""
 
+from typing import Any
+
 from builders import catalogue_pool, planned
 from fleetworld import FleetWorld, decision_for, fresh_load
 from trimtab.models.plan import Why
@@ -7,12 +9,13 @@ from trimtab.models.plan import Why
 SMALL = catalogue_pool("small", "nvidia-l40s", 1.0)
 
 
-def there(large_usd: float) -> FleetWorld:
+def there(large_usd: float, **spec: Any) -> FleetWorld:
     """Three small replicas, which are full; one large one serves as much as six of them."""
     large = catalogue_pool("large", "nvidia-h100-sxm", large_usd)
     state = planned(
         placement={"tensorParallel": [1]},
         workload={"inputTokens": 1000, "outputTokens": 250, "requestsPerSecond": "6"},
+        **spec,
     )
     world = FleetWorld(pools=[SMALL, large], deployments={state.key: state}, profiles=())
     world.set_load(fresh_load(6.0))
@@ -44,3 +47,10 @@ def test_what_saves_less_waits_for_its_window() -> None:
     decision = decision_for(world.tick(), "chat")
     assert decision.why is Why.DEMAND_ROSE
     assert "large" not in counts(world)
+
+
+def test_what_may_only_grow_grows() -> None:
+    world = there(large_usd=3.3, mode="ScaleUpOnly")
+    world.set_load(fresh_load(12.0))
+    world.run(300.0)
+    assert counts(world) == {"small": 5}
