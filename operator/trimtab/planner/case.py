@@ -168,7 +168,7 @@ def _draft(
         pending=any(variant.ready < variant.replicas for variant in state.variants),
         since_s=since_s,
     )
-    need = _same_shape(need_of(state.load, policy, evidence, memory, around), memory)
+    need = need_of(state.load, policy, evidence, memory, around)
     most_rps = foresight.most(memory, need.rps)
     query = query_of(state, policy, need.shape, world.market, most_rps=most_rps)
     choices = choices_of(query)
@@ -192,14 +192,6 @@ def _draft(
         places=places,
         running=running,
     )
-
-
-def _same_shape(need: Need, memory: DeploymentMemory) -> Need:
-    """Return `need` with the very shape that is remembered, where it is equal.
-
-    Dozens of samples have it, and are told to be of the shape of now at a glance.
-    """
-    return replace(need, shape=memory.shape) if need.shape == memory.shape else need
 
 
 def _ready_s(

@@ -2,7 +2,8 @@
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 from trimtab.api.conditions import Reason
 from trimtab.models.load import LatencyTargets, ObservedLoad
@@ -111,13 +112,12 @@ def checked(load: ObservedLoad) -> ObservedLoad:
 
     Values are finite and not negative; nothing was measured in the future.
     """
-    found = {}
+    found: dict[str, Any] = {}
     for field in fields(load):
         value = getattr(load, field.name)
         if isinstance(value, Fresh | Partial) and not _possible(value):
-            value = Invalid(why=f"{value.value:g} is no usable value")
-        found[field.name] = value
-    return ObservedLoad(**found)
+            found[field.name] = Invalid(why=f"{value.value:g} is no usable value")
+    return replace(load, **found) if found else load
 
 
 def _possible(signal: Fresh | Partial) -> bool:
