@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 from urllib.parse import urlsplit
 
 import requests
@@ -31,9 +31,8 @@ _PARTIAL = re.compile(rb'"isPartial"\s*:\s*true')
 """VictoriaMetrics' words for an answer from some of its stores; a label's value is a string."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sample:
-    """One series of an instant query."""
+class Sample(NamedTuple):
+    """One series of an instant query; a tuple, for a pass makes 150,000 of them."""
 
     labels: Mapping[str, str]
     value: float
@@ -215,9 +214,7 @@ def _tracks(result: Any) -> Iterator[Track]:
 
 def _labels(series: Any) -> Mapping[str, str]:
     labels: Mapping[str, str] = series["metric"]
-    for text in labels.values():
-        if type(text) is not str:
-            raise TypeError("a label is no string")
+    "".join(labels.values())  # raises TypeError where one is no string
     return labels
 
 
