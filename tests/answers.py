@@ -1,7 +1,6 @@
 """A metrics source with given answers, for tests of what is made of them."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 import bodies
@@ -57,7 +56,7 @@ class Answers:
                 raise answer
             label = PART_LABEL if name == "seen" else "le"
             more = {label: part} if part else {}
-            found += [replace(each, labels={**each.labels, **more}) for each in answer]
+            found += [each._replace(labels={**each.labels, **more}) for each in answer]
         return tuple(found)
 
 
