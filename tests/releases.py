@@ -1,9 +1,9 @@
 """Metrics pages as releases of vLLM write them: which series there are, from when on, by what name.
 
 Names, labels, bounds and when a series is created are those of the sources in the released wheels:
-`vllm/engine/metrics.py` (V0) of 0.4.2, 0.6.6 and 0.8.5, `vllm/v1/metrics/loggers.py` (V1) of 0.8.5,
-0.10.2 and 0.33.0. V1 creates every series with the server; V0 sets its gauges and the counters of
-tokens every few seconds, and creates any other series with its first observation.
+`vllm/engine/metrics.py` (V0) of 0.4.2 to 0.8.5, `vllm/v1/metrics/loggers.py` (V1) of 0.7.3 to
+0.33.0. V1 creates every series with the server; V0 sets its gauges and the counters of tokens
+every few seconds, and creates any other series with its first observation.
 """
 
 from collections.abc import Iterator
@@ -37,24 +37,28 @@ _CACHE = ("prefix_cache_hits", "prefix_cache_queries")
 _GAPS, _OLD_GAPS = "inter_token_latency_seconds", "time_per_output_token_seconds"
 _KV, _OLD_KV = "kv_cache_usage_perc", "gpu_cache_usage_perc"
 
+_PACE = ("request_time_per_output_token_seconds",)
+_CACHED = ("prompt_tokens_cached", "prompt_tokens")
+
 RELEASES = (
     *(
         Release(name=name, kv=(_OLD_KV,), gaps=(_OLD_GAPS,), eager=False, ranked=False)
         for name in ("0.4.2", "0.6.6", "0.8.5-v0")
     ),
+    Release(name="0.7.3-v1", kv=(_OLD_KV,), gaps=(_OLD_GAPS,), cache=(_OLD_CACHE,), ranked=False),
     Release(name="0.8.5-v1", kv=(_OLD_KV,), gaps=(_OLD_GAPS,), cache=(_OLD_CACHE,)),
+    Release(name="0.9.2-v1", kv=(_OLD_KV, _KV), gaps=(_OLD_GAPS,), cache=(_OLD_CACHE, _CACHE)),
     Release(
         name="0.10.2",
         kv=(_OLD_KV, _KV),
         gaps=(_OLD_GAPS, _GAPS),
         cache=(_OLD_CACHE, _CACHE),
     ),
-    Release(
-        name="0.33.0",
-        kv=(_KV,),
-        gaps=(_GAPS,),
-        pace=("request_time_per_output_token_seconds",),
-        cache=(_CACHE, ("prompt_tokens_cached", "prompt_tokens")),
+    Release(name="0.11.2", kv=(_KV,), gaps=(_OLD_GAPS, _GAPS), pace=_PACE, cache=(_CACHE,)),
+    Release(name="0.13.0", kv=(_KV,), gaps=(_GAPS,), pace=_PACE, cache=(_CACHE,)),
+    *(
+        Release(name=name, kv=(_KV,), gaps=(_GAPS,), pace=_PACE, cache=(_CACHE, _CACHED))
+        for name in ("0.17.0", "0.24.0", "0.33.0")
     ),
 )
 

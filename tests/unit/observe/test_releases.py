@@ -1,27 +1,19 @@
 """Pages of every vLLM release since 0.4 are read without a gap: at start, idle and under load."""
 
 import math
-from dataclasses import fields, replace
 
 import pytest
 
-import bodies
+import onereplica
 import releases
-from answers import CONFIG, NAMESPACE
+from answers import CONFIG
+from onereplica import number
 from releases import RELEASES, Release, Served
-from trimtab.api.engine import EngineType
-from trimtab.models.load import RUNGS, LatencyTargets, ObservedLoad, Spread
-from trimtab.models.signals import Fresh, Missing, Signal
-from trimtab.models.snapshot import Key
-from trimtab.observe import engines
-from trimtab.observe.kinds import Kind
-from trimtab.observe.pages import Stored, evaluate, names_of, parse
-from trimtab.observe.parse import parse as parse_object
-from trimtab.observe.reader import NO_REQUEST, NONE_FINISHED, NONE_YET, Reader, Subject
-from trimtab.observe.world import PodFacts
+from trimtab.models.load import RUNGS, ObservedLoad, Spread
+from trimtab.models.signals import Missing
+from trimtab.observe.reader import NO_REQUEST, NONE_FINISHED, NONE_YET
+from trimtab.observe.selftest import lacking
 
-VLLM = engines.get(EngineType.VLLM)
-NOW = bodies.NOW
 WINDOW_S = CONFIG.rate_window_s
 
 every_release = pytest.mark.parametrize("release", RELEASES, ids=lambda release: release.name)
@@ -33,30 +25,7 @@ every_layout = pytest.mark.parametrize(
 
 
 def load(*texts: str) -> ObservedLoad:
-    """What one replica says whose pages these are, the first a window before the last."""
-    facts = parse_object(Kind.POD, bodies.pod("abcde")).facts
-    assert isinstance(facts, PodFacts)
-    pod = replace(facts, ready_since=NOW - 3600)
-    apart = WINDOW_S / max(1, len(texts) - 1)
-    stored = Stored(
-        engine=VLLM,
-        pages=tuple(
-            parse(text, names_of(VLLM), NOW - WINDOW_S + apart * index)
-            for index, text in enumerate(texts)
-        ),
-    )
-    readings = evaluate({(pod.namespace, pod.name): stored}, {}, NOW, CONFIG)
-    subject = Subject(
-        key=Key(namespace=NAMESPACE, name="chat"),
-        targets=LatencyTargets(percentile=0.9, ttft_s=1.0, itl_s=0.1, e2e_s=10.0),
-        pods=(pod,),
-    )
-    return Reader(subject, readings, VLLM, NOW, CONFIG).load()
-
-
-def number(signal: Signal) -> float:
-    assert isinstance(signal, Fresh), signal
-    return signal.value
+    return onereplica.load(texts)
 
 
 def spread(found: Spread | None) -> dict[float, float]:
@@ -66,11 +35,7 @@ def spread(found: Spread | None) -> dict[float, float]:
 
 def gaps(found: ObservedLoad) -> set[str]:
     """The signals of which replicas are said to lack the series."""
-    return {
-        each.name
-        for each in fields(found)
-        if isinstance(signal := getattr(found, each.name), Missing) and signal.absent
-    }
+    return set(lacking(found))
 
 
 def uncounted(release: Release) -> set[str]:
