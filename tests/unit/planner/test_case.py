@@ -8,15 +8,17 @@ import pytest
 from cases import CONFIG, RPS, capacity, case, choice, evidence, memory, on, pool_state
 from trimtab.api.conditions import Reason
 from trimtab.models.hardware import Parallelism
-from trimtab.models.memory import StartMemory, WantedSample
+from trimtab.models.memory import DeploymentMemory, StartMemory, WantedSample
 from trimtab.models.plan import Verdict, Why
 from trimtab.planner.case import (
     FALLBACK_AFTER_S,
     WEIGHT_MOST,
     Case,
+    World,
     _Draft,
     _factor,
     _falls_back,
+    _finish,
     _guarded,
     _is_braked,
     _is_settling,
@@ -66,7 +68,7 @@ def test_what_exists_and_what_counts() -> None:
     there = case(on("gone", 3), on("h100", 2, ready=1))
     assert (there.total, there.supply, there.is_initial) == (5, 2, False)
     assert case(on(replicas=0, pods=1)).is_initial
-    both = case(on("a"), choices=(choice("a"), choice("b")))
+    both = case(on("a"), choices=(choice("a"), choice("b"), choice("c")))
     keys = {place.pool: place.key for place in both.places}
     found = both.used({keys["a"]: 0, keys["b"]: 2})
     assert [(place.pool, n) for place, n in found] == [("b", 2)]
@@ -121,6 +123,20 @@ def test_a_replica_that_is_to_come_holds_the_guard_back_for_so_long(
     starting = on(replicas=2, ready=1)
     expected = (16.0, False) if waits else (MORE, True)
     assert guarded(10.0, variant=starting, last_up_at=last) == expected
+    none_yet = on(replicas=2, ready=0)
+    assert guarded(10.0, variant=none_yet, last_up_at=last) == expected
+
+
+def test_what_is_on_its_way_out_lets_no_alarm_ask_for_more() -> None:
+    fast = choice("fast", 100.0, refusal=Verdict.NOT_ALLOWED)
+    there = case(
+        on(replicas=2),
+        on("fast"),
+        choices=(choice(), fast),
+        evidence=evidence(alarm=QUEUED),
+        memory=memory(fresh_since=NOW - 1000.0),
+    )
+    assert _guarded(draft(there, 3.9), 3.9, NOW, CONFIG) == (16.0, False)
 
 
 def test_latencies_of_before_are_no_alarm_of_now_and_a_queue_is() -> None:
@@ -135,6 +151,37 @@ def test_a_replica_is_new_for_one_and_a_half_windows(age_s: float, settling: boo
     state = case(on("a", youngest_ready_s=age_s), on("b")).state
     assert _is_settling(state) is settling
     assert _is_settling(case(on(ready=0, youngest_ready_s=None)).state)
+
+
+def finished(there: Case, rps: float = RPS, *, brake: bool = False) -> Case:
+    """The case of a deployment that is asked for `rps`, from what is known of it before."""
+    market = Market(pools={}, speeds=Speeds(()), config=CONFIG)
+    world = World(now=NOW, market=market, starts=Starts([]))
+    return _finish(draft(there, rps), world, brake=brake)
+
+
+def watched_since(at: float, **over: Any) -> DeploymentMemory:
+    """A load that has been steady and fresh for so long."""
+    shape = case().policy.shape
+    samples = tuple(WantedSample(at=when, rps=RPS, shape=shape) for when in (at, NOW - 15.0))
+    return memory(samples=samples, fresh_since=at, **over)
+
+
+def test_few_requests_teach_that_more_is_needed_as_many_do_and_none_teach_nothing() -> None:
+    late = {"evidence": evidence(alarm=QUEUED), "memory": memory(fresh_since=NOW - 1000.0)}
+    assert finished(case(on(), **late), 20.0 / 1024.0).memory.margin > 0
+    assert finished(case(on(), **late), 0.0).memory.margin == 0
+
+
+def test_nothing_may_go_while_a_new_replica_is_silent_though_the_window_stays() -> None:
+    new = on(replicas=2, youngest_ready_s=10.0)
+    known = watched_since(NOW - 600.0)
+    assert finished(case(new, memory=known)).may_fall
+    partial = evidence(reason=Reason.METRICS_PARTIAL)
+    found = finished(case(new, memory=known, evidence=partial))
+    assert found.memory.samples == known.samples
+    assert not found.may_fall
+    assert not finished(case(new, memory=known), brake=True).may_fall
 
 
 def losing(name: str, rps: float = 0.99, before: float = 10.0, **over: Any) -> _Draft:

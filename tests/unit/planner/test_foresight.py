@@ -1,7 +1,9 @@
 """What is expected by the time that a replica serves: trends, no bursts, a fading margin."""
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
+from random import Random
 from statistics import NormalDist
 
 import pytest
@@ -13,11 +15,13 @@ from fleetworld import fresh_load
 from trimtab.models.memory import DeploymentMemory, WantedSample
 from trimtab.models.policy import EffectivePolicy
 from trimtab.models.signals import Missing
+from trimtab.planner.forecast import ahead, warmed
 from trimtab.planner.foresight import (
     LASTS_S,
     MARGIN_HALF_LIFE_S,
     MOST_TIMES,
     RISE,
+    TREND,
     UNLEARNT_TIMES,
     Ahead,
     Foresight,
@@ -95,6 +99,49 @@ def test_a_climb_is_met_ahead_of_it_and_within_reason() -> None:
     _, found, _ = watched(rates)
     assert found.rps is not None
     assert 0.95 * rates[-1] < found.rps <= RISE * rates[-1]
+
+
+def after(
+    course: Callable[[float], float], hours: float, ready_s: float = READY_S
+) -> tuple[float, float]:
+    """What is expected, and the median of it, after `hours` of a rate that was seen each minute."""
+    seen_s = [60.0 * minute for minute in range(int(60.0 * hours))]
+    known = replace(BLANK, forecast=warmed([(at, course(at)) for at in seen_s]))
+    now = Seen(now=seen_s[-1], rps=course(seen_s[-1]), window_s=60.0)
+    found = foresee(known, policy(), now, ready_s)[1]
+    median = ahead(known.forecast, now=now.now, horizon_s=found.horizon_s, q=0.5)
+    assert found.rps is not None
+    assert median is not None
+    return found.rps, median
+
+
+HOUR_S = 3600.0
+ERRATIC = Random(1).choices([200.0, 900.0], [4.0, 1.0], k=600)
+
+
+def test_a_climb_that_lasts_is_expected_to_go_on() -> None:
+    expected, _ = after(lambda at: 500.0 + at / 12.0, 3.0)
+    assert expected > 500.0 + 3.0 * HOUR_S / 12.0
+
+
+def test_a_single_burst_of_late_is_not_expected_again() -> None:
+    expected, _ = after(lambda at: 900.0 if at == 2.75 * HOUR_S else 300.0, 3.0)
+    assert expected < 310.0
+
+
+def test_what_changes_from_minute_to_minute_is_expected_to_and_only_while_it_does() -> None:
+    expected, median = after(lambda at: ERRATIC[int(at / 60.0)], 6.5)
+    assert expected > 1.1 * median
+    expected, median = after(lambda at: ERRATIC[int(at / 60.0)] if at < 6 * HOUR_S else 200.0, 6.5)
+    assert expected <= TREND * median
+
+
+def test_a_leap_that_comes_every_day_is_met_as_it_comes() -> None:
+    expected, median = after(
+        lambda at: 900.0 if 8.0 <= at % (24.0 * HOUR_S) / HOUR_S < 18.0 else 100.0, 79.98, 600.0
+    )
+    assert median > RISE * 100.0
+    assert 100.0 < expected <= RISE * 100.0
 
 
 def test_a_rate_that_nobody_measured_teaches_nothing() -> None:
