@@ -1,4 +1,4 @@
-"""One deployment behind a router that tells classes apart: its question, its removals, its routes.
+"""One deployment behind a router that tells classes apart: its removals, its routes.
 
 What other routers do is left as it is.
 """
@@ -12,24 +12,9 @@ from trimtab.planner.allocate import Fleet
 from trimtab.planner.case import Case
 from trimtab.planner.classes import carried_by, shares_of
 from trimtab.planner.place import Place, PlaceKey
-from trimtab.planner.problem import COVERED, Problem
+from trimtab.planner.problem import COVERED
 from trimtab.planner.split import split_of
 from trimtab.planner.wishes import option_places
-
-
-def sized(case: Case, problem: Problem) -> Problem:
-    """Return `problem` with what its options do of each class that the router tells apart."""
-    if not case.policy.classes:
-        return problem
-    places = option_places(case, problem)
-    return replace(
-        problem,
-        shares=shares_of(case.policy),
-        options=tuple(
-            replace(option, rates=place.choice.by_class) if place.choice else option
-            for option, place in zip(problem.options, places, strict=True)
-        ),
-    )
 
 
 def careful(case: Case, fleet: Fleet) -> Case:

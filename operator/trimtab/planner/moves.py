@@ -15,7 +15,6 @@ from trimtab.models.memory import DeploymentMemory
 from trimtab.models.snapshot import Key
 from trimtab.planner import cover
 from trimtab.planner.allocate import Fleet
-from trimtab.planner.bysize import sized
 from trimtab.planner.case import Case
 from trimtab.planner.kept import Kept
 from trimtab.planner.place import vacant
@@ -108,7 +107,7 @@ def _best_mix(case: Case, asked: Problem, room: Room, config: PlannerConfig) -> 
     """
 
     def found() -> _Mix:
-        problem = sized(case, free_question(case, config, room))
+        problem = free_question(case, config, room)
         counts = cover.cheapest(problem, room.bounds(problem))
         now = math.fsum(option.cost * option.current for option in problem.options)
         saves = _saves(problem, room, (1.0 - config.switch_saving) * now)
@@ -128,7 +127,7 @@ def _outgrows(case: Case, fleet: Fleet) -> bool:
 
 def _instead(case: Case, fleet: Fleet, room: Room, config: PlannerConfig) -> _Mix:
     """Return the best mix in place of `fleet`, which keeps all that runs and adds to it."""
-    problem = sized(case, free_question(case, config, room))
+    problem = free_question(case, config, room)
     counts = cover.cheapest(problem, room.bounds(problem))
     grown = math.fsum(o.cost * n for o, n in zip(fleet.problem.options, fleet.counts, strict=True))
     saves = _saves(problem, room, (1.0 - OUTGROWN) * grown)

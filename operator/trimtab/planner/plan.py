@@ -11,7 +11,7 @@ from trimtab.models.policy import EffectivePolicy
 from trimtab.models.snapshot import DeploymentState, Key, Snapshot
 from trimtab.planner import cover, history, moves, outcome, shortage
 from trimtab.planner.allocate import Fleet, allocate
-from trimtab.planner.bysize import careful, sized
+from trimtab.planner.bysize import careful
 from trimtab.planner.case import Case, World, prepare
 from trimtab.planner.degrade import Targets, degrade
 from trimtab.planner.ledger import room_of
@@ -92,7 +92,7 @@ class _Decided:
 def _decide(
     cases: Sequence[Case], room: Room, snapshot: Snapshot, config: PlannerConfig
 ) -> _Decided:
-    asked = [sized(case, question(case, config, room)) for case in cases]
+    asked = [question(case, config, room) for case in cases]
     fleets = allocate(asked, room)
     _ask_again(cases, fleets, room, config)
     found = moves.consider(cases, fleets, room, config=config, now=snapshot.now)
@@ -178,7 +178,7 @@ def _asked(case: Case, fleet: Fleet, config: PlannerConfig) -> int | None:
     room = Room(free=dict.fromkeys((o.pool for o in fleet.problem.options), UNLIMITED))
     problem = fleet.problem
     if case.is_covered:
-        problem = sized(case, demand_question(case, config, room))
+        problem = demand_question(case, config, room)
     return max(case.minimum, sum(cover.cheapest(problem, room.bounds(problem))))
 
 

@@ -9,6 +9,7 @@ from trimtab.config import PlannerConfig
 from trimtab.models.memory import DeploymentMemory
 from trimtab.planner import spot
 from trimtab.planner.case import Case
+from trimtab.planner.classes import shares_of
 from trimtab.planner.evenly import paced
 from trimtab.planner.place import Place
 from trimtab.planner.problem import Option, Problem, Room
@@ -124,6 +125,7 @@ def _problem(case: Case, config: PlannerConfig, wish: _Wish) -> Problem:
         money=math.inf if cap is None else max(0.0, cap - _spent(case)),
         switch=config.switch_saving,
         survive=wish.rps * _survive_share(case, possible),
+        shares=shares_of(case.policy),
         options=tuple(
             Option(
                 name=place.name,
@@ -135,6 +137,7 @@ def _problem(case: Case, config: PlannerConfig, wish: _Wish) -> Problem:
                 current=place.supply,
                 lower=place.supply if place.name in wish.keeps else 0,
                 upper=_most(place, maximum) if wish.grows else place.supply,
+                rates=() if place.choice is None else place.choice.by_class,
                 domain="" if place.choice is None else spot.domain_of(place.choice.state.pool),
             )
             for place in places
