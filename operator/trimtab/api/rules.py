@@ -41,7 +41,8 @@ class Rule:
         if not self.holds(value):
             text = f"{self.field}: {self.message}" if self.field else self.message
             # Braces would be placeholders there, so the text goes in as one.
-            raise PydanticCustomError("rule", "{text}", {"text": text})
+            details = {"text": text, "field": self.field, "message": self.message}
+            raise PydanticCustomError("rule", "{text}", details)
         return value
 
     def validation(self) -> dict[str, str]:

@@ -1,5 +1,6 @@
 """The `trimtab` command: one word per job, an example in every help, errors with their remedy."""
 
+import inspect
 import sys
 from typing import Any
 
@@ -56,3 +57,16 @@ app.add_typer(profiles.app, name="profile")
 def version() -> None:
     """Print the version."""
     typer.echo(VERSION)
+
+
+def _flow(group: typer.Typer) -> None:
+    """Let the help of every command in `group` break where the terminal ends, not the source."""
+    for command in group.registered_commands:
+        text = inspect.getdoc(command.callback) or ""
+        command.help = "\n\n".join(" ".join(part.split("\n")) for part in text.split("\n\n"))
+    for below in group.registered_groups:
+        if below.typer_instance is not None:
+            _flow(below.typer_instance)
+
+
+_flow(app)

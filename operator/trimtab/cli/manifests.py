@@ -47,5 +47,8 @@ def _texts(sources: Iterable[str]) -> Iterator[tuple[str, str]]:
         for file in files:
             try:
                 yield str(file), file.read_text("utf-8")
+            except FileNotFoundError as error:
+                problem = f"cannot read it: nothing of that name is in {Path.cwd()}"
+                raise InvalidInput(source, problem, "Name a file, a folder, or -") from error
             except (OSError, UnicodeDecodeError) as error:
                 raise InvalidInput(source, f"cannot read it: {error}", "Name a file") from error

@@ -59,6 +59,11 @@ def plan(
         raise InvalidInput("--file", "there is nothing to plan", "Name manifests or a --snapshot")
     written, notes = manifests.read(file or ())
     world, assumed = _world(written, snapshot)
+    if not world.deployments:
+        remedy = "\n".join(("Add one, such as examples/smallest.yaml", *notes))
+        raise InvalidInput("--file", "no LLMDeployment is in it", remedy)
+    if not world.pools:
+        assumed = (*assumed, "No AcceleratorPool is in the files: add some, as examples/pools.yaml")
     result = decide(world, PlannerConfig())
     if output is Output.TABLE:
         render(result, Console(), (*notes, *assumed), everything=all_candidates)
@@ -78,8 +83,6 @@ def _world(written: Manifests, recorded: Path | None) -> tuple[Snapshot, tuple[s
     else:
         base = _recorded(recorded)
         world, notes = snapshot_of(written, base.now, base)
-    if not world.deployments:
-        raise InvalidInput("--file", "no LLMDeployment is in it", "Add one to the manifests")
     return world, notes
 
 

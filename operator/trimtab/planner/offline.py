@@ -137,7 +137,11 @@ def _policy(
 ) -> tuple[EffectivePolicy | None, str | None]:
     reference = deployment.spec.policy_ref
     if reference is not None and named is None:
-        return None, f"spec.policyRef: no ServingPolicy is called {reference}"
+        namespace = deployment.metadata.namespace or "default"
+        return None, (
+            f"spec.policyRef: no ServingPolicy is called {reference} in namespace {namespace}: "
+            "write one, or remove the field"
+        )
     try:
         return resolve(deployment.spec, named.spec if named else None), None
     except InvalidInput as error:

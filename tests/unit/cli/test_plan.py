@@ -130,7 +130,7 @@ def test_a_policy_reference_to_nothing_is_said(tmp_path: Path) -> None:
     chat["spec"]["policyRef"] = "gone"
     (decision,) = decisions(run("-f", write(tmp_path, POOL, chat), "-o", "json"))
     assert decision["why"] == "Invalid"
-    assert "no ServingPolicy is called gone" in decision["message"]
+    assert "no ServingPolicy is called gone in namespace assistants" in decision["message"]
 
 
 @pytest.mark.parametrize(
@@ -139,6 +139,13 @@ def test_a_policy_reference_to_nothing_is_said(tmp_path: Path) -> None:
         ("kind: [", "it is no YAML"),
         ("- just\n- a list\n", "no object"),
         ("{}\n", "no LLMDeployment"),
+        ("", "no LLMDeployment"),
+        ("apiVersion: apps/v1\nkind: Deployment\n", "Skipped objects of other kinds: Deployment"),
+        ("apiVersion: trimtab.dev/v1alpha1\nkind: LLMDeploymnt\n", "Did you mean LLMDeployment?"),
+        ("apiVersion: trimtab.dev/v1\nkind: LLMDeployment\n", "Write trimtab.dev/v1alpha1"),
+        ("kind: AcceleratorPool\n", "apiVersion: it is missing"),
+        (yaml.safe_dump_all([CHAT, POOL, CHAT]), "two objects in it have this name"),
+        (yaml.safe_dump(CHAT | {"spec": {"modl": {}}}), "LLMDeployment chat: spec.modl"),
     ],
 )
 def test_what_cannot_be_planned_is_refused_with_a_remedy(
@@ -156,6 +163,21 @@ def test_a_wrong_field_is_named_with_its_file(tmp_path: Path) -> None:
     answer = run("-f", write(tmp_path, pool, CHAT))
     assert answer.exit_code == 1
     assert "all.yaml: AcceleratorPool h100: spec.devicesPerNode" in answer.stderr
+
+
+def test_of_one_name_in_two_files_the_last_counts_and_is_said(tmp_path: Path) -> None:
+    other = json.loads(json.dumps(CHAT))
+    other["spec"]["workload"]["requestsPerSecond"] = "20"
+    (tmp_path / "later.yaml").write_text(yaml.safe_dump(other))
+    result = run("-f", write(tmp_path, POOL, SPEED, CHAT), "-o", "json")
+    assert decisions(result)[0]["demand"]["rps"] == 20.0
+    assert "later.yaml: the last counts" in json.loads(result.stdout)["notes"][0]
+
+
+def test_a_plan_without_pools_says_where_to_find_some(tmp_path: Path) -> None:
+    result = run("-f", write(tmp_path, CHAT))
+    assert "examples/pools.yaml" in result.stdout
+    assert "NoCandidate" in result.stdout
 
 
 def test_nothing_to_plan_and_nothing_to_read_are_refused(tmp_path: Path) -> None:

@@ -101,7 +101,7 @@ def test_the_list_of_examples_is_complete() -> None:
 def test_short_and_long_prompts_get_what_is_cheapest_for_each() -> None:
     decisions = planned(FOLDER / "by-length.yaml").decisions
     pools = {d.key.name: {t.pool for t in d.targets if t.replicas} for d in decisions}
-    assert pools == {"questions": {"l40s"}, "documents": {"h100"}}
+    assert pools == {"questions": {"hall-l40s"}, "documents": {"hall-h100"}}
 
 
 def test_what_may_run_anywhere_runs_where_it_emits_least() -> None:
