@@ -7,6 +7,8 @@ prompts, and the queues behind them, are smaller by that. Least busy is better s
 which is not counted on.
 """
 
+import math
+
 import numpy as np
 
 from trimtab.performance.steptime import Array, Number
@@ -45,8 +47,20 @@ def queueing_square(size: Number, square: Number, variation: float) -> Number:
 
 
 def chance_of_none(mean: Array, variation: float) -> Array:
-    """Return the chance that none follows an arrival within a time in which `mean` come."""
-    phases = max(round(1.0 / variation), 1)
+    """Return the chance that none follows an arrival within a time in which `mean` come.
+
+    Between whole numbers of phases, gaps of either are mixed so that their variation is right.
+    """
+    phases = max(1.0 / variation, 1.0)
+    fewer = math.floor(phases)
+    more = _erlang_none(mean, fewer + 1) if phases > fewer else 0.0
+    share = (1.0 / fewer - variation) * fewer * (fewer + 1) if phases > fewer else 0.0
+    none: Array = (1.0 - share) * _erlang_none(mean, fewer) + share * more
+    return none
+
+
+def _erlang_none(mean: Array, phases: int) -> Array:
+    """Return the same for gaps of so many phases."""
     scaled = phases * mean
     term = total = np.ones_like(scaled)
     for j in range(1, phases):

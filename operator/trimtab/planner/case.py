@@ -150,6 +150,7 @@ class _Draft:
     memory: DeploymentMemory
     evidence: Evidence
     need: Need
+    seen: Seen
     foresight: Foresight
     query: Query
     choices: tuple[Choice, ...]
@@ -186,6 +187,7 @@ def _draft(
         memory=memory,
         evidence=evidence,
         need=need,
+        seen=seen,
         foresight=found,
         query=query,
         choices=choices,
@@ -307,7 +309,8 @@ def _guarded(draft: _Draft, rps: float, now: float, config: PlannerConfig) -> tu
 
     An alarm keeps what runs for a window. It adds a replica, or half of the headroom, once all
     that was added before serves, and never beyond GUARD_MOST of what the demand asks. The second
-    value says whether that is a lesson: whether the fleet should have been enough and was not.
+    value says whether that is a lesson: whether the fleet should have been enough and was not,
+    also for what a rate over a minute does not show yet of a climb.
     """
     alarm = draft.evidence.alarm
     if alarm is None:
@@ -326,7 +329,8 @@ def _guarded(draft: _Draft, rps: float, now: float, config: PlannerConfig) -> tu
     most = GUARD_MOST * draft.foresight.base(draft.need.rps) + largest
     if waits or given > most:
         return max(rps, given), False
-    return max(rps, tight * (1.0 + 1e-6)), tight >= rps
+    climb = foresight.climb(draft.memory, draft.seen)
+    return max(rps, tight * (1.0 + 1e-6)), tight >= max(rps, draft.seen.rps + climb)
 
 
 def _echoes(draft: _Draft, alarm: Alarm) -> bool:

@@ -150,16 +150,21 @@ def scheduled(
 
 
 def _unlearnt(memory: DeploymentMemory, seen: Seen) -> float:
-    """Return what to expect before the forecaster has an opinion: more than now, and the climb.
+    """Return what to expect before the forecaster has an opinion: more than now, and the climb."""
+    return min(UNLEARNT_TIMES * (seen.rps + climb(memory, seen)), MOST_TIMES * seen.rps)
+
+
+def climb(memory: DeploymentMemory, seen: Seen) -> float:
+    """Return by how much the demand of this moment exceeds the rate that is measured, requests/s.
 
     A rate over a window is that of half a window ago. What chance makes of two rates is no climb.
     """
-    lag_s, climb = seen.window_s / 2.0, 0.0
+    lag_s = seen.window_s / 2.0
     before = [one for one in memory.samples if seen.now - one.at >= lag_s]
-    if before:
-        last = before[-1]
-        climb = _risen(last.rps, seen.rps, seen.window_s) * lag_s / (seen.now - last.at)
-    return min(UNLEARNT_TIMES * (seen.rps + climb), MOST_TIMES * seen.rps)
+    if not before:
+        return 0.0
+    last = before[-1]
+    return _risen(last.rps, seen.rps, seen.window_s) * lag_s / (seen.now - last.at)
 
 
 def _risen(before: float, now: float, window_s: float) -> float:

@@ -47,6 +47,18 @@ def test_at_random_they_are_poissons() -> None:
     assert arrivals.alone(MEANS, 1.0) == pytest.approx(np.exp(-MEANS))
 
 
+@pytest.mark.parametrize("variation", [0.8, 0.55, 0.4, 0.3])
+def test_between_whole_numbers_of_phases_gaps_are_mixed(variation: float) -> None:
+    phases = math.floor(1.0 / variation)
+    more = arrivals.chance_of_none(MEANS, 1.0 / (phases + 1))
+    fewer = arrivals.chance_of_none(MEANS, 1.0 / phases)
+    mixed = arrivals.chance_of_none(MEANS, variation)
+    share = (mixed - fewer) / (more - fewer)
+    assert share == pytest.approx(np.full(len(MEANS), share[0]))
+    # Gaps of both kinds have the same mean, so that their variations add up as their squares do.
+    assert (1.0 - share[0]) / phases + share[0] / (phases + 1) == pytest.approx(variation)
+
+
 @pytest.mark.parametrize("phases", [2, 4, 16])
 def test_what_follows_one_of_many_is_what_gamma_gaps_give(phases: int) -> None:
     gaps = np.random.default_rng(1).gamma(phases, 1.0 / phases, (20_000, 12)).cumsum(axis=1)
@@ -77,6 +89,21 @@ def test_more_requests_never_need_fewer_replicas(rps: float, times: float) -> No
         return math.ceil(rps / rate(together(CHAT, rps), together(CHAT, rps).variation))
 
     assert needed(rps) <= needed(rps * times)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.floats(0.1, 500.0))
+def test_a_little_more_demand_changes_little_of_what_one_can_do(rps: float) -> None:
+    before, after = (rate(asked := together(CHAT, r), asked.variation) for r in (rps, 1.02 * rps))
+    assert after == pytest.approx(before, rel=0.02)
+
+
+def test_half_as_many_take_turns_as_share_the_demand() -> None:
+    for times in (3.0, 7.0, 20.0):
+        rps = times * rate(CHAT, 1.0)
+        asked = together(CHAT, rps)
+        replicas = rps / rate(asked, asked.variation)
+        assert 2.0 / replicas == pytest.approx(asked.variation, rel=0.05)
 
 
 def test_one_replica_and_few_requests_are_as_they_were() -> None:

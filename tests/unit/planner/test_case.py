@@ -31,6 +31,7 @@ from trimtab.planner.case import (
 )
 from trimtab.planner.choice import Choice
 from trimtab.planner.evidence import Alarm
+from trimtab.planner.foresight import Seen
 from trimtab.planner.query import Market, Speeds, query_of
 from trimtab.planner.starts import Starts
 
@@ -49,6 +50,7 @@ def draft(c: Case, rps: float = RPS) -> _Draft:
         memory=c.memory,
         evidence=c.evidence,
         need=need,
+        seen=Seen(now=NOW, rps=rps, window_s=60.0),
         foresight=c.foresight,
         query=query_of(c.state, c.policy, need.shape, market),
         choices=c.choices,
@@ -102,6 +104,15 @@ def test_an_alarm_adds_to_what_should_have_been_enough_up_to_a_limit(
 ) -> None:
     assert guarded(rps) == (asked, learnt)
     assert guarded(rps, None) == (rps, False)
+
+
+@pytest.mark.parametrize(("before", "learnt"), [(12.0, True), (9.0, True), (2.0, False)])
+def test_what_is_late_in_a_climb_teaches_nothing(before: float, learnt: bool) -> None:
+    # 12 a minute ago is half a window's worth behind: from 2, demand is 22 by now, for two that
+    # may be asked 20. From 9, chance alone may be what has changed.
+    shape = case().need.shape
+    samples = (WantedSample(at=NOW - 30.0, rps=before, shape=shape),)
+    assert guarded(12.0, samples=samples) == (MORE, learnt)
 
 
 @pytest.mark.parametrize(
