@@ -31,6 +31,8 @@ class MetricsFrom(StrEnum):
     PROMETHEUS = "prometheus"
     SCRAPE = "scrape"
     """The pods' own pages, which the operator reads itself."""
+    EITHER = "prometheus-or-scrape"
+    """Prometheus, and the pods' own pages while it does not answer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -204,7 +204,12 @@ counter that begins anew is no fall. It is meant for a few hundred pods without 
 gateways, custom engines and prices need PromQL, and a restart begins with an empty window, so
 nothing is removed in the first one.
 
-Either way each signal is one of these, and only *fresh* ones remove a replica.
+With `--metrics-source=prometheus-or-scrape` Prometheus is asked first, and while it does not answer
+the pages are read, from the first pass on that failed. So an outage begins with two scrapes of
+doubt, then demand is known again, and `MetricsAvailable` says where from. What only Prometheus
+knows stays unknown, and holds: demand without a replica, arrivals behind a gateway, custom engines.
+
+Whichever it is, each signal is one of these, and only *fresh* ones remove a replica.
 
 | signal | what was seen |
 |---|---|

@@ -68,7 +68,10 @@ def run(
     ] = None,
     metrics_source: Annotated[
         MetricsFrom,
-        _option("--metrics-source", "Ask Prometheus, or read the pods' own pages."),
+        _option(
+            "--metrics-source",
+            "Ask Prometheus, read the pods' own pages, or those while it is down.",
+        ),
     ] = _OPERATOR.metrics_source,
     prometheus_url: Annotated[
         str | None,

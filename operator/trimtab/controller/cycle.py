@@ -31,7 +31,7 @@ from trimtab.observe.pools import PoolFacts, pool_facts
 from trimtab.observe.pricing import PriceBook
 from trimtab.observe.prometheus import MetricsSource
 from trimtab.observe.scrape import Scraper
-from trimtab.observe.signals import Source
+from trimtab.observe.signals import Either, Source
 from trimtab.observe.world import WorldView
 from trimtab.planner.plan import plan as make_plan
 from trimtab.telemetry.names import DeploymentSample, PoolSample
@@ -180,6 +180,8 @@ class Cycle:
 
 
 def _prometheus(source: Source | None) -> MetricsSource | None:
+    if isinstance(source, Either):
+        return source.prometheus
     return None if isinstance(source, Scraper) else source
 
 

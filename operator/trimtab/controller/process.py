@@ -44,7 +44,7 @@ from trimtab.observe.access import Access
 from trimtab.observe.kinds import Kind
 from trimtab.observe.prometheus import PrometheusSource
 from trimtab.observe.scrape import Scraper
-from trimtab.observe.signals import Source
+from trimtab.observe.signals import Either, Source
 from trimtab.version import VERSION
 
 STOP_S = 8.0
@@ -253,9 +253,11 @@ class _Process:
 
 
 def _source(config: OperatorConfig) -> Source | None:
-    if config.metrics_source is MetricsFrom.SCRAPE:
-        return Scraper(config, time.time)
-    return _prometheus(config, config.prometheus_timeout_s)
+    prometheus = _prometheus(config, config.prometheus_timeout_s)
+    if config.metrics_source is MetricsFrom.PROMETHEUS:
+        return prometheus
+    pods = Scraper(config, time.time)
+    return pods if prometheus is None else Either(prometheus=prometheus, pods=pods)
 
 
 def _prometheus(config: OperatorConfig, timeout_s: float) -> PrometheusSource | None:

@@ -186,6 +186,8 @@ class ObservedLoad:
     """Window over which rates and latencies were taken, in seconds."""
     source_error: str | None = None
     """Why Prometheus as a whole could not be asked, or None."""
+    note: str | None = None
+    """What a person should know of where the signals come from, or None."""
     configured: bool = True
     """Whether there is a metrics source at all."""
     variants: tuple[VariantReading, ...] = ()

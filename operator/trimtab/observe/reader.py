@@ -20,6 +20,7 @@ from trimtab.observe.world import PodFacts, ReplicaShape, pod_stem
 NO_REQUEST = "no request in the window"
 NONE_YET = "no request was served yet"
 NONE_FINISHED = "no request is finished yet"
+JUST_SEEN = "the source has seen the replicas for less than two scrapes"
 
 _OF_FINISHED = frozenset({"input_tokens", "output_tokens", "e2e"})
 """Queries of what engines count when a request is finished."""
@@ -222,8 +223,11 @@ class Reader:
             return self._coverage.silence
         if found:
             return None
-        young = self._coverage.young
-        return Missing(why=young) if young else self._lacking(asked, metric, known=known)
+        if self._coverage.young:
+            return Missing(why=self._coverage.young)
+        if self._covered_s(self._coverage.reporting) < 4 * self._half_scrape_s:
+            return Missing(why=JUST_SEEN)
+        return self._lacking(asked, metric, known=known)
 
     def _lacking(self, asked: Iterable[str], metric: str, *, known: bool) -> Missing:
         """Return why there is no `metric`, which the queries `asked` for; none for a gauge."""
@@ -269,9 +273,13 @@ class Reader:
         sample (Prometheus, extrapolatedRate). Added up over replicas that come and go, this is
         right; but after a start from nothing the deployment would seem idle for a window.
         """
-        covered = self._readings.values.get("covered", {})
-        longest = max((covered[at] for at in places if at in covered), default=math.inf)
+        longest = self._covered_s(places)
         return max(0.1, min(1.0, (longest + self._half_scrape_s) / self._window_s))
+
+    def _covered_s(self, places: Iterable[Place]) -> float:
+        """Return how long ago the first sample of the window is that one of `places` has."""
+        covered = self._readings.values.get("covered", {})
+        return max((covered[at] for at in places if at in covered), default=math.inf)
 
     def _mean(self, query: str, mean: engines.Mean, most: float = MAX_TOKENS) -> Signal:
         above, below = self._pair(query)

@@ -11,7 +11,7 @@
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from trimtab.api.engine import EngineType
 from trimtab.config import OperatorConfig
@@ -27,11 +27,22 @@ from trimtab.observe.readings import take
 from trimtab.observe.scrape import Scraper, Target
 from trimtab.observe.world import PodFacts, pod_stem
 
-Source = MetricsSource | Scraper
-"""A server that has scraped the replicas, or what scrapes them itself."""
-
 NO_SOURCE = "no metrics source is configured"
 NEEDS_PROMETHEUS = "spec.engine.metrics is PromQL, which takes a Prometheus"
+GATEWAY_UNSEEN = "the gateway is asked through Prometheus, which does not answer"
+MEANWHILE = "the pods' own pages are read meanwhile"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Either:
+    """Prometheus, and the pods' own pages for while it does not answer."""
+
+    prometheus: MetricsSource
+    pods: Scraper
+
+
+Source = MetricsSource | Scraper | Either
+"""A server that has scraped the replicas, what scrapes them itself, or both."""
 
 
 def read(
@@ -51,24 +62,59 @@ def read(
     """
     if metrics is None:
         return {each.key: _nothing(NO_SOURCE, configured=False) for each in subjects}
+    if isinstance(metrics, Either):
+        found = dict(read(metrics.prometheus, subjects, now=now, config=config))
+        return found | _meanwhile(metrics.pods, subjects, found, now, config)
     found = _engines(metrics, subjects, now, config)
     wanted = {each.key: each.gateway for each in subjects if each.gateway is not None}
     if isinstance(metrics, Scraper) or any(load.source_error for load in found.values()):
         return found
     demands = gateways.ask(metrics, wanted, now, config)
-    staying = {
-        each.key
-        for each in subjects
-        if any(not (pod.finished or pod.terminating) for pod in each.pods)
-    }
+    staying = {each.key for each in subjects if _stays(each)}
     return found | {
         key: gateways.merged(found[key], demand, pods=key in staying)
         for key, demand in demands.items()
     }
 
 
+def _meanwhile(
+    pods: Scraper,
+    subjects: Sequence[Subject],
+    found: Mapping[Key, ObservedLoad],
+    now: float,
+    config: OperatorConfig,
+) -> dict[Key, ObservedLoad]:
+    """Return what the pods' pages say of the deployments that Prometheus would not tell of.
+
+    None of a deployment without replicas or with PromQL of its own, whose demand only Prometheus
+    knows. A gateway may hold requests that no engine has seen, so arrivals behind one are unknown.
+    """
+    unknown = [
+        each
+        for each in subjects
+        if found[each.key].source_error and each.engine is not EngineType.CUSTOM and _stays(each)
+    ]
+    if not unknown:
+        return {}
+    direct = dict(read(pods, unknown, now=now, config=config))
+    for each in unknown:
+        load = replace(direct[each.key], note=f"{found[each.key].source_error}: {MEANWHILE}")
+        hidden = each.gateway is not None
+        direct[each.key] = (
+            replace(load, arrival_rps=Missing(why=GATEWAY_UNSEEN)) if hidden else load
+        )
+    return direct
+
+
+def _stays(subject: Subject) -> bool:
+    return any(not (pod.finished or pod.terminating) for pod in subject.pods)
+
+
 def _engines(
-    metrics: Source, subjects: Sequence[Subject], now: float, config: OperatorConfig
+    metrics: MetricsSource | Scraper,
+    subjects: Sequence[Subject],
+    now: float,
+    config: OperatorConfig,
 ) -> dict[Key, ObservedLoad]:
     """Return what the replicas themselves say."""
     namespaces = {each.key.namespace for each in subjects if each.pods}

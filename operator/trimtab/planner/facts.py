@@ -18,7 +18,7 @@ def facts_of(outcome: Outcome) -> tuple[Fact, ...]:
     """Return the facts of a deployment that was decided on."""
     case = outcome.case
     facts = [
-        metrics(case.evidence),
+        metrics(case.evidence, case.state.load.note),
         _capacity(outcome),
         slo(case.state.load, case.policy.targets),
         _optimized(outcome),
@@ -34,7 +34,7 @@ def inert_facts(state: DeploymentState, why: Why, message: str) -> tuple[Fact, .
     targets = state.policy.targets if state.policy else LatencyTargets()
     reason = Reason.PAUSED if why is Why.PAUSED else Reason.INVALID_SPEC
     facts = [
-        metrics(evidence_of(state, targets)),
+        metrics(evidence_of(state, targets), state.load.note),
         _fact(ConditionType.CAPACITY_AVAILABLE, None, reason, message),
         slo(state.load, targets),
         _fact(ConditionType.OPTIMIZED, False, reason, message),
@@ -44,10 +44,11 @@ def inert_facts(state: DeploymentState, why: Why, message: str) -> tuple[Fact, .
     return tuple(facts)
 
 
-def metrics(evidence: Evidence) -> Fact:
-    """Return whether the signals can be acted on."""
+def metrics(evidence: Evidence, note: str | None) -> Fact:
+    """Return whether the signals can be acted on; `note` is what else there is to know of them."""
     status = None if evidence.reason in _UNKNOWN else evidence.fresh
-    return _fact(ConditionType.METRICS_AVAILABLE, status, evidence.reason, evidence.message)
+    message = f"{evidence.message} ({note})" if note else evidence.message
+    return _fact(ConditionType.METRICS_AVAILABLE, status, evidence.reason, message)
 
 
 def slo(load: ObservedLoad, targets: LatencyTargets) -> Fact:

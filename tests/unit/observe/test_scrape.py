@@ -1,126 +1,27 @@
 """Pages of pods read over real HTTP, with every way in which a server may misbehave."""
 
-import contextlib
-import http.server
 import math
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
 import bodies
 import pages
-from trimtab.config import OperatorConfig
-from trimtab.models.load import RUNGS, LatencyTargets, ObservedLoad, Spread
+from podpages import CONFIG, Answer, Handler, World, growing, serving
+from trimtab.models.load import RUNGS, Spread
 from trimtab.models.signals import Fresh, Invalid, Missing, Partial, Stale
-from trimtab.models.snapshot import Key
-from trimtab.observe.kinds import Kind
-from trimtab.observe.parse import parse
-from trimtab.observe.reader import Subject
-from trimtab.observe.scrape import MAX_AT_ONCE, MAX_PAGE_BYTES, Scraper
-from trimtab.observe.signals import read
-from trimtab.observe.world import PodFacts
-
-CONFIG = OperatorConfig(scrape_interval_s=15.0, rate_window_s=60.0, prometheus_timeout_s=1.0)
-KEY = Key(namespace="assistants", name="chat")
-Answer = Callable[["Handler"], None]
-
-
-class Handler(http.server.BaseHTTPRequestHandler):
-    """Answers with what its server says."""
-
-    server: "Pods"
-
-    def do_GET(self) -> None:
-        """Count and answer."""
-        self.server.asked.append(self.path)
-        with contextlib.suppress(OSError):  # the other end gave up, as it should
-            self.server.answer(self)
-
-    def log_message(self, *_: object) -> None:
-        """Say nothing."""
-
-    def page(self, text: str, *, status: int = 200, **headers: str) -> None:
-        """Answer a whole page."""
-        body = text.encode()
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(body)))
-        for name, value in headers.items():
-            self.send_header(name.replace("_", "-"), value)
-        self.end_headers()
-        self.wfile.write(body)
-
-
-class Pods(http.server.ThreadingHTTPServer):
-    """All pods of a test: one address, one port."""
-
-    daemon_threads = True
-    request_queue_size = 128
-
-    def __init__(self) -> None:
-        """Listen on a free port."""
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.asked: list[str] = []
-        self.answer: Answer = lambda handler: handler.page(pages.page("load2"))
-
-
-@dataclass
-class World:
-    """Some replicas, and what the operator makes of their pages as time goes by."""
-
-    server: Pods
-    now: float = bodies.NOW
-    ends: tuple[str, ...] = ("aaaaa",)
-    ports: dict[str, int] = field(default_factory=dict)
-    """Where a replica listens that is not the server."""
-
-    def __post_init__(self) -> None:
-        """Begin with no page."""
-        self.restart(CONFIG)
-
-    def restart(self, config: OperatorConfig) -> None:
-        """Forget everything, as a restarted operator has."""
-        self.config = config
-        self.scraper = Scraper(config, lambda: self.now)
-
-    def load(self) -> ObservedLoad:
-        """One pass."""
-        subject = Subject(
-            key=KEY,
-            targets=LatencyTargets(percentile=0.9, ttft_s=5.0),
-            pods=tuple(self._pod(end) for end in self.ends),
-        )
-        return read(self.scraper, [subject], now=self.now, config=self.config)[KEY]
-
-    def passes(self, count: int, step: float = 15.0) -> ObservedLoad:
-        """Several passes, one scrape apart."""
-        for _ in range(count - 1):
-            self.load()
-            self.now += step
-        return self.load()
-
-    def _pod(self, end: str) -> PodFacts:
-        facts = parse(Kind.POD, bodies.pod(end)).facts
-        assert isinstance(facts, PodFacts)
-        port = self.ports.get(end, self.server.server_address[1])
-        return replace(facts, address="127.0.0.1", port=port)
+from trimtab.observe.reader import JUST_SEEN
+from trimtab.observe.scrape import MAX_AT_ONCE, MAX_PAGE_BYTES
 
 
 @pytest.fixture
 def world() -> Iterator[World]:
-    with Pods() as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
-        thread.start()
-        yield World(server=server)
-        server.shutdown()
-
-
-def growing(world: World) -> Answer:
-    began = world.now
-    return lambda handler: handler.page(pages.under_load(world.now - began))
+    with serving() as found:
+        yield found
 
 
 def counted(found: Spread | None, requests: int) -> dict[float, float]:
@@ -194,7 +95,7 @@ def test_a_restarted_operator_knows_no_rate_yet(world: World) -> None:
     world.restart(CONFIG)
     found = world.load()
     assert isinstance(found.running, Fresh)
-    assert isinstance(found.arrival_rps, Missing)
+    assert found.arrival_rps == found.ttft_s == found.input_tokens == Missing(why=JUST_SEEN)
 
 
 def drip(handler: Handler) -> None:
@@ -293,10 +194,11 @@ def test_a_pass_ends_in_time_and_goes_on_where_it_ended(world: World) -> None:
         time.sleep(CONFIG.prometheus_timeout_s + 0.5)
 
     world.server.answer = silent
-    world.ends = tuple(f"p{i:04}" for i in range(3 * MAX_AT_ONCE))
+    turns = 6  # of a second each, if nothing ended the pass
+    world.ends = tuple(f"p{i:04}" for i in range(turns * MAX_AT_ONCE))
     began = time.monotonic()
     assert isinstance(world.load().running, Missing)
-    assert time.monotonic() - began < 2 * CONFIG.prometheus_timeout_s + 1.0
+    assert time.monotonic() - began < 2 * CONFIG.prometheus_timeout_s + 3.0
     world.server.answer = lambda handler: handler.page("vllm:num_requests_running 1\n")
     running = world.load().running
     assert isinstance(running, Partial)
