@@ -1,4 +1,4 @@
-"""The learner: minute by minute it scores what it would have said, and takes the rate in.
+"""The learner: minute by minute it scores what it would have said, and takes the rates in.
 
 Levels of nine half-lives, a short trend and the recent maximum say, as experts, where the largest
 rate of each horizon will lie. Their blend, weighted by how wrong each has been, is the location;
@@ -7,13 +7,15 @@ Where the time of day has proved to tell, all experts go by it (`day`).
 """
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from trimtab.models.forecast import ForecastState, Row
+from trimtab.models.forecast import ForecastState
 from trimtab.planner.forecast import day
-from trimtab.planner.forecast.arrays import Floats
+from trimtab.planner.forecast.arrays import Floats, rounded
 from trimtab.planner.forecast.constants import (
     ANCHORS,
     BRIDGE_MINUTES,
@@ -35,6 +37,7 @@ from trimtab.planner.forecast.constants import (
     UNLEARNT_MINUTES,
     WIDTH_HALF_LIFE,
 )
+from trimtab.planner.forecast.outlook import Outlook
 
 LONGEST = int(ANCHORS[-1])
 EXPERTS = len(HALF_LIVES) + 2
@@ -52,217 +55,282 @@ _FIRST = _FIRST / _FIRST.sum()
 
 
 class Book:
-    """All that was learnt of one rate, as arrays that change: state in, minutes, state out."""
+    """All that was learnt of rates that are alike, as arrays that change.
 
-    def __init__(self, state: ForecastState) -> None:
-        """Open what `state` remembers; it is what `written` returned, or empty."""
-        self.at, self.rps, self.phase = state.at, state.rps, state.phase
-        self.closed, self.closed_at = state.closed, state.closed_at
-        self.settled = state.settled
-        self.day = state.day
-        self.rates = list(state.rates)
-        self.past = list(state.past)
-        self.levels: Floats = np.array(state.levels)
-        self.moves: Floats = np.array(state.moves)
-        if state.counts:
-            self.biases: Floats = np.array(state.biases)
-            self.errors: Floats = np.array(state.errors)
-            self.widths: Floats = np.array(state.widths)
-            self.counts: Floats = np.array(state.counts)
+    States in, minutes, states out: of a thousand rates at once it takes a fiftieth of the time. All
+    arrays have a row for each rate.
+    """
+
+    def __init__(self, states: Sequence[ForecastState]) -> None:
+        """Open what `states` remember, one or more with the same `shape_of`."""
+        first = states[0]
+        self.at = [state.at for state in states]
+        self.rps = [state.rps for state in states]
+        self.phase = [state.phase for state in states]
+        self.closed_at = [state.closed_at for state in states]
+        self.day = [state.day for state in states]
+        self.rates = [state.rates for state in states]
+        self.past = [state.past for state in states]
+        self.closed = np.array([state.closed for state in states])
+        self.settled = np.array([state.settled for state in states])
+        self.levels: Floats = np.array([state.levels for state in states])
+        self.moves: Floats = np.array([state.moves for state in states])
+        if first.counts:
+            self.biases: Floats = np.array([state.biases for state in states])
+            self.errors: Floats = np.array([state.errors for state in states])
+            self.widths: Floats = np.array([state.widths for state in states])
+            self.counts: Floats = np.array([state.counts for state in states])
         else:
-            shape = (len(ANCHORS), EXPERTS)
+            shape = (len(states), len(ANCHORS), EXPERTS)
             self.biases, self.errors = np.zeros(shape), np.ones(shape)
-            self.widths = FIRST_WIDTHS.copy()
-            self.counts = np.zeros((len(ANCHORS), len(EDGES) + 1))
+            self.widths = FIRST_WIDTHS[None].repeat(len(states), axis=0)
+            self.counts = np.zeros((*shape[:2], len(EDGES) + 1))
 
-    def observe(self, now: float, rate: float) -> None:
-        """Take in a rate that is a number, measured over the minute before `now`."""
-        if self.at is None:
-            self._begin(now)
-        elif now < self.at - MINUTE_S:
-            # The clock went back: what is known is taken to have ended now.
-            if self.closed_at is not None:
-                self.closed_at += now - self.at
-            self._begin(now)
-        elif now <= self.at:
-            return
-        else:
-            if minute_of(now, self.phase) > minute_of(self.at, self.phase):
-                self._end(self.at)
-            self.at = now
-        self.rps = short(rate)
+    def observe(self, now: float, rates: Sequence[float]) -> None:
+        """Take in rates that are numbers, measured over the minute before `now`.
 
-    def _begin(self, now: float) -> None:
-        # In the middle of its minute, so that ticks a little early or late stay in theirs.
-        self.at, self.phase = now, (now + MINUTE_S / 2.0) % MINUTE_S
+        Of all of them as many minutes end with it (`ended`).
+        """
+        missing = ended(self.at[0], self.phase[0], self.closed_at[0], now)
+        if missing is not None:
+            self._end(missing)
+        for i, rate in enumerate(rates):
+            at, closed_at = self.at[i], self.closed_at[i]
+            if at is not None and at - MINUTE_S <= now <= at:
+                continue
+            if at is not None and closed_at is not None and now < at:
+                # The clock went back: what is known is taken to have ended now.
+                self.closed_at[i] = closed_at + (now - at)
+            if at is None or now < at:
+                # In the middle of its minute, so that ticks a little early or late stay in theirs.
+                self.phase[i] = (now + MINUTE_S / 2.0) % MINUTE_S
+            self.at[i], self.rps[i] = now, short(rate)
 
-    def _end(self, at: float) -> None:
-        """Close the minute of `at`, which lies after that of `closed_at`."""
-        missing = 0
-        if self.closed_at is not None:
-            passed = minute_of(at, self.phase) - minute_of(self.closed_at, self.phase)
-            missing = max(0, passed - 1)
-        self.closed_at = at
-        self.day = day.lived(self.day, at, self.rps)
-        self._close_after(missing, at, self.rps)
-
-    def _close_after(self, missing: int, at: float, rate: float) -> None:
-        """Take in the rate of a minute, after `missing` minutes of which nothing is known."""
-        if missing and missing <= BRIDGE_MINUTES and self.rates:
-            steps = np.linspace(self.rates[-1], rate, missing + 2)[1:-1].tolist()
-            for before, step in zip(range(missing, 0, -1), steps, strict=True):
-                self._close(at - MINUTE_S * before, step)
+    def _end(self, missing: int) -> None:
+        """Close the minutes of `at`, after `missing` minutes of which nothing is known."""
+        ats = [at for at in self.at if at is not None]
+        self.closed_at = [*ats]
+        self.day = [
+            day.lived(usual, at, rate)
+            for usual, at, rate in zip(self.day, ats, self.rps, strict=True)
+        ]
+        if missing and missing <= BRIDGE_MINUTES and self.rates[0]:
+            steps = [
+                np.linspace(rates[-1], rate, missing + 2)[1:-1].tolist()
+                for rates, rate in zip(self.rates, self.rps, strict=True)
+            ]
+            for i in range(missing):
+                before = [at - MINUTE_S * (missing - i) for at in ats]
+                self._close(before, [each[i] for each in steps])
         elif missing:
-            self._skip(rate, missing)
-        self._close(at, rate)
+            self._skip(missing)
+        self._close(ats, self.rps)
 
-    def _skip(self, rate: float, missing: int) -> None:
+    def _skip(self, missing: int) -> None:
         """Let `missing` minutes pass as if the rate had been that after them."""
-        if len(self.levels):
-            self.levels = self.levels + (1.0 - (1.0 - _GAIN) ** missing) * (rate - self.levels)
+        if self.levels.size:
+            gain = 1.0 - (1.0 - _GAIN) ** missing
+            self.levels = self.levels + gain * (_column(self.rps) - self.levels)
             self.counts = self.counts * _FADE**missing
-        self.rates, self.past = [], []
+        self.rates = [() for _ in self.rates]
+        self.past = [() for _ in self.past]
 
-    def _close(self, at: float, rate: float) -> None:
-        self.rates = [*self.rates, rate][-2 * LONGEST :]
-        self._score(at)
-        if not self.closed:
-            self.levels = np.full(len(HALF_LIVES), rate)
-            self.moves = np.full(
-                len(MOVE_HALF_LIVES), math.sqrt(max(rate, 1.0 / MINUTE_S) / MINUTE_S)
-            )
+    def _close(self, ats: Sequence[float], rates: Sequence[float]) -> None:
+        """Take in the rates of a minute that was measured at `ats`."""
+        self.rates = [
+            (*before, rate)[-2 * LONGEST :] for before, rate in zip(self.rates, rates, strict=True)
+        ]
+        self._score(ats)
+        if not self.levels.size:
+            self.levels = _column(rates).repeat(len(HALF_LIVES), axis=1)
+            first = [math.sqrt(max(rate, 1.0 / MINUTE_S) / MINUTE_S) for rate in rates]
+            self.moves = _column(first).repeat(len(MOVE_HALF_LIVES), axis=1)
         else:
-            self.levels, self.moves, shifted = self._moved(rate, 1.0)
-            self.settled = 0 if shifted else self.settled + 1
-        self.closed += 1
-        row = (*map(short, self.levels.tolist()), short(_scale(self.levels, self.moves)))
-        self.past = [*self.past, row][-LONGEST:]
+            self.levels, self.moves, shifted = self._moved(rates, 1.0)
+            self.settled = np.where(shifted, 0, self.settled + 1)
+        self.closed = self.closed + 1
+        rows = rounded(np.column_stack((self.levels, _scale(self.levels, self.moves))), 4)
+        self.past = [
+            (*before, tuple(row))[-LONGEST:]
+            for before, row in zip(self.past, rows.tolist(), strict=True)
+        ]
 
-    def _moved(self, rate: float, share: float) -> tuple[Floats, Floats, bool]:
-        """Return levels and mean surprises after `share` of a minute of `rate`.
+    def _moved(
+        self, rates: Sequence[float], share: float
+    ) -> tuple[Floats, Floats, NDArray[np.bool_]]:
+        """Return levels and mean surprises after `share` of a minute of `rates`.
 
         And whether the level shifted: levels that lag behind it begin anew at the nearest.
         """
-        surprise = abs(rate - self.levels[NEAREST])
-        gain = 1.0 - (1.0 - np.maximum(_MOVE_GAIN, 1.0 / (self.closed + 2))) ** share
+        rate, nearest = _column(rates), self.levels[:, NEAREST : NEAREST + 1]
+        surprise = np.abs(rate - nearest)
+        least = 1.0 / (self.closed[:, None] + 2)
+        gain = 1.0 - (1.0 - np.maximum(_MOVE_GAIN, least)) ** share
         moves = self.moves + gain * (surprise - self.moves)
-        gain = 1.0 - (1.0 - np.maximum(_GAIN, 1.0 / (self.settled + 2))) ** share
+        least = 1.0 / (self.settled[:, None] + 2)
+        gain = 1.0 - (1.0 - np.maximum(_GAIN, least)) ** share
         levels = self.levels + gain * (rate - self.levels)
         # Surprises of a higher rate were larger, by the square root where they are chance.
-        smaller = np.sqrt(np.minimum(1.0, levels[SHORT] / np.maximum(levels, 1.0 / MINUTE_S)))
-        far = np.abs(levels - levels[SHORT]) > SHIFT_MOVES * moves[-1] * smaller
-        far[: SHORT + 1] = False
-        return np.where(far, levels[NEAREST], levels), moves, bool(far.any())
+        usual = levels[:, SHORT : SHORT + 1]
+        smaller = np.sqrt(np.minimum(1.0, usual / np.maximum(levels, 1.0 / MINUTE_S)))
+        far = np.abs(levels - usual) > SHIFT_MOVES * moves[:, -1:] * smaller
+        far[:, : SHORT + 1] = False
+        nearest = levels[:, NEAREST : NEAREST + 1]
+        return np.where(far, nearest, levels), moves, np.asarray(far.any(axis=1))
 
     def weights(self) -> Floats:
-        """Return how much each expert counts for each horizon, (6, experts); rows sum to 1."""
-        least = self.errors.min(axis=1, keepdims=True)
+        """Return how much each expert counts for each horizon, (n, 6, experts); they sum to 1."""
+        least = self.errors.min(axis=2, keepdims=True)
         weights = (self.errors / np.maximum(least, 1e-3) + 1e-3) ** -SHARPNESS
-        weights = weights / weights.sum(axis=1, keepdims=True)
-        seen = max(0, self.closed - UNLEARNT_MINUTES)
+        weights = weights / weights.sum(axis=2, keepdims=True)
+        seen = np.maximum(0, self.closed - UNLEARNT_MINUTES)[:, None, None]
         trust = seen / (seen + 20.0)
         return np.asarray(trust * weights + (1.0 - trust) * _FIRST)
 
-    def _score(self, at: float) -> None:
+    def _score(self, ats: Sequence[float]) -> None:
         """Score what was said one horizon ago for each horizon that the last minute ends."""
-        ripe = _ROWS[np.minimum(self.closed - UNLEARNT_MINUTES, len(self.past)) >= ANCHORS]
+        ripe = _ROWS[_oldest(int(self.closed[0]), len(self.past[0])) >= ANCHORS]
         if not len(ripe):
             return
         spans = ANCHORS[ripe]
         rates = np.array(self.rates)
-        found = np.maximum.accumulate(rates[::-1])[spans - 1]
-        then = np.array(self.past)[-spans]
-        recent = np.array([rates[-2 * span : -span].max() for span in spans.tolist()])
-        said, scales = experts(then[:, :-1], recent), then[:, -1]
-        usual = day.behind(self.day, at)
-        if usual is not None:
-            said = said * usual[ripe, None]
-        seen = self.closed - UNLEARNT_MINUTES - spans + 1
-        gain = np.maximum(_ERROR_GAIN, 1.0 / (seen + 1.0))[:, None]
-        error = (found[:, None] - said) / scales[:, None]
-        self.biases[ripe] += gain * (np.clip(error, -_TAKEN, _TAKEN) - self.biases[ripe])
-        beside = np.minimum(np.abs(error - self.biases[ripe]), _TAKEN)
-        self.errors[ripe] += gain * (beside - self.errors[ripe])
-        blended = (self.weights()[ripe] * error).sum(axis=1)
-        classes = np.searchsorted(EDGES, blended / np.sqrt(np.maximum(self.widths[ripe], 0.05)))
-        width_gain = np.maximum(_WIDTH_GAIN, 1.0 / (seen + 10.0))
-        self.widths[ripe] += width_gain * (np.minimum(np.abs(blended), _TAKEN) - self.widths[ripe])
-        self.counts[ripe] *= _FADE
-        self.counts[ripe, classes] += 1.0
-
-    def outlook(self) -> "Outlook":
-        """Return what is expected of the largest rate over each horizon."""
-        rate, share = self.rps, 1.0
-        if self.at is not None and self.closed_at is not None:
-            # Of the last measurement, only what is not in a closed minute is new.
-            share = min(1.0, (self.at - self.closed_at) / MINUTE_S)
-        levels, moves, _ = self._moved(rate, share)
-        levels[0] = rate
-        rates = np.array([*self.rates, rate])
-        spans = np.minimum(ANCHORS, len(rates))
-        recent = np.maximum.accumulate(rates[::-1])[spans - 1]
-        said = experts(levels[None].repeat(len(ANCHORS), axis=0), recent)
-        usual = None if self.at is None else day.ahead(self.day, self.at)
-        if usual is not None:
-            said = said * usual[:, None]
-        location = (self.weights() * said).sum(axis=1)
-        scale = _scale(levels, moves) * np.sqrt(np.maximum(self.widths, 0.05))
-        below = self.counts.cumsum(axis=1)[:, :-1] + PRIOR_MINUTES * PRIOR
-        below = below / (self.counts.sum(axis=1, keepdims=True) + PRIOR_MINUTES)
-        return Outlook(location=location, scale=scale, below=below)
-
-    def written(self) -> ForecastState:
-        """Return what is to be remembered."""
-        return ForecastState(
-            at=self.at,
-            rps=self.rps,
-            phase=self.phase,
-            closed_at=self.closed_at,
-            closed=self.closed,
-            settled=self.settled,
-            rates=tuple(self.rates),
-            levels=_row(self.levels),
-            moves=_row(self.moves),
-            past=tuple(self.past),
-            biases=tuple(_row(row) for row in self.biases),
-            errors=tuple(_row(row) for row in self.errors),
-            widths=_row(self.widths),
-            counts=tuple(_row(row) for row in self.counts),
-            day=self.day,
+        found = np.maximum.accumulate(rates[:, ::-1], axis=1)[:, spans - 1]
+        then = np.array([[past[-span] for span in spans.tolist()] for past in self.past])
+        recent = np.stack(
+            [rates[:, -2 * span : -span].max(axis=1) for span in spans.tolist()], axis=1
         )
+        said, scales = experts(then[:, :, :-1], recent), then[:, :, -1]
+        usual = [day.behind(known, at) for known, at in zip(self.day, ats, strict=True)]
+        if (times := _times(usual)) is not None:
+            said = said * times[:, ripe, None]
+        seen = self.closed[:, None] - UNLEARNT_MINUTES - spans + 1
+        gain = np.maximum(_ERROR_GAIN, 1.0 / (seen + 1.0))[:, :, None]
+        error = (found[:, :, None] - said) / scales[:, :, None]
+        off = np.clip(error, -_TAKEN, _TAKEN) - self.biases[:, ripe]
+        self.biases[:, ripe] += gain * off
+        beside = np.minimum(np.abs(error - self.biases[:, ripe]), _TAKEN)
+        self.errors[:, ripe] += gain * (beside - self.errors[:, ripe])
+        blended = (self.weights()[:, ripe] * error).sum(axis=2)
+        width = np.sqrt(np.maximum(self.widths[:, ripe], 0.05))
+        classes = np.searchsorted(EDGES, blended / width)
+        width_gain = np.maximum(_WIDTH_GAIN, 1.0 / (seen + 10.0))
+        far = np.minimum(np.abs(blended), _TAKEN)
+        self.widths[:, ripe] += width_gain * (far - self.widths[:, ripe])
+        self.counts[:, ripe] *= _FADE
+        self.counts[np.arange(len(ats))[:, None], ripe, classes] += 1.0
+
+    def outlooks(self) -> list[Outlook]:
+        """Return what is expected of the largest rate over each horizon, for each rate.
+
+        As much of a minute has passed for all since the last one closed (`open_share`).
+        """
+        share = open_share(self.at[0], self.closed_at[0])
+        levels, moves, _ = self._moved(self.rps, share)
+        levels[:, 0] = self.rps
+        rates = np.column_stack((np.array(self.rates), self.rps))
+        spans = np.minimum(ANCHORS, rates.shape[1])
+        recent = np.maximum.accumulate(rates[:, ::-1], axis=1)[:, spans - 1]
+        said = experts(levels[:, None].repeat(len(ANCHORS), axis=1), recent)
+        usual = [
+            None if at is None else day.ahead(known, at)
+            for known, at in zip(self.day, self.at, strict=True)
+        ]
+        if (times := _times(usual)) is not None:
+            said = said * times[:, :, None]
+        location = (self.weights() * said).sum(axis=2)
+        width = np.sqrt(np.maximum(self.widths, 0.05))
+        scale = _scale(levels, moves)[:, None] * width
+        below = self.counts.cumsum(axis=2)[:, :, :-1] + PRIOR_MINUTES * PRIOR
+        below = below / (self.counts.sum(axis=2, keepdims=True) + PRIOR_MINUTES)
+        parts = zip(location, scale, below, strict=True)
+        return [Outlook(location=at, scale=size, below=shares) for at, size, shares in parts]
+
+    def written(self) -> list[ForecastState]:
+        """Return what is to be remembered of each."""
+        # Six digits: with four, a mean of hours would stand still between its small steps.
+        biases, errors = _rows(self.biases), _rows(self.errors)
+        counts, widths = _rows(self.counts), _rows(self.widths)
+        levels, moves = _rows(self.levels), _rows(self.moves)
+        return [
+            ForecastState(
+                at=self.at[i],
+                rps=self.rps[i],
+                phase=self.phase[i],
+                closed_at=self.closed_at[i],
+                closed=closed,
+                settled=settled,
+                rates=self.rates[i],
+                levels=tuple(levels[i]),
+                moves=tuple(moves[i]),
+                past=self.past[i],
+                biases=tuple(map(tuple, biases[i])),
+                errors=tuple(map(tuple, errors[i])),
+                widths=tuple(widths[i]),
+                counts=tuple(map(tuple, counts[i])),
+                day=self.day[i],
+            )
+            for i, (closed, settled) in enumerate(
+                zip(self.closed.tolist(), self.settled.tolist(), strict=True)
+            )
+        ]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outlook:
-    """The distribution of the largest rate over each horizon, (6,), requests/s."""
+def shape_of(state: ForecastState) -> tuple[int, ...]:
+    """Return what the states of one book have in common: how long their rows are.
 
-    location: Floats
-    scale: Floats
-    below: Floats
-    """Chances of no more than each of EDGES, in scales from the location, (6, edges)."""
+    And how far back what was said can be scored; both stay alike as minutes pass.
+    """
+    known = len(state.past)
+    oldest = _oldest(state.closed, known)
+    return len(state.rates), known, oldest, len(state.levels), len(state.counts)
 
-    def quantile(self, q: float) -> Floats:
-        """Return quantile `q`, (6,), requests/s."""
-        off = np.array([np.interp(q, row, EDGES) for row in self.below])
-        return np.asarray(np.maximum(0.0, self.location + self.scale * off))
+
+def _oldest(closed: int, past: int) -> int:
+    """Return how many minutes ago the oldest thing was said that can be scored."""
+    return min(closed - UNLEARNT_MINUTES, past)
+
+
+def ended(at: float | None, phase: float, closed_at: float | None, now: float) -> int | None:
+    """Return after how many unknown minutes that of `at` closes with `now`; None: it does not."""
+    if at is None or minute_of(now, phase) <= minute_of(at, phase):
+        return None
+    if closed_at is None:
+        return 0
+    return max(0, minute_of(at, phase) - minute_of(closed_at, phase) - 1)
+
+
+def open_share(at: float | None, closed_at: float | None) -> float:
+    """Return how much of the last measurement is of a minute that is not closed: that is new."""
+    if at is None or closed_at is None:
+        return 1.0
+    return min(1.0, (at - closed_at) / MINUTE_S)
 
 
 def experts(levels: Floats, recent: Floats) -> Floats:
-    """Return what each expert says for each horizon, (n, experts), requests/s.
+    """Return what each expert says for each horizon, (n, horizons, experts), requests/s.
 
     Args:
-        levels: (n, levels).
-        recent: Largest rate of as many minutes back as the horizon goes ahead, (n,).
+        levels: (n, horizons, levels).
+        recent: Largest rate of as many minutes back as the horizon goes ahead, (n, horizons).
     """
-    trend = levels[:, SHORT] + 0.5 * (levels[:, SHORT] - levels[:, SHORT + 2])
-    return np.column_stack((levels, np.maximum(trend, 0.0), recent))
+    usual = levels[:, :, SHORT]
+    trend = usual + 0.5 * (usual - levels[:, :, SHORT + 2])
+    return np.concatenate((levels, np.maximum(trend, 0.0)[:, :, None], recent[:, :, None]), axis=2)
 
 
-def _scale(levels: Floats, moves: Floats) -> float:
-    """Return the mean surprise of a minute to expect, requests/s; above 0."""
-    recent = math.exp(float(MOVE_SHARES @ np.log(moves + 1e-9)))
-    chance = math.sqrt(float(levels[SHORT]) / MINUTE_S)
-    return max(recent, CHANCE_SHARE * chance, 0.5 / MINUTE_S)
+def _times(usual: Sequence[Floats | None]) -> Floats | None:
+    """Return the factors of the time of day, (n, 6); None where all are 1."""
+    if all(times is None for times in usual):
+        return None
+    plain = np.ones(len(ANCHORS))
+    return np.array([plain if times is None else times for times in usual])
+
+
+def _scale(levels: Floats, moves: Floats) -> Floats:
+    """Return the mean surprise of a minute to expect, (n,), requests/s; above 0."""
+    recent = [math.exp(float(MOVE_SHARES @ row)) for row in np.log(moves + 1e-9)]
+    chance = CHANCE_SHARE * np.sqrt(levels[:, SHORT] / MINUTE_S)
+    return np.maximum(np.maximum(recent, chance), 0.5 / MINUTE_S)
 
 
 def minute_of(at: float, phase: float) -> int:
@@ -270,11 +338,15 @@ def minute_of(at: float, phase: float) -> int:
     return math.floor((at - phase) / MINUTE_S)
 
 
-def _row(values: Floats) -> Row:
-    # Six digits: with four, a mean of hours would stand still between its small steps.
-    return tuple([float(f"{value:.6g}") if value else 0.0 for value in values.tolist()])
-
-
 def short(value: float) -> float:
     """Return `value` to four digits: what is kept from plan to plan shall be small."""
     return float(f"{value:.4g}") if value else 0.0
+
+
+def _column(values: Sequence[float]) -> Floats:
+    return np.array(values, np.float64)[:, None]
+
+
+def _rows(values: Floats) -> list[Any]:
+    rows: list[Any] = rounded(values, 6).tolist()
+    return rows

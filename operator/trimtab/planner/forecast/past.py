@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from trimtab.models.forecast import DayState, ForecastState
 from trimtab.planner.forecast import day
-from trimtab.planner.forecast.book import Book, minute_of, short
+from trimtab.planner.forecast.book import Book, ended, shape_of, short
 from trimtab.planner.forecast.constants import MAX_RPS
 
 _REPLAYED_S = 6 * 3600.0
@@ -27,14 +27,33 @@ def observe(state: ForecastState, *, now: float, rps: float) -> ForecastState:
         now: Unix seconds.
         rps: Requests/s, over the last minute.
     """
-    if not _measured(now, rps):
-        return state
-    at, phase = state.at, state.phase
-    if at is not None and now > at and minute_of(now, phase) == minute_of(at, phase):
-        return replace(state, at=now, rps=short(rps))  # the common case, without opening the book
-    book = Book(state)
-    book.observe(now, rps)
-    return book.written()
+    return observe_all([state], now=now, rates=[rps])[0]
+
+
+def observe_all(
+    states: Sequence[ForecastState], *, now: float, rates: Sequence[float | None]
+) -> list[ForecastState]:
+    """Return what `observe` makes of each of `states` with the rate in its place; None: unknown.
+
+    Those whose minutes end alike are worked out together.
+    """
+    found = list(states)
+    alike: dict[tuple[int | None, ...], list[tuple[int, float]]] = {}
+    for i, (state, rps) in enumerate(zip(states, rates, strict=True)):
+        if rps is None or not _measured(now, rps):
+            continue
+        at, phase = state.at, state.phase
+        missing = ended(at, phase, state.closed_at, now)
+        if at is not None and now > at and missing is None:
+            found[i] = replace(state, at=now, rps=short(rps))  # the common case: no book is opened
+        else:
+            alike.setdefault((missing, *shape_of(state)), []).append((i, rps))
+    for rows in alike.values():
+        book = Book([states[i] for i, _ in rows])
+        book.observe(now, [rps for _, rps in rows])
+        for (i, _), state in zip(rows, book.written(), strict=True):
+            found[i] = state
+    return found
 
 
 def warmed(points: Sequence[tuple[float, float]]) -> ForecastState:
@@ -50,11 +69,11 @@ def warmed(points: Sequence[tuple[float, float]]) -> ForecastState:
     for now, rps in ordered:
         if now <= since:
             days = day.lived(days, now, short(rps))
-    book = Book(ForecastState(day=days))
+    book = Book([ForecastState(day=days)])
     for now, rps in ordered:
         if now > since:
-            book.observe(now, rps)
-    return book.written()
+            book.observe(now, [rps])
+    return book.written()[0]
 
 
 def _measured(now: float, rps: float) -> bool:

@@ -1,11 +1,11 @@
 """From what is remembered of a rate to quantiles of its maximum."""
 
-import numpy as np
+from collections.abc import Sequence
 
 from trimtab.models.forecast import ForecastState
-from trimtab.planner.forecast.book import Book, Outlook
-from trimtab.planner.forecast.constants import ANCHORS, MINUTE_S, STALE_S, YOUNG_MINUTES
-from trimtab.planner.kept import Kept
+from trimtab.planner.forecast.book import Book, open_share, shape_of
+from trimtab.planner.forecast.constants import STALE_S, YOUNG_MINUTES
+from trimtab.planner.forecast.outlook import Outlook
 
 
 def ahead(state: ForecastState, *, now: float, horizon_s: float, q: float) -> float | None:
@@ -19,10 +19,25 @@ def ahead(state: ForecastState, *, now: float, horizon_s: float, q: float) -> fl
     age = max(0.0, now - state.at)
     if age > STALE_S:
         return None
-    outlook = _last.answer(None, (state,), lambda: Book(state).outlook())
-    largest = np.maximum.accumulate(outlook.quantile(q))
-    return float(np.interp((age + horizon_s) / MINUTE_S, ANCHORS, largest))
+    known = _known.get(id(state))
+    if known is None or known[0] is not state:
+        look([state])
+        known = _known[id(state)]
+    return known[1].largest(q, age + horizon_s)
 
 
-_last: Kept[None, Outlook] = Kept()
-"""Whoever asks for one quantile asks for another of the same state next."""
+_known: dict[int, tuple[ForecastState, Outlook]] = {}
+"""Outlooks of the states that were looked at last, by identity: no answer depends on it."""
+
+
+def look(states: Sequence[ForecastState]) -> None:
+    """Work out at once what `ahead` will be asked about `states`: one by one takes longer."""
+    alike: dict[tuple[float, ...], list[ForecastState]] = {}
+    for state in states:
+        if state.closed >= YOUNG_MINUTES:
+            share = open_share(state.at, state.closed_at)
+            alike.setdefault((share, *shape_of(state)), []).append(state)
+    _known.clear()
+    for group in alike.values():
+        for state, outlook in zip(group, Book(group).outlooks(), strict=True):
+            _known[id(state)] = state, outlook
