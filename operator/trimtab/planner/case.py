@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import TypeAlias
 
 from trimtab.api.conditions import Reason
 from trimtab.api.llmdeployment import Mode
@@ -43,6 +44,10 @@ BRAKE_SHARE = 0.5
 BRAKE_LOSS = 0.9
 """Where so many deployments, and this share of them, lose this share of their load from one plan
 to the next, the source of the figures is doubted and not the load (research/reliability.md S11)."""
+
+
+Subject: TypeAlias = tuple[DeploymentState, EffectivePolicy, DeploymentMemory]
+"""A deployment, what it shall follow, and what the plan before remembered of it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,11 +137,12 @@ def window_of(policy: EffectivePolicy, config: PlannerConfig) -> float:
     return config.scale_down_window_s if own is None else own
 
 
-def prepare(
-    subjects: Sequence[tuple[DeploymentState, EffectivePolicy, DeploymentMemory]], world: World
-) -> list[Case]:
+def prepare(subjects: Sequence[Subject], world: World) -> list[Case]:
     """Return the case of every subject. One brake is for all of them."""
-    drafts = [_draft(state, policy, memory, world) for state, policy, memory in subjects]
+    learnt = foresight.seen([(memory, state.load) for state, _, memory in subjects], world.now)
+    drafts = [
+        _draft(subject, memory, world) for subject, memory in zip(subjects, learnt, strict=True)
+    ]
     brake = _is_braked(drafts)
     return [_finish(draft, world, brake=brake) for draft in drafts]
 
@@ -158,12 +164,11 @@ class _Draft:
     running: tuple[Place, ...]
 
 
-def _draft(
-    state: DeploymentState, policy: EffectivePolicy, memory: DeploymentMemory, world: World
-) -> _Draft:
+def _draft(subject: Subject, memory: DeploymentMemory, world: World) -> _Draft:
+    """Return the draft of `subject`, whose memory with the rate of now is `memory`."""
+    state, policy, before = subject
     evidence = evidence_of(state, policy.targets)
-    since_s = 0.0 if memory.forecast.at is None else world.now - memory.forecast.at
-    memory = foresight.seen(memory, state.load, world.now)
+    since_s = 0.0 if before.forecast.at is None else world.now - before.forecast.at
     around = Circumstances(
         young=world.now - state.created < window_of(policy, world.config),
         pending=any(variant.ready < variant.replicas for variant in state.variants),

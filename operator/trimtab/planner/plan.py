@@ -7,12 +7,11 @@ from trimtab.api.llmdeployment import Mode
 from trimtab.config import PlannerConfig
 from trimtab.models.memory import DeploymentMemory, PlannerMemory
 from trimtab.models.plan import Decision, Plan, Why
-from trimtab.models.policy import EffectivePolicy
 from trimtab.models.snapshot import DeploymentState, Key, Snapshot
 from trimtab.planner import cover, history, moves, outcome, shortage
 from trimtab.planner.allocate import Fleet, allocate
 from trimtab.planner.bysize import careful
-from trimtab.planner.case import Case, World, prepare
+from trimtab.planner.case import Case, Subject, World, prepare
 from trimtab.planner.degrade import Targets, degrade
 from trimtab.planner.ledger import room_of
 from trimtab.planner.lessons import taught
@@ -27,8 +26,6 @@ from trimtab.planner.wishes import demand_question, option_places, question
 
 UNLIMITED = 10**9
 """Devices of a pool that cannot run out."""
-
-_Subject = tuple[DeploymentState, EffectivePolicy, DeploymentMemory]
 
 
 def plan(snapshot: Snapshot, config: PlannerConfig) -> Plan:
@@ -48,7 +45,7 @@ def plan(snapshot: Snapshot, config: PlannerConfig) -> Plan:
     memories = {(m.namespace, m.name): m for m in snapshot.memory.deployments}
     decisions: list[Decision] = []
     remembered: list[DeploymentMemory] = []
-    subjects: list[_Subject] = []
+    subjects: list[Subject] = []
     for state in snapshot.deployments:
         memory = _memory(state, memories.get((state.key.namespace, state.key.name)))
         if state.paused:

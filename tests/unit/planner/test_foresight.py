@@ -51,7 +51,7 @@ def watched(
     now, found = since, Foresight(horizon_s=0.0, rps=None, margin=0.0)
     for rate in rates:
         now += 15.0
-        memory = seen(memory, fresh_load(rate), now)
+        (memory,) = seen([(memory, fresh_load(rate))], now)
         memory, found = foresee(memory, policy(), Seen(now=now, rps=rate, window_s=60.0), READY_S)
     return memory, found, now
 
@@ -147,8 +147,9 @@ def test_a_leap_that_comes_every_day_is_met_as_it_comes() -> None:
 def test_a_rate_that_nobody_measured_teaches_nothing() -> None:
     memory, _, now = watched([9.0] * 40)
     blind = fresh_load(1.0, arrival_rps=Missing(why="down"))
-    assert seen(memory, blind, now + 15.0) == memory
-    assert seen(memory, replace(fresh_load(1.0), source_error="down"), now + 15.0) == memory
+    assert seen([(memory, blind)], now + 15.0) == [memory]
+    down = replace(fresh_load(1.0), source_error="down")
+    assert seen([(memory, down)], now + 15.0) == [memory]
 
 
 @given(st.floats(0.0, 1e4), st.floats(0.0, 3.0), st.floats(0.0, 1e4))

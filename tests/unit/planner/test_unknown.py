@@ -67,8 +67,9 @@ def test_prefix_hits_that_are_in_doubt_stay_what_they_were(doubt: Signal) -> Non
 @pytest.mark.parametrize("doubt", [*DOUBTS, Partial(value=5.0, reporting=1, expected=2)])
 def test_a_rate_that_is_in_doubt_teaches_the_forecast_nothing(doubt: Signal) -> None:
     memory = DeploymentMemory(namespace="n", name="d", uid="u")
-    memory = seen(memory, fresh_load(20.0), NOW)
-    assert seen(memory, fresh_load(20.0, arrival_rps=doubt), NOW + 15.0) == memory
+    (memory,) = seen([(memory, fresh_load(20.0))], NOW)
+    doubtful = fresh_load(20.0, arrival_rps=doubt)
+    assert seen([(memory, doubtful)], NOW + 15.0) == [memory]
 
 
 def test_a_replica_that_is_not_ready_yet_teaches_nothing_of_starts() -> None:
