@@ -53,6 +53,8 @@ class OperatorConfig:
     """Folder with the keys of a mounted Secret: token, or username and password; and ca.crt."""
     prometheus_headers: tuple[tuple[str, str], ...] = ()
     """Further headers of every query, such as the tenant's."""
+    prometheus_labels: tuple[tuple[str, str], ...] = ()
+    """Labels of this cluster's series, where one store has those of several clusters."""
     rate_window_s: float = 60.0
     """Window over which arrival rates and latencies are taken; at least four scrapes long."""
     scrape_interval_s: float = 15.0

@@ -211,6 +211,7 @@ def test_the_command_line_knows_every_argument(helm: Helm) -> None:
     documents = rendered(
         helm, "prometheus.url=http://p", "decisionLog.enabled=true", "watchNamespaces={team-a}",
         "prometheus.authSecret=access", "prometheus.headers.X-Scope-OrgID=team-a",
+        "prometheus.labels.cluster=eu-1",
     )  # fmt: skip
     [deployment] = [document for document in documents if document["kind"] == "Deployment"]
     arguments = deployment["spec"]["template"]["spec"]["containers"][0]["args"]

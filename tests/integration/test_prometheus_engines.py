@@ -169,8 +169,10 @@ class World:
     pages: Pages
     source: PrometheusSource
 
+    config: OperatorConfig = CONFIG
+
     def load(self, *subjects: Subject) -> dict[Key, ObservedLoad]:
-        return dict(read(self.source, subjects, now=time.time(), config=CONFIG))
+        return dict(read(self.source, subjects, now=time.time(), config=self.config))
 
     def until(self, wanted: Callable[[ObservedLoad], bool], subject: Subject) -> ObservedLoad:
         found: list[ObservedLoad] = []
@@ -185,6 +187,11 @@ class World:
 
 def place(name: str) -> str:
     return f"{name}-h100-tp1-{bodies.HASH}-abcde"
+
+
+def twin(name: str) -> str:
+    """The pod of the same LLMDeployment in another cluster: its template has the same hash."""
+    return place(name).removesuffix("abcde") + "fghij"
 
 
 def subject(name: str, engine: EngineType = EngineType.VLLM, **over: Any) -> Subject:
@@ -212,6 +219,7 @@ SERVED: dict[str, Page] = {
     "fresh": lambda at: releases.page(V0, Served()),
     **{each.name.replace(".", "-"): release(each) for each in releases.RELEASES},
     "vllm": vllm(4.0),
+    "shared": vllm(4.0),
     "bare": vllm(4.0, total=""),
     "sglang": sglang(2.0),
     "tgi": tgi(6.0),
@@ -227,6 +235,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     pages = Pages()
     for name, page in SERVED.items():
         pages.pages[NAMESPACE, place(name)] = page
+    pages.pages[NAMESPACE, twin("shared")] = SERVED["shared"]
     pages.pages[GATEWAY] = lambda at: "up_and_running 1\n"
     pages.pages[PRICES] = prices
     with socket.socket() as free:
@@ -250,6 +259,7 @@ def _config(pages: Pages) -> dict[str, Any]:
 
     def job(name: str, namespace: str, pod: str) -> dict[str, Any]:
         labels = {"namespace": namespace, "pod": pod, "instance": pod}
+        labels["cluster"] = "there" if pod == twin("shared") else "here"
         return {
             "job_name": name,
             "metrics_path": f"/{namespace}/{pod}",
@@ -284,6 +294,22 @@ def test_vllm_with_ranks_new_labels_and_two_jobs(world: World, name: str) -> Non
     assert number(found.ttft_s) == pytest.approx(0.1 + 0.9 * 0.9)
     assert number(found.variants[0].ttft_s) == pytest.approx(0.5)
     assert number(found.slo_attainment) == pytest.approx(1.0)
+
+
+def test_of_one_store_for_two_clusters_only_ours_counts(world: World) -> None:
+    """And without the label that tells them apart it would be twice as much."""
+    world.until(settled(2 * (4.0 + 1.0 + 0.5)), subject("shared"))
+    here = replace(CONFIG, prometheus_labels=(("cluster", "here"),))
+    ours = replace(world, config=here)
+    ours.until(settled(4.0 + 1.0 + 0.5), subject("shared"))
+
+    def learnt(load: ObservedLoad) -> bool:
+        rate = load.variants[0].first_tokens_per_s
+        return isinstance(rate, Fresh) and rate.value == pytest.approx(4.0, rel=0.03)
+
+    ours.until(learnt, subject("shared"))
+    elsewhere = replace(world, config=replace(CONFIG, prometheus_labels=(("cluster", "x"),)))
+    assert isinstance(elsewhere.load(subject("shared"))[subject("shared").key].running, Missing)
 
 
 @pytest.mark.parametrize("each", releases.RELEASES, ids=lambda each: each.name)

@@ -32,6 +32,14 @@ def doctor(
     prometheus_auth_dir: Annotated[
         Path | None, typer.Option(help="Folder with token, or username and password; ca.crt.")
     ] = None,
+    prometheus_headers: Annotated[
+        list[str] | None,
+        typer.Option("--prometheus-header", help="NAME=VALUE of a header, as the operator has it."),
+    ] = None,
+    prometheus_labels: Annotated[
+        list[str] | None,
+        typer.Option("--prometheus-label", help="NAME=VALUE of a label, as the operator has it."),
+    ] = None,
     namespace: Annotated[
         str, typer.Option("--namespace", "-n", help="Where the operator runs.")
     ] = _DEFAULTS.namespace,
@@ -47,14 +55,19 @@ def doctor(
     """
     # The Kubernetes client takes a second to import, which no other command should pay.
     from trimtab.controller.doctor import examine
-    from trimtab.observe.access import Access
+    from trimtab.observe.access import Access, parse_header
     from trimtab.observe.prometheus import PrometheusSource
+    from trimtab.observe.promql import parse_label
 
     source = None
     if prometheus_url is not None:
-        access = Access(folder=prometheus_auth_dir)
+        headers = tuple(parse_header(each) for each in prometheus_headers or ())
+        access = Access(folder=prometheus_auth_dir, extra=headers)
         source = PrometheusSource(prometheus_url, _DEFAULTS.prometheus_timeout_s, access)
-    config = OperatorConfig(namespace=namespace, prometheus_url=prometheus_url)
+    labels = tuple(parse_label(each) for each in prometheus_labels or ())
+    config = OperatorConfig(
+        namespace=namespace, prometheus_url=prometheus_url, prometheus_labels=labels
+    )
     with Console(stderr=True).status("looking around…"):
         found = list(examine(kubeconfig, source, config, time.time()))
     documents = [asdict(each) | {"level": str(each.level)} for each in found]

@@ -194,7 +194,10 @@ def _sources() -> str:
 
 With `--metrics-source=prometheus` (the chart's `metricsSource`) one pass is at most
 {queries.MAX_QUERIES} queries, whatever the size of the fleet. Prometheus has to scrape the pods:
-the chart's `podMonitor.enabled` does it, with the page of each engine.
+the chart's `podMonitor.enabled` does it, with the page of each engine. Where one store has the
+series of several clusters, `--prometheus-label=cluster=eu-1` confines every query to one: the same
+LLMDeployment in two clusters has pods whose names differ in their random ends alone. PromQL of a
+custom engine says so itself.
 
 With `--metrics-source=scrape` the operator reads the pods' pages itself, of vLLM the {wanted}
 names above, once in a scrape interval: {MAX_AT_ONCE} at a time, each within

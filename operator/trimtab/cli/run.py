@@ -12,6 +12,7 @@ import typer
 from trimtab.config import MetricsFrom, OperatorConfig, PlannerConfig
 from trimtab.errors import InvalidInput
 from trimtab.observe.access import parse_header
+from trimtab.observe.promql import parse_label
 from trimtab.telemetry.logs import LogFormat, configure
 from trimtab.units import format_duration, parse_duration
 
@@ -87,6 +88,12 @@ def run(
     prometheus_headers: Annotated[
         list[str] | None,
         _option("--prometheus-header", "NAME=VALUE of a header, such as a tenant's; repeat it."),
+    ] = None,
+    prometheus_labels: Annotated[
+        list[str] | None,
+        _option(
+            "--prometheus-label", "NAME=VALUE that only this cluster's series have; repeat it."
+        ),
     ] = None,
     watch_namespaces: Annotated[
         list[str] | None,
@@ -221,6 +228,7 @@ def run(
         prometheus_timeout_s=prometheus_timeout_s,
         prometheus_auth_dir=prometheus_auth_dir,
         prometheus_headers=tuple(parse_header(each) for each in prometheus_headers or ()),
+        prometheus_labels=tuple(parse_label(each) for each in prometheus_labels or ()),
         rate_window_s=rate_window_s,
         scrape_interval_s=scrape_interval_s,
         period_s=period_s,

@@ -57,7 +57,7 @@ def examine(
         if not store.synced:
             return
     view = store.view()
-    view = replace(view, prices=PriceBook().refresh(source, view, now))
+    view = replace(view, prices=PriceBook(config.prometheus_labels).refresh(source, view, now))
     snapshot = collect(view, source, now=now, memory=PlannerMemory(), config=config)
     yield from diagnose(view, snapshot)
     if source is not None:

@@ -42,6 +42,7 @@ from trimtab.controller.watchdog import limits, overdue, unready, watch_over
 from trimtab.errors import LostLeadership, TrimtabError
 from trimtab.observe.access import Access
 from trimtab.observe.kinds import Kind
+from trimtab.observe.pricing import PriceBook
 from trimtab.observe.prometheus import PrometheusSource
 from trimtab.observe.scrape import Scraper
 from trimtab.observe.signals import Either, Source
@@ -220,6 +221,7 @@ class _Process:
             context=context,
             source=_source(config),
             recall=self._recall(),
+            prices=PriceBook(config.prometheus_labels),
             hands=Hands(
                 applier=applier,
                 pools=PoolWriter(objects=objects),

@@ -38,7 +38,9 @@ def fetch(source: RangeSource, view: WorldView, now: float, config: OperatorConf
         Unavailable: Prometheus does not answer.
     """
     calibrations = relearnt(replay(source, view, now, config), config.planner)
-    demand: dict[Key, Points] = demand_history(source, known(view), now)
+    demand: dict[Key, Points] = demand_history(
+        source, known(view), now, labels=config.prometheus_labels
+    )
     return Past(demand=demand, calibrations=calibrations)
 
 

@@ -20,7 +20,7 @@ from trimtab.models.snapshot import Key
 from trimtab.observe.coverage import AHEAD_S, STALE_AFTER_SCRAPES
 from trimtab.observe.engines import Series, parse_series
 from trimtab.observe.prometheus import MetricsSource, Track
-from trimtab.observe.promql import labelled, one_of, series
+from trimtab.observe.promql import Labels, labelled, one_of, series
 from trimtab.observe.queries import MAX_URL_CHARS, PART_LABEL, TARGET_LABELS, either, quoted_length
 
 NAME_LABEL = "trimtab_name"
@@ -97,36 +97,38 @@ def asked(key: Key, spec: LLMDeploymentSpec) -> Asked | None:
     return Asked(type=gateway.type, name=spec.gateway.name or own, namespace=namespace)
 
 
-def queries(wanted: Iterable[Asked], window_s: float) -> tuple[str, ...]:
+def queries(wanted: Iterable[Asked], window_s: float, labels: Labels = ()) -> tuple[str, ...]:
     """Return the queries for the demand of all of them: one, or two where all kinds are in use.
 
     Args:
         wanted: Whose demand.
         window_s: Time that rates are over, in seconds.
+        labels: What all series have that are of this cluster.
     """
     found = set(wanted)
     packed: list[str] = []
     for kind in sorted({each.type for each in found}):
         names = sorted({each.name for each in found if each.type is kind})
-        expr = _expression(kind, names, window_s)
+        expr = _expression(kind, names, window_s, labels)
         if quoted_length(expr) > MAX_URL_CHARS // 2:
-            expr = _expression(kind, [], window_s)
+            expr = _expression(kind, [], window_s, labels)
         if packed and quoted_length(f"{packed[-1]} or {expr}") <= MAX_URL_CHARS:
             expr = f"{packed.pop()} or {expr}"
         packed.append(expr)
     return tuple(packed)
 
 
-def _expression(kind: GatewayType, names: list[str], window_s: float) -> str:
-    question = _Question(get(kind), names, f"[{round(window_s * 1000)}ms]")
+def _expression(kind: GatewayType, names: list[str], window_s: float, labels: Labels) -> str:
+    question = _Question(get(kind), names, f"[{round(window_s * 1000)}ms]", labels)
     return labelled(question.expression(window_s), {GATEWAY_LABEL: kind.value})
 
 
 class _Question:
     """What is asked of one kind of gateway. Its pods add up; a page that is scraped twice not."""
 
-    def __init__(self, gateway: Gateway, names: list[str], window: str) -> None:
+    def __init__(self, gateway: Gateway, names: list[str], window: str, labels: Labels) -> None:
         self._gateway = gateway
+        self._labels = labels
         self._names = names
         self._window = window
         own = [gateway.label, *([gateway.namespace_label] if gateway.namespace_label else [])]
@@ -162,8 +164,8 @@ class _Question:
         return [_part(name, rate), _part(f"{name}_new", first)]
 
     def _selector(self, one: Series) -> str:
-        labels = {self._gateway.label: one_of(self._names)} if self._names else {}
-        return series(one.name, where=one.where, matching=labels)
+        named = {self._gateway.label: one_of(self._names)} if self._names else {}
+        return series(one.name, where=(*one.where, *self._labels), matching=named)
 
     def _page(self, exprs: Iterable[str]) -> str:
         return f"sum by ({self._target}) ({either(exprs)})"
@@ -189,7 +191,7 @@ def ask(
     try:
         samples = [
             sample
-            for expr in queries(wanted.values(), config.rate_window_s)
+            for expr in queries(wanted.values(), config.rate_window_s, config.prometheus_labels)
             for sample in metrics.query(expr)
         ]
     except Unavailable as error:

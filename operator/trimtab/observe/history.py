@@ -23,7 +23,7 @@ from trimtab.observe import custom, engines, gateways
 from trimtab.observe.collect import collect, engine_of
 from trimtab.observe.gateways import Asked
 from trimtab.observe.prometheus import RangeSource, Refused, Sample, Span, Track
-from trimtab.observe.promql import series
+from trimtab.observe.promql import Labels, series
 from trimtab.observe.queries import STEM_LABEL, TARGET_LABELS
 from trimtab.observe.reader import MAX_REQUESTS
 from trimtab.observe.world import WorldView
@@ -93,7 +93,12 @@ def known(view: WorldView) -> tuple[Known, ...]:
 
 
 def demand_history(
-    source: RangeSource, deployments: Sequence[Known], now: float, *, budget_s: float = BUDGET_S
+    source: RangeSource,
+    deployments: Sequence[Known],
+    now: float,
+    *,
+    labels: Labels = (),
+    budget_s: float = BUDGET_S,
 ) -> dict[Key, Points]:
     """Return the requests that came, by deployment, over the last eight days.
 
@@ -106,12 +111,13 @@ def demand_history(
         source: Prometheus.
         deployments: Whose past is wanted.
         now: Unix seconds.
+        labels: What all series have that are of this cluster.
         budget_s: Time for all questions together, in seconds.
 
     Raises:
         Unavailable: Not even the last hour could be had.
     """
-    questions = _questions(deployments)
+    questions = _questions(deployments, labels)
     deadline = time.monotonic() + budget_s
     waiting = [(each, span) for span in _spans(now) for each in questions]
     answered = False
@@ -181,18 +187,20 @@ class _Question:
             self.found[key].update(points)
 
 
-def _questions(deployments: Sequence[Known]) -> list[_Question]:
+def _questions(deployments: Sequence[Known], labels: Labels) -> list[_Question]:
     """Return what is asked: of the engines, of the gateways, and of each custom engine."""
     found = []
     owners = _Owners(deployments)
     used = sorted({each.engine for each in deployments} - {EngineType.CUSTOM})
     if any(engines.get(each).arrivals.counted.series for each in used):
-        found.append(_Question(exprs=lambda step_s: [_served(used, step_s)], read=owners.rates))
+        found.append(
+            _Question(exprs=lambda step_s: [_served(used, step_s, labels)], read=owners.rates)
+        )
     wanted = {each.key: each.gateway for each in deployments if each.gateway is not None}
     if wanted:
         found.append(
             _Question(
-                exprs=lambda step_s: gateways.queries(wanted.values(), step_s),
+                exprs=lambda step_s: gateways.queries(wanted.values(), step_s, labels),
                 read=partial(_at_gateways, wanted),
             )
         )
@@ -217,10 +225,10 @@ def _at_gateways(
     return {key: rates[asked] for key, asked in wanted.items()}
 
 
-def _served(used: Iterable[EngineType], step_s: float) -> str:
+def _served(used: Iterable[EngineType], step_s: float, labels: Labels) -> str:
     """Return the query of what each stem served per second of a step; see queries.py."""
     names = (one for each in used for one in engines.get(each).arrivals.counted.series)
-    rates = (f"rate({series(one.name, (), one.where)}[{step_s:g}s])" for one in names)
+    rates = (f"rate({series(one.name, (), (*one.where, *labels))}[{step_s:g}s])" for one in names)
     target = ", ".join(TARGET_LABELS)
     pods = " or ".join(f"sum by ({target}) ({rate})" for rate in rates)
     return _by_stem(f"max by (namespace, pod) ({pods})")

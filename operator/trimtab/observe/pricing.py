@@ -25,7 +25,7 @@ from trimtab.observe.kinds import Kind
 from trimtab.observe.parse import mapping, text
 from trimtab.observe.pools import assign, catalogue_price
 from trimtab.observe.prometheus import MetricsSource, Sample
-from trimtab.observe.promql import labelled, series
+from trimtab.observe.promql import Labels, labelled, series
 from trimtab.observe.queries import PART_LABEL
 from trimtab.observe.world import NodeFacts, ObjectKey, WorldView
 from trimtab.units import parse_decimal
@@ -58,8 +58,9 @@ class Offers:
 class PriceBook:
     """The last good price of each pool."""
 
-    def __init__(self) -> None:
-        """Know none."""
+    def __init__(self, labels: Labels = ()) -> None:
+        """Know none; `labels` are what all series have that are of this cluster."""
+        self._labels = labels
         self._good: dict[str, Price] = {}
         self._asked: float | None = None
         self._recalled = False
@@ -81,7 +82,7 @@ class PriceBook:
         if source is not None and due:
             self._asked = now
             try:
-                offers = _read(source.query(query()))
+                offers = _read(source.query(query(self._labels)))
             except Unavailable:
                 return dict(self._good)
             today = datetime.fromtimestamp(now, UTC).date().isoformat()
@@ -128,14 +129,14 @@ def _published(status: Mapping[str, Any], today: date) -> Price | None:
     return Price(usd_per_hour=usd, source=source, as_of=as_of) if fresh and usd > 0 else None
 
 
-def query() -> str:
-    """Return the one query for all prices."""
+def query(labels: Labels = ()) -> str:
+    """Return the one query for all prices, of series that have `labels`."""
     karpenter, opencost = _feeds()["karpenter"], _feeds()["opencost"]
     kept = f"{karpenter['instance_type']}, {karpenter['capacity_type']}"
-    zoned = f"max by ({kept}, {karpenter['zone']}) ({series(karpenter['node_price'])})"
+    zoned = f"max by ({kept}, {karpenter['zone']}) ({series(karpenter['node_price'], (), labels)})"
     node = opencost["node"]
-    cost = f"max by ({node}) ({series(opencost['node_price'])})"
-    devices = f"max by ({node}) ({series(opencost['devices'])} > 0)"
+    cost = f"max by ({node}) ({series(opencost['node_price'], (), labels)})"
+    devices = f"max by ({node}) ({series(opencost['devices'], (), labels)} > 0)"
     parts = {"karpenter": f"avg by ({kept}) ({zoned})", "opencost": f"{cost} / {devices}"}
     return " or ".join(labelled(expr, {PART_LABEL: part}) for part, expr in parts.items())
 

@@ -3,6 +3,11 @@
 import re
 from collections.abc import Iterable, Mapping
 
+from trimtab.errors import InvalidInput
+
+Labels = tuple[tuple[str, str], ...]
+"""Names and values."""
+
 _METRIC = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
 _LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
 _SPECIAL = re.compile(r"[\\.+*?()|\[\]{}^$]")
@@ -21,6 +26,18 @@ def string(value: str) -> str:
 def one_of(values: Iterable[str]) -> str:
     """Return a string literal with the RE2 pattern that matches each of `values` and no other."""
     return string("|".join(_SPECIAL.sub(r"\\\g<0>", _utf8(value)) for value in values))
+
+
+def parse_label(text: str) -> tuple[str, str]:
+    """Return the name and value of a label written `NAME=VALUE`.
+
+    Raises:
+        InvalidInput: It is not written so.
+    """
+    name, found, value = text.partition("=")
+    if not found or not _LABEL.fullmatch(name):
+        raise InvalidInput("prometheusLabel", f"{text!r} is no label", "Write it like cluster=eu-1")
+    return name, value
 
 
 def series(

@@ -62,6 +62,7 @@ class _Builder:
         self._window_s = config.rate_window_s
         self._scrape_s = config.scrape_interval_s
         self._range = f"[{_ms(self._window_s)}]"
+        self._labels = config.prometheus_labels
         self._namespaces = namespaces
 
     def queries(self) -> Mapping[str, str]:
@@ -98,11 +99,14 @@ class _Builder:
         return either(expr(engine) for engine in self._engines)
 
     def _any(self, wanted: Iterable[Series]) -> str:
-        return either(series(one.name, self._namespaces, one.where) for one in wanted)
+        return either(self._selector(one) for one in wanted)
+
+    def _selector(self, wanted: Series, suffix: str = "") -> str:
+        where = (*wanted.where, *self._labels)
+        return series(wanted.name + suffix, self._namespaces, where)
 
     def _over(self, function: str, wanted: Series, suffix: str = "") -> str:
-        selector = series(wanted.name + suffix, self._namespaces, wanted.where)
-        return f"{function}({selector}{self._range})"
+        return f"{function}({self._selector(wanted, suffix)}{self._range})"
 
     def _total(self, function: str, wanted: Iterable[Series], *more: str) -> str:
         """Return the first of `wanted` that a target has, as one value for each target."""
@@ -177,8 +181,8 @@ class _Builder:
 
     def _beside(self, wanted: Series, other: Series) -> str:
         """Return the rate of `wanted` where `other` is there, too."""
-        there = series(other.name, self._namespaces, other.where)
-        return f"({_target(self._over('rate', wanted))} and on (namespace, pod) {there})"
+        there = f"and on (namespace, pod) {self._selector(other)}"
+        return f"({_target(self._over('rate', wanted))} {there})"
 
     def _covered(self) -> str:
         """Return how long ago the first sample of the window is, in seconds."""

@@ -102,7 +102,8 @@ def test_eight_days_in_five_minutes_and_an_hour_in_minutes() -> None:
 
 def test_the_step_is_the_window_of_the_rate() -> None:
     archive = Archive({})
-    demand_history(archive, wanted(chat="chat-h100-tp1"), NOW)
+    demand_history(archive, wanted(chat="chat-h100-tp1"), NOW, labels=(("cluster", "eu"),))
+    assert all('cluster="eu"' in expr for expr in archive.exprs)
     windows = {re.search(r"\[(\d+)s\]", expr).group(1) for expr in archive.exprs}  # type: ignore[union-attr]
     assert windows == {"60", "300"}
     assert all("vllm:time_to_first_token_seconds_count" in expr for expr in archive.exprs)

@@ -1,15 +1,20 @@
 """The queries of a pass: few, constant in number, and whole whatever the names are."""
 
 import re
+from dataclasses import replace
 from urllib.parse import quote
 
 import pytest
 
 from pages import names, page
 from trimtab.api.engine import EngineType
+from trimtab.api.gateway import GatewayType
 from trimtab.config import OperatorConfig
-from trimtab.observe import engines, queries
-from trimtab.observe.promql import labelled, one_of, series, string
+from trimtab.errors import InvalidInput
+from trimtab.observe import engines, gateways, pricing, queries
+from trimtab.observe.gateways import Asked
+from trimtab.observe.pages import names_of
+from trimtab.observe.promql import labelled, one_of, parse_label, series, string
 
 CONFIG = OperatorConfig(rate_window_s=60.0)
 ENGINE = engines.get(EngineType.VLLM)
@@ -116,3 +121,27 @@ def test_windows_are_exact() -> None:
     exprs = queries.build([ENGINE], odd, [])
     assert "[22500ms]" in exprs["ttft"]
     assert "[22500ms:3750ms]" in exprs["seen"]
+
+
+def test_labels_of_the_cluster_are_on_every_selector() -> None:
+    """Whoever asks: a store may have the series of another cluster, whose pods are named alike."""
+    labels = (("cluster", 'eu"1'), ("env", "prod"))
+    here = replace(CONFIG, prometheus_labels=labels)
+    kinds = [gateways.get(kind) for kind in GatewayType]
+    known = {name for engine in EVERY for name in names_of(engine)}
+    known |= {one.name for each in kinds for one in (*each.requests, *each.refused, *each.queue)}
+    asked = [Asked(type=each.type, name="llama", namespace="") for each in kinds]
+    exprs = [*queries.build(EVERY, here, ["a"]).values(), *gateways.queries(asked, 60.0, labels)]
+    selectors = re.findall(r"([\w:]+)\{([^}]*)\}", " ".join(exprs))
+    assert len(known & {name for name, _ in selectors}) > 50
+    assert all(r'cluster="eu\"1",env="prod"' in matchers for _, matchers in selectors)
+    bare = re.compile(rf"(?<![\w:])({'|'.join(known)})(?![\w:{{])")
+    assert not bare.findall(" ".join(exprs))
+    assert pricing.query(labels).count(r'{cluster="eu\"1",env="prod"}') == 3
+
+
+@pytest.mark.parametrize("text", ["cluster", "=x", "a-b=x", "a b=x"])
+def test_what_is_no_label_is_said(text: str) -> None:
+    with pytest.raises(InvalidInput, match="is no label"):
+        parse_label(text)
+    assert parse_label("cluster=eu=1") == ("cluster", "eu=1")
