@@ -1,15 +1,19 @@
 """One deployment as the stages see it: what covers it, alarms, the brake, zero and fallback."""
 
+import math
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from builders import planned
 from cases import CONFIG, RPS, capacity, case, choice, evidence, memory, on, pool_state
+from fleetworld import fresh_load
 from trimtab.api.conditions import Reason
 from trimtab.models.hardware import Parallelism
 from trimtab.models.memory import DeploymentMemory, StartMemory, WantedSample
 from trimtab.models.plan import Verdict, Why
+from trimtab.models.signals import Fresh
 from trimtab.planner.case import (
     FALLBACK_AFTER_S,
     WEIGHT_MOST,
@@ -22,17 +26,21 @@ from trimtab.planner.case import (
     _guarded,
     _is_braked,
     _is_settling,
+    _is_unfit,
     _minimum,
     _ready_s,
     _unknown_since,
     _waits,
     _window_rps,
+    prepare,
     window_of,
 )
 from trimtab.planner.choice import Choice
+from trimtab.planner.demand import DRAIN_S, Need
 from trimtab.planner.evidence import Alarm
-from trimtab.planner.foresight import Seen
+from trimtab.planner.foresight import Foresight, Seen
 from trimtab.planner.query import Market, Speeds, query_of
+from trimtab.planner.schedule import Hint
 from trimtab.planner.starts import Starts
 
 NOW = 1e6
@@ -75,6 +83,8 @@ def test_what_exists_and_what_counts() -> None:
     found = both.used({keys["a"]: 0, keys["b"]: 2})
     assert [(place.pool, n) for place, n in found] == [("b", 2)]
     assert [(place.pool, n) for place, n in both.used({keys["a"]: 1})] == [("a", 1)]
+    assert [(place.pool, n) for place, n in both.used({keys["b"]: 1})] == [("b", 1)]
+    assert case(grow_rps=0.0).is_covered
 
 
 def test_its_own_window_wins() -> None:
@@ -184,6 +194,65 @@ def test_few_requests_teach_that_more_is_needed_as_many_do_and_none_teach_nothin
     assert finished(case(on(), **late), 0.0).memory.margin == 0
 
 
+def asked_of(ready: int = 2, age_s: float = 3600.0) -> Need:
+    """What is asked of two replicas where 10 requests/s arrive and 600 wait; 90/s were expected."""
+    state = planned(
+        variants=(on(replicas=2, ready=ready),),
+        load=fresh_load(10.0, waiting=Fresh(value=600.0)),
+        created=NOW - age_s,
+        workload={"inputTokens": 1000, "outputTokens": 250, "requestsPerSecond": "90"},
+    )
+    assert state.policy is not None
+    market = Market(pools={}, speeds=Speeds(()), config=CONFIG)
+    world = World(now=NOW, market=market, starts=Starts([]))
+    return prepare([(state, state.policy, memory())], world)[0].need
+
+
+def test_what_waits_is_demand_once_all_that_was_asked_for_serves() -> None:
+    assert asked_of(ready=2).rps == 10.0 + 600.0 / DRAIN_S
+    assert asked_of(ready=1).rps == 10.0
+
+
+def test_what_was_expected_counts_for_as_long_as_the_window_is() -> None:
+    assert asked_of(age_s=CONFIG.scale_down_window_s - 0.5).rps == 90.0
+    assert asked_of(age_s=CONFIG.scale_down_window_s).rps < 90.0
+
+
+def test_the_window_remembers_what_an_alarm_asked_for_and_no_forecast() -> None:
+    late = case(on(replicas=2), evidence=evidence(alarm=QUEUED), memory=watched_since(NOW - 600.0))
+    assert finished(late, 10.0).memory.samples[-1].rps == MORE
+    more = Foresight(horizon_s=150.0, rps=50.0, margin=0.0)
+    found = finished(case(on(), foresight=more, memory=watched_since(NOW - 600.0)))
+    assert (found.grow_rps, found.memory.samples[-1].rps) == (50.0, RPS)
+
+
+@pytest.mark.parametrize("least", [0, 1, 3])
+def test_what_sleeps_is_woken_by_a_schedule_and_not_by_a_forecast(least: int) -> None:
+    asleep = {
+        "memory": watched_since(NOW - 900.0, idle_since=NOW - 900.0, last_down_at=NOW - 500.0),
+        "evidence": evidence(arrivals=0.0, idle=True),
+        "scale_to_zero_after_s": 360.0,
+        "min_replicas": least,
+    }
+    more = Foresight(horizon_s=150.0, rps=50.0, margin=0.0)
+    found = finished(case(foresight=more, **asleep), 0.0)
+    assert (found.minimum, found.grow_rps) == (0, 0.0)
+    told = replace(more, hint=Hint(name="office", rps=50.0))
+    found = finished(case(foresight=told, **asleep), 0.0)
+    assert (found.minimum, found.grow_rps) == (max(1, least), 50.0)
+
+
+def test_what_is_late_on_hardware_that_never_meets_the_target_teaches_no_margin() -> None:
+    unfit = choice(capacity=None)
+    assert _is_unfit(case(on(), choices=(unfit,)).running)
+    assert not _is_unfit(case(on()).running)
+    assert not _is_unfit(case(on(ready=0), choices=(unfit,)).running)
+    assert not _is_unfit(case(on("gone")).running)
+    known = watched_since(NOW - 600.0, margin=0.5)
+    assert finished(case(on(), choices=(unfit,), memory=known)).memory.margin == 0.0
+    assert finished(case(on(), memory=known)).memory.margin == 0.5
+
+
 def test_nothing_may_go_while_a_new_replica_is_silent_though_the_window_stays() -> None:
     new = on(replicas=2, youngest_ready_s=10.0)
     known = watched_since(NOW - 600.0)
@@ -268,7 +337,12 @@ def test_it_sleeps_after_the_idle_time_and_while_it_is_idle(
     assert _minimum(never, known, NOW, awake=awake, whole=whole) == 1
 
 
-QUICK = Starts([StartMemory(pool="h100", model=None, log_mean=6.0, log_var=0.0, count=1, last=0.0)])
+QUICK = Starts(
+    [
+        StartMemory(pool=pool, model=None, log_mean=6.0, log_var=0.0, count=1, last=0.0)
+        for pool in ("h100", "a")
+    ]
+)
 """A node takes minutes to come, so that it shows whether one is waited for."""
 
 
@@ -302,6 +376,9 @@ def test_requests_wait_where_those_that_serve_are_overloaded() -> None:
     assert list(found) == ["a/tp1", "b/tp1"]
     assert all(seconds > 0 for seconds in found.values())
     assert _waits(draft(case(on("a", ready=0), choices=choices), 99.0), QUICK) == {}
+    last = choice("a", state=pool_state("a", promised=15))
+    wait_s = _waits(draft(case(on("a"), choices=(last,)), 99.0), QUICK)["a/tp1"]
+    assert wait_s < math.exp(6.0)  # the device for one is there, so that no node is waited for
     blind = case(on("a"), choices=(choice("a", capacity=None),))
     assert _waits(draft(blind, 99.0), QUICK) == {}
 
