@@ -27,6 +27,7 @@ from trimtab.planner.foresight import (
     Foresight,
     Seen,
     _without_chance,
+    climb,
     foresee,
     learn,
     most,
@@ -76,6 +77,17 @@ def test_a_steep_climb_is_followed_from_the_first_minute_and_chance_is_none() ->
     assert climbing(600.0, 12.0, 6.0) == pytest.approx(UNLEARNT_TIMES * 16.9, rel=0.01)
     assert climbing(600.0, 6.5, 6.0) == pytest.approx(UNLEARNT_TIMES * 6.5)
     assert climbing(600.0, 12.0, 0.0) == MOST_TIMES * 12.0
+
+
+def test_a_climb_is_from_what_a_rate_of_half_a_window_ago_was() -> None:
+    shape, now = policy().shape, Seen(now=40.0, rps=12.0, window_s=60.0)
+    old, late = (
+        WantedSample(at=at, rps=rps, shape=shape) for at, rps in ((0.0, 2.0), (25.0, 12.0))
+    )
+    found = climb(replace(BLANK, samples=(old, late)), now)
+    assert found == climb(replace(BLANK, samples=(old,)), now)
+    assert found > 0.0
+    assert climb(BLANK, now) == climb(replace(BLANK, samples=(late,)), now) == 0.0
 
 
 def test_a_steady_rate_is_expected_to_stay_and_chance_is_not_counted_twice() -> None:
