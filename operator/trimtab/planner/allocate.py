@@ -43,9 +43,9 @@ class Fleet:
     @property
     def gap(self) -> float:
         """How much it may weigh more than the best, as a share of that; infinite: not known."""
-        if self.weight <= self.least:
+        if self.bound is None or self.weight <= self.bound:
             return 0.0
-        return self.weight / self.least - 1.0 if self.least > 0 else math.inf
+        return self.weight / self.bound - 1.0 if self.bound > 0 else math.inf
 
     @property
     def proven(self) -> bool:

@@ -38,6 +38,8 @@ _DOUBTS = (
     (Stale, Reason.METRICS_STALE),
     (Partial, Reason.METRICS_PARTIAL),
 )
+_FIELDS = tuple(field.name for field in fields(ObservedLoad))
+_VALUES = Fresh, Partial
 _LATENCIES = (("ttft_s", "TTFT"), ("itl_s", "ITL"), ("e2e_s", "E2E"))
 
 
@@ -113,10 +115,10 @@ def checked(load: ObservedLoad) -> ObservedLoad:
     Values are finite and not negative; nothing was measured in the future.
     """
     found: dict[str, Any] = {}
-    for field in fields(load):
-        value = getattr(load, field.name)
-        if isinstance(value, Fresh | Partial) and not _possible(value):
-            found[field.name] = Invalid(why=f"{value.value:g} is no usable value")
+    for name in _FIELDS:
+        value = getattr(load, name)
+        if isinstance(value, _VALUES) and not _possible(value):
+            found[name] = Invalid(why=f"{value.value:g} is no usable value")
     return replace(load, **found) if found else load
 
 

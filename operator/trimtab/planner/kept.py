@@ -6,8 +6,10 @@ from typing import Generic, TypeVar
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
-REMEMBERED = 2048
-"""Answers that are kept of each kind, those that were asked for last."""
+REMEMBERED = 16_384
+"""Answers that are kept of each kind, those that were asked for last: three questions for each of
+5,000 deployments. A fleet of more than are kept would find each forgotten when it is asked again.
+"""
 
 
 class Kept(Generic[K, V]):

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from trimtab.api.llmdeployment import Mode
 from trimtab.config import PlannerConfig
 from trimtab.models.memory import DeploymentMemory
+from trimtab.models.snapshot import Key
 from trimtab.planner import spot
 from trimtab.planner.case import Case
 from trimtab.planner.classes import shares_of
 from trimtab.planner.evenly import paced
+from trimtab.planner.kept import Kept
 from trimtab.planner.place import Place
 from trimtab.planner.problem import Option, Problem, Room
 from trimtab.planner.starts import INIT_S
@@ -44,27 +46,31 @@ def question(case: Case, config: PlannerConfig, room: Room) -> Problem:
         maximum = max(maximum, case.supply)
     if case.supply > maximum:
         least = minimum if case.may_fall else maximum
-        return _asked(case, config, room, _Wish(rps=case.keep_rps, minimum=least))
+        return _asked(case, config, room, _Wish(kind="keep", rps=case.keep_rps, minimum=least))
     if not case.may_fall:
         lost = sum(place.lost for place in case.running)
         minimum = min(maximum, max(minimum, case.supply + lost))
     elif case.is_covered and case.supply >= minimum:
         keeps = move_places(case.memory)
-        return _asked(case, config, room, _Wish(rps=case.keep_rps, minimum=minimum, keeps=keeps))
+        wish = _Wish(kind="keep", rps=case.keep_rps, minimum=minimum, keeps=keeps)
+        return _asked(case, config, room, wish)
     rps = 0.0 if case.is_covered else case.grow_rps
     keeps = frozenset(place.name for place in case.running)
     grows = rps > 0 or minimum > case.supply
-    return _asked(case, config, room, _Wish(rps=rps, minimum=minimum, keeps=keeps, grows=grows))
+    wish = _Wish(kind="keep", rps=rps, minimum=minimum, keeps=keeps, grows=grows)
+    return _asked(case, config, room, wish)
 
 
 def free_question(case: Case, config: PlannerConfig, room: Room) -> Problem:
     """Return the question whether another mix would be cheaper: all may go, all may be added."""
-    return _asked(case, config, room, _Wish(rps=case.keep_rps, minimum=case.minimum, grows=True))
+    wish = _Wish(kind="free", rps=case.keep_rps, minimum=case.minimum, grows=True)
+    return _asked(case, config, room, wish)
 
 
 def demand_question(case: Case, config: PlannerConfig, room: Room) -> Problem:
     """Return the question what the demand of now alone would keep of what exists."""
-    return _asked(case, config, room, _Wish(rps=case.grow_rps, minimum=case.minimum))
+    wish = _Wish(kind="demand", rps=case.grow_rps, minimum=case.minimum)
+    return _asked(case, config, room, wish)
 
 
 def option_places(case: Case, problem: Problem) -> tuple[Place, ...]:
@@ -90,6 +96,8 @@ def move_places(memory: DeploymentMemory) -> frozenset[str]:
 class _Wish:
     """What one question asks for."""
 
+    kind: str
+    """Which of the questions about a deployment it is of."""
     rps: float
     minimum: int
     keeps: frozenset[str] = frozenset()
@@ -98,8 +106,18 @@ class _Wish:
 
 
 def _asked(case: Case, config: PlannerConfig, room: Room, wish: _Wish) -> Problem:
-    problem = _problem(case, config, wish)
-    return paced(problem, room.bounds(problem)) if case.policy.even else problem
+    """Return the question of `wish`; that of the plan before where all it follows from stays."""
+    name = case.state.key, wish.kind
+    inputs = case.choices, case.running, case.policy, case.waits, config, wish
+    problem = _problems.answer(name, inputs, lambda: _problem(case, config, wish))
+    if not case.policy.even:
+        return problem
+    bounds = room.bounds(problem)
+    return _paced.answer(name, (problem, bounds), lambda: paced(problem, bounds))
+
+
+_problems: Kept[tuple[Key, str], Problem] = Kept()
+_paced: Kept[tuple[Key, str], Problem] = Kept()
 
 
 def _problem(case: Case, config: PlannerConfig, wish: _Wish) -> Problem:
