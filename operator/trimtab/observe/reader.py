@@ -20,6 +20,7 @@ from trimtab.observe.world import PodFacts, ReplicaShape, pod_stem
 NO_REQUEST = "no request in the window"
 NONE_YET = "no request was served yet"
 NONE_FINISHED = "no request is finished yet"
+REMEDY = "`trimtab doctor` finds what they export instead"
 JUST_SEEN = "the source has seen the replicas for less than two scrapes"
 
 _OF_FINISHED = frozenset({"input_tokens", "output_tokens", "e2e"})
@@ -150,7 +151,7 @@ class Reader:
             return found
         total = self._mine(self._readings.sums, query)
         if not found.keys() <= total.keys():
-            return Missing(why=f"no replica exports {metric.newest}_sum", absent=True)
+            return _absent(f"{metric.newest}_sum")
         return self._ratio(total, found, list(found), MAX_SECONDS)
 
     def _counted(self, query: str, metric: engines.Metric) -> dict[str, float] | Signal:
@@ -160,7 +161,7 @@ class Reader:
             return merged
         stems, counts = self._buckets(query), self._mine(self._readings.counts, query)
         if not stems.keys() <= counts.keys():
-            return Missing(why=f"no replica exports {metric.newest}_count", absent=True)
+            return _absent(f"{metric.newest}_count")
         return {stem: counts[stem] for stem in stems}
 
     def _per_replica(self, query: str, metric: engines.Metric, stem: str) -> Signal:
@@ -240,7 +241,7 @@ class Reader:
         if of_finished and not self._counted_any("finished", absent=0.0):
             return Missing(why=NONE_FINISHED)
         if self._engine.eager:
-            return Missing(why=f"no replica exports {metric}", absent=True)
+            return _absent(metric)
         return Missing(why=f"no replica exports {metric}, or none has served a request yet")
 
     def _counted_any(self, name: str, *, absent: float) -> bool:
@@ -364,6 +365,10 @@ class Reader:
             if least is None or _value(signal) < _value(least):
                 least = signal
         return least or Missing(why="the policy has no latency target")
+
+
+def _absent(metric: str) -> Missing:
+    return Missing(why=f"no replica exports {metric}: {REMEDY}", absent=True)
 
 
 def _value(signal: Signal) -> float:

@@ -19,7 +19,7 @@ from trimtab.observe.kinds import Kind
 from trimtab.observe.parse import parse
 from trimtab.observe.prometheus import Refused, Sample
 from trimtab.observe.queries import build
-from trimtab.observe.reader import Reader, Subject
+from trimtab.observe.reader import REMEDY, Reader, Subject
 from trimtab.observe.readings import take
 from trimtab.observe.selftest import lacking
 from trimtab.observe.signals import read
@@ -503,7 +503,7 @@ def test_while_replicas_come_and_go_a_rate_per_replica_is_unknown() -> None:
 def test_a_mean_without_its_sum_is_missing_by_name() -> None:
     one = load(steady(ENDS, itl=by_bucket({"0.05": 1.0, "+Inf": 1.0, "count": 1.0}))).variants[0]
     assert one.itl_s == Missing(
-        why="no replica exports vllm:inter_token_latency_seconds_sum", absent=True
+        why=f"no replica exports vllm:inter_token_latency_seconds_sum: {REMEDY}", absent=True
     )
 
 
