@@ -11,7 +11,7 @@ import math
 
 import numpy as np
 
-from trimtab.performance.steptime import Array, Number
+from trimtab.performance.arithmetic import Array, Number
 
 MOST_PHASES = 16
 """Beyond so many replicas more make arrivals no more even, to a few percent of a rate."""

@@ -12,7 +12,8 @@ from typing import TypeAlias
 import numpy as np
 
 from trimtab.models.performance import StepScales
-from trimtab.performance.steptime import Array, StepModel
+from trimtab.performance.arithmetic import Array
+from trimtab.performance.steptime import StepModel
 
 ERROR = 0.03
 """Standard error of a measured time that no number of tokens lowers (research/models.md 1.3)."""

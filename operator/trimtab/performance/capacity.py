@@ -19,6 +19,7 @@ from trimtab.models.performance import (
     ReplicaCapacity,
     StepScales,
 )
+from trimtab.performance.arithmetic import Array
 from trimtab.performance.belief import prior, spread, stretched
 from trimtab.performance.firsttoken import first_token
 from trimtab.performance.fit import kv_budget_bytes, kv_bytes_per_sequence, kv_tokens
@@ -29,7 +30,7 @@ from trimtab.performance.meanfield import Equilibrium, Limit, Replica, equilibri
 from trimtab.performance.outlook import LIGHTEST, open_loop, saturation_rate
 from trimtab.performance.profiles import MeasuredPoint, interpolated_rate
 from trimtab.performance.reach import Nearest, nearest_targets, refusal
-from trimtab.performance.steptime import Array, step_model
+from trimtab.performance.steptime import step_model
 
 SAFE_LOAD = 0.85
 """Share of the saturation rate that a replica is given when no target bounds its queue."""

@@ -48,6 +48,11 @@ class Efficiency:
     sustained: float = 1.0
     """Of `compute`, `attention` and the expert shares, what remains in steady serving where the
     constants come from kernels timed alone: cards at their power limit slow down."""
+    power_limited: float | None = None
+    """Of `compute` and of as much at 8 and 4 bit, what steady serving is left in steps that do
+    nothing but multiply: the device is at its power limit, and its clock falls. A multiplication
+    costs energy by the width of its numbers, so 8 bit, which reaches less of its peak, draws less,
+    as do experts, and a step that waits for memory or other devices besides. None: not known."""
     watts_per_flops: float | None = None
     """Watts for each FLOP/s of its 16-bit peak that the measured device draws by its data sheet: a
     sibling with less is slower in computing. None: not known."""
@@ -77,7 +82,8 @@ _ADA_RTX = replace(
 _HOPPER = Efficiency(
     compute=0.866, narrow_compute=0.689, expert=0.54, narrow_expert=0.424, four_bit_expert=0.446,
     weight_read=0.92, expert_read=0.869, unpack=2.86e-3, kv_read=0.92, attention=0.688,
-    kernel_s=4.52e-6, reduce_s=5.21e-6, bus=(0.46, 0.621, 0.623), watts_per_flops=700 / 989e12,
+    kernel_s=4.52e-6, reduce_s=5.21e-6, bus=(0.46, 0.621, 0.623), power_limited=0.732,
+    watts_per_flops=700 / 989e12,
 )
 _BLACKWELL = Efficiency(
     compute=0.759, narrow_compute=0.581, four_bit_compute=0.5, expert=0.525, narrow_expert=0.317,

@@ -9,6 +9,7 @@ from statistics import NormalDist
 
 import numpy as np
 
+from trimtab.performance.arithmetic import Array, Number
 from trimtab.performance.arrivals import alone, company, queueing_square, spread_of_sum
 from trimtab.performance.lengths import WEIGHTS
 from trimtab.performance.meanfield import (
@@ -19,7 +20,6 @@ from trimtab.performance.meanfield import (
     prompt_work,
 )
 from trimtab.performance.quantiles import cdf, density, mean_of, solve
-from trimtab.performance.steptime import Array, Number
 
 _NORMAL = NormalDist()
 _SELDOM = 1e-4

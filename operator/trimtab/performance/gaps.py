@@ -10,12 +10,12 @@ from math import sqrt
 
 import numpy as np
 
+from trimtab.performance.arithmetic import Array
 from trimtab.performance.arrivals import chance_of_none, following, queueing_square
 from trimtab.performance.firsttoken import FirstToken
 from trimtab.performance.lengths import WEIGHTS
 from trimtab.performance.meanfield import Equilibrium, Replica
 from trimtab.performance.quantiles import cdf, mean_of, solve, weighted_quantile
-from trimtab.performance.steptime import Array
 
 _CROWD = ((-sqrt(3.0), 1.0 / 6.0), (0.0, 2.0 / 3.0), (sqrt(3.0), 1.0 / 6.0))
 """Three-point rule for a normal distribution: exact up to the fifth moment."""

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from trimtab.performance.arithmetic import Array
 from trimtab.performance.firsttoken import FirstToken, first_token
 from trimtab.performance.gaps import Wake, crowding_s, gap_quantile, request_gap, wake_of
 from trimtab.performance.lengths import WEIGHTS
 from trimtab.performance.meanfield import LUMP_WEIGHTS, Equilibrium, Limit, Replica
 from trimtab.performance.quantiles import mean_of, normal_mixture
-from trimtab.performance.steptime import Array
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,7 @@ import numpy as np
 
 from trimtab.errors import InvalidInput
 from trimtab.models.load import RUNGS, Spread, TokenShape
-from trimtab.performance.steptime import Array, Number
+from trimtab.performance.arithmetic import Array, Number
 
 EDGES = np.array([0.0, 0.12, 0.27, 0.42, 0.56, 0.69, 0.79, 0.86, 0.91, 0.945, 0.97, 0.985, 1.0])
 """Shares of requests between which a length is represented by its mean: finer where it is long,

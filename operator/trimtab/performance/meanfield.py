@@ -14,9 +14,10 @@ from typing import Any, TypeAlias, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from trimtab.performance.arithmetic import Array, Number
 from trimtab.performance.arrivals import any_in, spread_of_sum
 from trimtab.performance.lengths import Lengths
-from trimtab.performance.steptime import Array, Number, StepModel
+from trimtab.performance.steptime import StepModel
 
 _LUMP_EDGES = np.array([0.0, 0.2, 0.45, 0.65, 0.8, 0.9, 0.96, 0.99, 1.0])
 LUMP_WEIGHTS = np.diff(_LUMP_EDGES)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 from numpy.typing import NDArray
 
+from trimtab.performance.arithmetic import Array, Number
 from trimtab.performance.firsttoken import first_token
 from trimtab.performance.latency import latencies
 from trimtab.performance.meanfield import (
@@ -15,7 +16,6 @@ from trimtab.performance.meanfield import (
     limit_of,
     stacked,
 )
-from trimtab.performance.steptime import Array, Number
 
 LIGHTEST = 1e-3
 """Arrivals in one step, relative to the most, at which a replica counts as idle."""

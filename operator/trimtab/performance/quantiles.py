@@ -5,8 +5,8 @@ from math import pi, sqrt
 
 import numpy as np
 
+from trimtab.performance.arithmetic import Array
 from trimtab.performance.lengths import WEIGHTS
-from trimtab.performance.steptime import Array
 
 _ROUNDS = 20
 _NEAR = 1e-4

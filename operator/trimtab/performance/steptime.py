@@ -7,15 +7,12 @@ engine); the methods are arithmetic on floats or on numpy arrays that broadcast 
 """
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from functools import lru_cache
-from typing import Any, TypeAlias, overload
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import overload
 
 from trimtab.models.hardware import Accelerator, EngineSettings, ModelGeometry, Parallelism
+from trimtab.performance.arithmetic import Arithmetic, Array, Number, arithmetic_of, some
 from trimtab.performance.coefficients import (
     dense_rate,
     exchange_s,
@@ -39,9 +36,6 @@ from trimtab.performance.efficiency import (
 from trimtab.performance.sampling import sampling_s
 from trimtab.performance.weights import compute_peak, parameters, part_dtypes, stored_weights
 
-Array: TypeAlias = NDArray[np.float64]
-Number: TypeAlias = float | Array
-
 _COMPUTE = frozenset(
     {
         "token_s",
@@ -51,6 +45,8 @@ _COMPUTE = frozenset(
         "pair_s",
         "window_pair_s",
         "link_token_s",
+        "held_token_s",
+        "held_head_s",
     }
 )
 _HOST = frozenset({"row_s", "fixed_s", "request_s"})
@@ -105,6 +101,13 @@ class StepModel:
     """Steps between a first token and its arrival at the client, in closed and in open loops."""
     wave: float
     """See efficiency.Engine."""
+    held_token_s: float = 0.0
+    """Multiplying one new token in all layers, where the device's power is all that holds it: no
+    step is shorter than that. 0: no limit is known."""
+    held_head_s: float = 0.0
+    """The same for the next-token scores of one sequence."""
+    held_pair: float = 0.0
+    """The same for prompt attention that takes one second."""
     drafts: float = 0.0
     """Tokens that speculation proposes for each sequence in each step."""
     accepted: float = 0.0
@@ -184,13 +187,9 @@ class StepModel:
     def _step_s(
         self, prefill_tokens: Number, prefill_context: Number, batch: Number, kv_tokens: Number
     ) -> Number:
-        inputs = (prefill_tokens, prefill_context, batch, kv_tokens)
-        on = _FLOATS
-        for one in inputs:
-            if isinstance(one, np.ndarray):
-                on = _ARRAYS
+        on = arithmetic_of(prefill_tokens, prefill_context, batch, kv_tokens)
         seconds = self._pass_s(on, prefill_tokens, prefill_context, batch, kv_tokens, self.drafts)
-        if not _some(self.drafts):
+        if not some(self.drafts):
             return seconds
         # A step yields 1 + accepted tokens of each sequence, but works prompts off only once.
         alone = self._pass_s(on, 0.0, 0.0, batch, kv_tokens, self.drafts)
@@ -201,7 +200,7 @@ class StepModel:
 
     def _pass_s(
         self,
-        on: "_Arithmetic",
+        on: Arithmetic,
         prefill_tokens: Number,
         prefill_context: Number,
         batch: Number,
@@ -217,34 +216,38 @@ class StepModel:
         verified = rows * (1.0 + drafts)
         tokens = prompt + verified
         scored = verified + on.minimum(prompt, 1.0)
+        pairs_s = prompt * self._prompt_attention_s(on, prefill_context)
         seconds: Number = (
             on.overlapped(tokens * self.token_s, self.weights_s)
             + on.overlapped(scored * self.head_token_s, self.head_s)
             + self._attention_s(on, rows, kv_tokens / (self.stages * self.ranks))
-            + prompt * self._prompt_attention_s(on, prefill_context)
+            + pairs_s
             + tokens * self.link_token_s
             + (rows + on.minimum(prompt, 1.0)) * self.row_s
             + self.fixed_s
         )
-        if _some(self.experts_s):
+        if some(self.experts_s):
             routed = tokens * self.ranks
             touched = self.touched(routed)
             seconds = seconds + on.overlapped(
                 routed * self.expert_token_s + touched * self.expert_pad_s,
                 touched * self.experts_s,
             )
+        if some(self.held_token_s):
+            held_s = tokens * self.held_token_s + scored * self.held_head_s
+            seconds = on.maximum(seconds, held_s + pairs_s * self.held_pair)
         return seconds
 
-    def _attention_s(self, on: "_Arithmetic", rows: Number, kv_tokens: Number) -> Number:
+    def _attention_s(self, on: Arithmetic, rows: Number, kv_tokens: Number) -> Number:
         context = kv_tokens / on.maximum(rows, 1e-9)
         seconds: Number = rows * (self.state_s + self.kv_s * on.minimum(context, self.kv_limit))
-        if _some(self.window_kv_s):
+        if some(self.window_kv_s):
             seconds = seconds + rows * self.window_kv_s * on.minimum(context, self.window)
         return seconds
 
-    def _prompt_attention_s(self, on: "_Arithmetic", context: Number) -> Number:
+    def _prompt_attention_s(self, on: Arithmetic, context: Number) -> Number:
         seconds: Number = self.pair_s * on.minimum(context, self.kv_limit)
-        if _some(self.window_pair_s):
+        if some(self.window_pair_s):
             seconds = seconds + self.window_pair_s * on.minimum(context, self.window)
         return seconds
 
@@ -268,10 +271,14 @@ def step_model(
     devices = tensor * power_share(accelerator)
     if engine.name != NO_ENGINE:
         devices *= share.sustained
+    held = 1.0 / share.power_limited if share.power_limited and engine.name != NO_ENGINE else 0.0
     ranks = parallelism.ranks
 
     def dense_s(count: float, dtype: str) -> float:
         return 2.0 * count / (devices * dense_rate(accelerator, share, dtype))
+
+    def multiplied_s(count: float, dtype: str) -> float:
+        return 2.0 * count / (devices * share.compute * compute_peak(accelerator, dtype))
 
     expert_s = expert_fill(geometry, tensor) * 2.0
     expert_s /= devices * ranks * expert_rate(accelerator, share, dtypes.experts)
@@ -320,37 +327,17 @@ def step_model(
         first_token_steps=host.first_token_steps,
         late_steps=host.late_steps,
         wave=host.wave,
+        held_token_s=held
+        * (
+            multiplied_s(counts.attention, dtypes.attention)
+            + multiplied_s(counts.feed_forward, dtypes.feed_forward)
+            + multiplied_s(counts.active_experts, dtypes.experts)
+        ),
+        held_head_s=held * multiplied_s(counts.head, "none"),
+        held_pair=held * share.attention / share.compute,
         drafts=float(engine.draft_tokens),
         accepted=min(engine.accepted_tokens, float(engine.draft_tokens)),
         layer_share=1.0 / geometry.layers,
         stages=parallelism.pipeline,
         ranks=ranks,
     )
-
-
-@dataclass(frozen=True, slots=True)
-class _Arithmetic:
-    """What differs between floats and arrays; numpy takes ten times as long over one float."""
-
-    minimum: Callable[[Any, Any], Any]
-    maximum: Callable[[Any, Any], Any]
-    sqrt: Callable[[Any], Any]
-    cbrt: Callable[[Any], Any]
-
-    def overlapped(self, compute_s: Number, read_s: Number) -> Number:
-        """Return (compute^1.5 + read^1.5)^(2/3): kernels overlap both, the fuller the better.
-
-        The exponent is fitted to measured kernels; 4 would be a sharp knee, 1 no overlap at all.
-        """
-        sqrt = self.sqrt
-        seconds: Number = self.cbrt((compute_s * sqrt(compute_s) + read_s * sqrt(read_s)) ** 2)
-        return seconds
-
-
-_ARRAYS = _Arithmetic(np.minimum, np.maximum, np.sqrt, np.cbrt)
-_FLOATS = _Arithmetic(min, max, math.sqrt, math.cbrt)
-
-
-def _some(value: Number) -> bool:
-    """Whether a coefficient is anything but 0, for any replica that it stands for."""
-    return bool(value.any()) if isinstance(value, np.ndarray) else value != 0.0

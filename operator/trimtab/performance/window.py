@@ -8,10 +8,11 @@ import numpy as np
 
 from trimtab.models.load import TokenShape, VariantReading
 from trimtab.models.signals import Signal, fresh_value
+from trimtab.performance.arithmetic import Array
 from trimtab.performance.belief import ERROR, Measurement, stretched
 from trimtab.performance.capacity import CapacityRequest
 from trimtab.performance.meanfield import Replica
-from trimtab.performance.steptime import Array, StepModel
+from trimtab.performance.steptime import StepModel
 
 WARM_UP_S = 30.0
 """A replica that became Ready so recently still compiles, captures graphs and fills its caches."""

@@ -47,6 +47,17 @@ and stand with their meaning in `efficiency.py` and `coefficients.py` of
 
 ![Predicted against measured](images/accuracy.svg)
 """
+_GB200 = """These rows cannot be one aggregated replica each, and no constant follows them. Over 20
+to 72 devices they are whole racks: the degree of tensor parallelism is the count of all devices,
+some of which only work off prompts, and with the same devices, engine and lengths 512 users wait
+9.6 ms for a token where 256 wait 14.8 (with and without speculation, or split otherwise). 448 users
+with 15,000 tokens each, answered in 7.5 s by two devices, would be 56 PFLOP/s, nearly three times
+the 4-bit peak of both, unless most of it was cached. And Qwen3-32B in 16 bit takes 8 ms with one
+user, as predicted, but 21 and 42 with two and 28 with eight. What one GB200 does is seen in its
+kernels below: 5 % in the median for decoding, 14 % for prompts. Replicas over more than eight
+devices carry a standard error of 60 %, so plans leave them the least of their rates.
+"""
+
 _READING = """## How to read it, and where the model is blind
 
 - The deployments ran engines of many versions; two versions of one engine on one machine differ by
@@ -92,6 +103,7 @@ def main() -> None:
     parts = [
         _INTRODUCTION,
         _deployments(tpot, ttft, refused),
+        _gb200(silicon.gb200(points)),
         _calibration(points),
         _steps(grid.steps()),
         _sweeps(sweeps.sweeps()),
@@ -143,6 +155,15 @@ def _deployments(tpot: Sequence[Pair], ttft: Sequence[Pair], refused: int) -> st
         "InferenceX and NVIDIA, 2025-10 to 2026-04: vLLM, SGLang and TensorRT-LLM at a fixed "
         f"number of users (`inferencex_silicon`, aggregated). {refused} rows are said not to fit "
         "and are left out.\n\n" + table("", rows) + "\n\n" + details + "\n"
+    )
+
+
+def _gb200(pairs: list[Pair]) -> str:
+    return (
+        "### Why the GB200 is off\n\n"
+        + table("", by(pairs, lambda pair: pair.group))
+        + "\n\n"
+        + _GB200
     )
 
 

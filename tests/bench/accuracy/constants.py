@@ -12,7 +12,9 @@ FAMILIES = ("ampere", "ada", "hopper", "blackwell", "blackwell-rtx")
 SIBLINGS = {"blackwell-gb200": ("blackwell", ("compute", "narrow_compute", "bus"))}
 """Families that share the constants of another one, but for those named."""
 
-_FIXED = frozenset({"sustained", "watts_per_flops", "bus"})
+_FIXED = frozenset({"sustained", "power_limited", "watts_per_flops", "bus"})
+_POWER_LIMITED = 0.77
+"""Middle of what the power limit leaves: the one other card of which it is known, `sustained`."""
 _MOST = {"weight_read": 0.92, "expert_read": 0.92, "kv_read": 0.92, "attention": 0.8}
 """No device delivers more of its bandwidth, in the best published measurements."""
 _STEP = {"step_s": 0.3e-3, "row_s": 8e-6}
@@ -46,6 +48,8 @@ class Constant:
     def middle(self) -> float:
         """Return the value of a device or an engine of which nothing is known."""
         if self.home in efficiency._FAMILIES:
+            if self.field == "power_limited":
+                return _POWER_LIMITED
             if self.field != "bus":
                 return float(getattr(efficiency._PRIOR, self.field))
             over_pcie = self.home in efficiency._PCIE_FAMILIES
@@ -126,6 +130,11 @@ def of_steps() -> list[Constant]:
 def of_first_tokens() -> list[Constant]:
     """Return every constant that only the time to the first token decides."""
     return _of_engines(_FIRST)
+
+
+def of_limits() -> list[Constant]:
+    """Return what power limits leave: of Hopper, for only it served dense 16-bit models."""
+    return [Constant("hopper", "power_limited")]
 
 
 def _of_engines(names: dict[str, float]) -> list[Constant]:

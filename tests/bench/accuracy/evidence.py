@@ -13,9 +13,10 @@ import numpy as np
 from bench.accuracy import grid, mlperf, silicon
 from bench.accuracy.score import Pair
 from trimtab.models.performance import Infeasible
+from trimtab.performance.arithmetic import Array
 from trimtab.performance.capacity import CapacityRequest, replica_of
 from trimtab.performance.efficiency import NO_ENGINE
-from trimtab.performance.steptime import Array, step_model
+from trimtab.performance.steptime import step_model
 
 HUBER_GRID, HUBER_SILICON, HUBER_FIRST = 0.10, 0.12, 0.25
 """Errors beyond which a row counts less."""
@@ -64,34 +65,40 @@ def of_steps() -> list[Block]:
         )
         for cell in cells
     ]
-    steady = _steady()
-    count = sum(len(one.users) for one in steady)
-    found += [
-        Block(
-            family=one.request.accelerator.family,
-            engine=one.request.engine.name,
-            logs=np.log(one.tpot_s),
-            huber=HUBER_SILICON,
-            weight=math.sqrt(WEIGHT_SILICON / count),
-            predict=lambda one=one: served(one.request, one.users).tpot_s,  # type: ignore[misc]
-        )
-        for one in steady
-    ]
+    found += _served(_steady(), "tpot_s", HUBER_SILICON)
     return found + [_audited(pair) for pair in mlperf.results() if not pair.held_out]
 
 
 def of_first_tokens() -> list[Block]:
     """Return what decides the time to the first token, one block for each replica."""
-    steady = [one for one in _steady() if one.request.parallelism.ranks == 1]
+    alone = [one for one in _steady() if one.request.parallelism.ranks == 1]
+    return _served(alone, "ttft_s", HUBER_FIRST)
+
+
+def of_limits() -> list[Block]:
+    """Return what decides power limits: TTFT and TPOT of Hopper's deployments on one device.
+
+    They run for long enough to reach the limit, and no exchange between devices keeps them from it.
+    """
+    alone = [
+        one
+        for one in _steady()
+        if one.request.accelerator.family == "hopper" and one.request.parallelism.devices == 1
+    ]
+    return _served(alone, "ttft_s", HUBER_FIRST) + _served(alone, "tpot_s", HUBER_SILICON)
+
+
+def _served(steady: list[silicon.Deployment], what: str, huber: float) -> list[Block]:
+    """Return one block for each replica; `what` it measured is predicted under the same name."""
     count = sum(len(one.users) for one in steady)
     return [
         Block(
             family=one.request.accelerator.family,
             engine=one.request.engine.name,
-            logs=np.log(one.ttft_s),
-            huber=HUBER_FIRST,
+            logs=np.log(getattr(one, what)),
+            huber=huber,
             weight=math.sqrt(WEIGHT_SILICON / count),
-            predict=lambda one=one: served(one.request, one.users).ttft_s,  # type: ignore[misc]
+            predict=lambda one=one: getattr(served(one.request, one.users), what),  # type: ignore[misc]
         )
         for one in steady
     ]

@@ -4,7 +4,8 @@
 stands, and ends with an error where they differ by more than rounding. It starts from the middle
 values of an unknown device, never from what stands, so the same rows always give the same
 constants. Least squares on logarithms, with Huber's weights against outliers; the pull to the
-middle values decides only where no row says anything.
+middle values decides only where no row says anything. Three stages, each with what those before it
+found: step times, first tokens, power limits (which move nothing before: see `constants`).
 """
 
 import math
@@ -17,7 +18,7 @@ import numpy as np
 from bench.accuracy import constants, evidence
 from bench.accuracy.constants import Constant
 from bench.accuracy.evidence import Block
-from trimtab.performance.steptime import Array
+from trimtab.performance.arithmetic import Array
 
 ROUNDS = 40
 SETTLED = 1e-3
@@ -35,12 +36,16 @@ _DAMPING, _LEAST_DAMPING = 0.05, 1e-3
 
 def fit() -> list[tuple[Constant, float]]:
     """Return every constant with the value that fits best; nothing stays changed."""
-    every = constants.of_steps() + constants.of_first_tokens()
+    stages = (
+        (constants.of_steps, evidence.of_steps),
+        (constants.of_first_tokens, evidence.of_first_tokens),
+        (constants.of_limits, evidence.of_limits),
+    )
+    every = [constant for free, _ in stages for constant in free()]
     with _restored(every):
         for constant in every:
             constant.set(constant.middle)
-        found = _fitted(constants.of_steps(), evidence.of_steps())
-        return found + _fitted(constants.of_first_tokens(), evidence.of_first_tokens())
+        return [one for free, blocks in stages for one in _fitted(free(), blocks())]
 
 
 def _fitted(free: list[Constant], blocks: list[Block]) -> list[tuple[Constant, float]]:

@@ -9,8 +9,9 @@ from bench.accuracy.files import rows
 from bench.accuracy.score import Pair
 from trimtab.catalog import accelerators, geometries
 from trimtab.models.hardware import Accelerator, EngineSettings, ModelGeometry, Parallelism
+from trimtab.performance.arithmetic import Array
 from trimtab.performance.efficiency import NO_ENGINE
-from trimtab.performance.steptime import Array, step_model
+from trimtab.performance.steptime import step_model
 
 HELD_OUT = "Qwen3-32B"
 """The model whose steps no constant was fitted to."""

@@ -5,7 +5,7 @@ Method, machine and versions are in tests/bench/data/h100_random_weights/README.
 
 import math
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from statistics import fmean, median, pstdev
 
@@ -33,9 +33,6 @@ FOLDER = "h100_random_weights"
 KV_TOKENS = {"llama-3.1-8b": 462_944, "own-dense-14b": 350_576, "own-moe-26b": 319_392}
 """What each engine said at its start."""
 OVERLOAD = "overload"
-CLOCK = 0.8
-"""Of the computing speed: at its 700 W the card ran at 1,350 to 1,550 of 1,980 MHz, and its memory
-at full speed."""
 OVERLOAD_S, STAGE_S = 44.0, 32.0
 WARM_S = 8.0
 """From the start of a stage to the first request that the steady state is compared with."""
@@ -234,9 +231,9 @@ def times(model: str) -> StepModel:
     return step_model(*_replica(model))
 
 
-def throttled(model: str) -> StepModel:
-    """Return step times with the speed that the card's clock leaves at its power limit."""
-    return times(model).stretched(read=1.0, compute=1.0 / CLOCK, host=1.0)
+def unlimited(model: str) -> StepModel:
+    """Return step times as if the card had no power limit."""
+    return replace(times(model), held_token_s=0.0)
 
 
 @cache

@@ -16,11 +16,11 @@ from trimtab.catalog import geometries
 from trimtab.catalog.prices import device_price
 from trimtab.models.load import LatencyTargets
 from trimtab.models.performance import Infeasible, StepScales
+from trimtab.performance.arithmetic import Array
 from trimtab.performance.belief import Measurement, fitted, stretched
 from trimtab.performance.capacity import CapacityRequest, replica_of
 from trimtab.performance.outlook import closed_loop
 from trimtab.performance.question import Question, request_of
-from trimtab.performance.steptime import Array
 
 SATURATED_S = 10.0
 """Measured TTFT from which a run is one long queue."""
@@ -142,6 +142,21 @@ def tpot(found: list[Point]) -> list[Pair]:
         )
         for p in found
     ]
+
+
+def gb200(found: list[Point]) -> list[Pair]:
+    """Return TPOT of the GB200's rows by model, engine, devices and precision."""
+    pairs = []
+    for p in found:
+        request = p.deployment.request
+        if request.accelerator.name == "nvidia-gb200":
+            dtype = request.engine.weight_dtype
+            group = (
+                f"{request.geometry.name}, {request.engine.name}, "
+                f"{request.parallelism.devices} devices, {'16 bit' if dtype == 'none' else dtype}"
+            )
+            pairs.append(Pair(group=group, predicted=p.predicted_tpot_s, measured=p.tpot_s))
+    return pairs
 
 
 def ttft(found: list[Point]) -> list[Pair]:

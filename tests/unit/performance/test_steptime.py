@@ -7,6 +7,7 @@ import pytest
 
 from trimtab.catalog import accelerators
 from trimtab.models.hardware import EngineSettings, Parallelism
+from trimtab.performance.efficiency import NO_ENGINE
 from trimtab.performance.steptime import StepModel, step_model
 from unit.performance.builders import accelerator, geometry
 
@@ -145,6 +146,52 @@ def test_less_power_than_the_measured_sibling_slows_computing_and_not_reading() 
     )
     assert capped.token_s == pytest.approx(2.0 * whole.token_s)
     assert capped.weights_s == whole.weights_s
+
+
+def prompt_s(name: str, engine: str, tensor: int = 1, dtype: str = "none") -> float:
+    step = step_model(
+        geometry(name),
+        accelerator(),
+        Parallelism(tensor=tensor),
+        EngineSettings(name=engine, weight_dtype=dtype),
+    )
+    return step.mixed_s(8192.0, 4096.0, 0.0, 0.0)
+
+
+def over_kernels(name: str, tensor: int = 1, dtype: str = "none") -> float:
+    """How much longer a prompt takes in serving than as kernels alone."""
+    return prompt_s(name, "vllm", tensor, dtype) / prompt_s(name, NO_ENGINE, tensor, dtype)
+
+
+def test_a_card_at_its_power_limit_multiplies_dense_matrices_slower_than_a_kernel_alone() -> None:
+    assert 1.15 < over_kernels("Llama-3.1-8B") < 1.4
+
+
+@pytest.mark.parametrize(
+    ("name", "tensor", "dtype"),
+    [
+        pytest.param("Llama-3.1-8B", 1, "fp8", id="8 bit reach less of their peak"),
+        pytest.param("Qwen3-30B-A3B", 1, "none", id="small experts do, too"),
+        pytest.param("Llama-3.1-8B", 8, "none", id="exchanges leave time to cool"),
+    ],
+)
+def test_what_draws_less_is_not_held(name: str, tensor: int, dtype: str) -> None:
+    assert 1.0 < over_kernels(name, tensor, dtype) < 1.06
+
+
+def test_a_power_limit_does_not_touch_decoding() -> None:
+    step = model()
+    free = replace(step, held_token_s=0.0)
+    for batch in (1.0, 64.0):
+        assert step.decode_s(batch, 1024.0 * batch) == free.decode_s(batch, 1024.0 * batch)
+
+
+def test_a_held_step_is_stretched_like_all_computing() -> None:
+    step = model()
+    slow = step.stretched(read=1.0, compute=2.0, host=1.0)
+    assert slow.mixed_s(8192.0, 0.0, 0.0, 0.0) == pytest.approx(
+        2.0 * step.mixed_s(8192.0, 0.0, 0.0, 0.0), rel=0.02
+    )
 
 
 def speculating(drafts: int, accepted: float) -> StepModel:
