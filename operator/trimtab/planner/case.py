@@ -272,7 +272,9 @@ def _finish(draft: _Draft, world: World, *, brake: bool) -> Case:
             settling=_is_settling(draft.state),
         )
         memory = history.remember(before, seen)
-    memory = replace(memory, unknown_since=_unknown_since(draft.evidence, before, now))
+    unknown_since = _unknown_since(draft.evidence, before, now)
+    if unknown_since != memory.unknown_since:
+        memory = replace(memory, unknown_since=unknown_since)
     total = sum(place.replicas for place in draft.running)
     slept = total == 0 and before.idle_since is not None and before.last_down_at is not None
     if slept and not draft.evidence.fresh:

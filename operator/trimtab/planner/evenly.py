@@ -56,9 +56,13 @@ def _rank(problem: Problem, counts: Counts, sunk: float) -> _Rank:
 
 def _paces(problem: Problem) -> Iterable[tuple[float, float]]:
     """Yield each possible pace, after the least that an answer at it can weigh."""
-    for pace in {o.rps for o in problem.options if o.upper > 0}:
+    fastest_first = sorted(problem.options, key=lambda o: -o.rps)
+    cheapest, looked = math.inf, 0
+    for pace in sorted({o.rps for o in problem.options if o.upper > 0}, reverse=True):
+        while looked < len(fastest_first) and fastest_first[looked].rps >= pace:
+            cheapest = min(cheapest, fastest_first[looked].cost)
+            looked += 1
         count = math.ceil(problem.rps / pace * (1.0 - 1e-6))
-        cheapest = min(o.cost for o in problem.options if o.rps >= pace)
         yield count * cheapest + _sunk(problem, pace), pace
 
 
@@ -77,4 +81,5 @@ def _at(problem: Problem, pace: float) -> Problem:
 
 def _sunk(problem: Problem, pace: float) -> float:
     """Return what kept replicas slower than `pace` cost, $/h."""
-    return math.fsum(option.cost * option.lower for option in problem.options if option.rps < pace)
+    kept = [option for option in problem.options if option.lower and option.rps < pace]
+    return math.fsum(option.cost * option.lower for option in kept)

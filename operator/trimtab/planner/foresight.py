@@ -134,13 +134,13 @@ def foresee(
     case. The memory that is returned keeps what was expected of late.
     """
     now, horizon_s = seen.now, ready_s + DECIDE_S
-    found = Foresight(horizon_s=horizon_s, rps=None, margin=_margin(memory, now))
-    rps = _expected(memory.forecast, policy, now, horizon_s)
+    rps, margin = _expected(memory.forecast, policy, now, horizon_s), _margin(memory, now)
     if rps is None:
-        return replace(memory, foreseen=()), replace(found, rps=_unlearnt(memory, seen))
+        found = Foresight(horizon_s=horizon_s, rps=_unlearnt(memory, seen), margin=margin)
+        return replace(memory, foreseen=()), found
     past = [(at, was) for at, was in memory.foreseen if 0.0 <= now - at <= LASTS_S]
     past = [*past, (now, rps)][-MOST_KEPT:]
-    found = replace(found, rps=min(was for _, was in past))
+    found = Foresight(horizon_s=horizon_s, rps=min(was for _, was in past), margin=margin)
     return replace(memory, foreseen=tuple(past)), found
 
 
@@ -158,7 +158,8 @@ def scheduled(
         return LONGEST_S if held else plans.ready_s(hint.rps) + DECIDE_S
 
     hints = schedule.hints(policy.schedule, plans.now, horizon_s)
-    memory = replace(memory, hinted=tuple(hint.name for hint in hints))
+    if hints or memory.hinted:
+        memory = replace(memory, hinted=tuple(hint.name for hint in hints))
     if not hints or (found.rps is not None and hints[0].rps <= found.rps):
         return memory, found
     return memory, replace(found, rps=hints[0].rps, hint=hints[0])

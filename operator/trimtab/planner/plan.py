@@ -13,11 +13,12 @@ from trimtab.planner.allocate import Fleet, allocate
 from trimtab.planner.bysize import careful
 from trimtab.planner.case import Case, Subject, World, prepare
 from trimtab.planner.degrade import Targets, degrade
+from trimtab.planner.kept import Kept
 from trimtab.planner.ledger import room_of
 from trimtab.planner.lessons import taught
 from trimtab.planner.outcome import Outcome
 from trimtab.planner.place import vacant
-from trimtab.planner.problem import Room
+from trimtab.planner.problem import Counts, Room
 from trimtab.planner.query import Lessons, Market, Speeds
 from trimtab.planner.record import decision_of, inert_decision
 from trimtab.planner.settle import settle
@@ -100,6 +101,8 @@ def _decide(
     }
     targets: dict[Key, Targets] = {key: item.targets.copy() for key, item in settled.items()}
     givers = degrade(snapshot.budgets, cases, found.fleets, found.room, targets, config)
+    # Whatever the pools hold: what is asked for is not less for being short.
+    endless = Room(free=dict.fromkeys(room.free, UNLIMITED))
     decisions, memories = [], []
     for case in cases:
         key = case.state.key
@@ -113,7 +116,7 @@ def _decide(
                 fleet=fleet,
                 targets=targets[key],
                 wanted=settled[key].wanted,
-                asked_replicas=_asked(case, fleet, config),
+                asked_replicas=_asked(case, fleet, config, endless),
                 left=found.room.left_to(
                     fleet.problem, there.pools, fleet.problem.surge * there.widest
                 ),
@@ -167,16 +170,20 @@ def _rank(fleet: Fleet) -> tuple[int, float, float]:
     return fleet.missing, fleet.short_rps, round(cost, 9)
 
 
-def _asked(case: Case, fleet: Fleet, config: PlannerConfig) -> int | None:
+def _asked(case: Case, fleet: Fleet, config: PlannerConfig, room: Room) -> int | None:
     """Return the replicas that the demand of now alone asks for; None when it is unknown."""
     if case.need.observed_rps is None and case.need.rps == 0 and case.total:
         return None
-    # Whatever the pools hold: what is asked for is not less for being short.
-    room = Room(free=dict.fromkeys((o.pool for o in fleet.problem.options), UNLIMITED))
     problem = fleet.problem
     if case.is_covered:
         problem = demand_question(case, config, room)
-    return max(case.minimum, sum(cover.cheapest(problem, room.bounds(problem))))
+    counts = _cheapest.answer(
+        case.state.key, problem, lambda: cover.cheapest(problem, room.bounds(problem))
+    )
+    return max(case.minimum, sum(counts))
+
+
+_cheapest: Kept[Key, Counts] = Kept()
 
 
 def _explained(result: Outcome) -> Outcome:
