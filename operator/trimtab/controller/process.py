@@ -71,6 +71,16 @@ class Exit(IntEnum):
     """kopf ended although nobody asked it to."""
 
 
+def _keep() -> None:
+    """Take what is there by now out of the search for garbage: it lives on.
+
+    Looking through it again and again would take a third of a pass over a large fleet
+    (tests/bench/observe), and now and then longer than a plan (tests/bench/planner).
+    """
+    gc.collect()
+    gc.freeze()
+
+
 def run(config: OperatorConfig, kubeconfig: str | None) -> Exit:
     """Run the operator until it is told to stop or has to end.
 
@@ -170,16 +180,27 @@ class _Process:
         list_first(self.context, self.connection)
         if self.context.stop.is_set():
             return
-        # What is there by now lives on: looking through it again and again for garbage would take
-        # a third of a pass over a large fleet (tests/bench/observe).
-        gc.collect()
-        gc.freeze()
+        _keep()
         self._spawn("watchers", self._watch)
         self._spawn("lister", lambda: list_for_ever(self.context, self.connection))
         cycle = self._cycle()
         if cycle.recall is not None:
             self._spawn("history", cycle.recall.run)
-        self._spawn("planner", lambda: plan_for_ever(self.context, cycle.run))
+        self._spawn("planner", lambda: self._plan(cycle))
+
+    def _plan(self, cycle: Cycle) -> None:
+        """Run cycles for ever; what the first one that plans works out lives on as well."""
+        kept = False
+
+        def run() -> bool:
+            nonlocal kept
+            again = cycle.run()
+            if not kept:
+                _keep()
+                kept = True
+            return again
+
+        plan_for_ever(self.context, run)
 
     def _watch(self) -> None:
         namespaces = self.config.watch_namespaces
