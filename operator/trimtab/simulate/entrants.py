@@ -243,8 +243,8 @@ NAMES: tuple[str, ...] = (*OURS, *ENTRANTS)
 def hardware_to_try(name: str, world: World) -> list[Hardware]:
     """Return the hardware on which the policy `name` is to be tried: everything on one kind.
 
-    A deployment that cannot run on the kind is on the one that is cheapest for it. Policies that
-    choose for themselves have one entry.
+    The kind that should cost least is first. A deployment that cannot run on a kind is on the one
+    that is cheapest for it. Policies that choose for themselves have one entry.
 
     Raises:
         KeyError: No policy is called so.
@@ -257,10 +257,11 @@ def hardware_to_try(name: str, world: World) -> list[Hardware]:
         key: min(mine, key=lambda group: (_usd(offers[key], mine[group]), group))
         for key, mine in groups.items()
     }
-    return [
+    every = [
         {key: mine.get(name, mine[cheapest[key]]) for key, mine in groups.items()}
         for name in sorted({name for mine in groups.values() for name in mine})
     ]
+    return sorted(every, key=lambda one: sum(_usd(offers[key], one[key]) for key in one))
 
 
 def policy_on(name: str, world: World, hardware: Hardware) -> Policy:

@@ -151,7 +151,7 @@ class Gateway:
         """Take a request at its arrival."""
         now = request.arrival
         self._elapse(now)
-        self._ledger.arrived(now)
+        self._ledger.arrived()
         flight = self._flights[request.id] = _Flight(request)
         self._attempt(flight, now)
 
@@ -229,18 +229,18 @@ class Gateway:
             self._schedule(replica)
         self._fail(flight, deadline, self._ledger.timed_out)
 
-    def _fail(self, flight: _Flight, now: float, count: Callable[[float], None]) -> None:
+    def _fail(self, flight: _Flight, now: float, count: Callable[[], None]) -> None:
         """Let a client try again, or count its request as failed."""
         if flight.answering or flight.attempt >= self._settings.retries:
             del self._flights[flight.request.id]
-            count(now)
+            count()
             return
         chance = flight.request.id * _GOLDEN % 1.0
         pause = self._settings.backoff_s * 2.0**flight.attempt * (1.0 - _JITTER * chance)
         flight.attempt += 1
         flight.replica = None
         flight.request = replace(flight.request)  # what the last attempt still does is not its own
-        self._ledger.retried(now)
+        self._ledger.retried()
         heappush(self._retries, (now + pause, flight.request.id, flight))
 
     def _changed(self, now: float) -> None:
@@ -261,7 +261,7 @@ class Gateway:
         else:
             # No other replica would take it either, nor later: it is not tried again.
             del self._flights[flight.request.id]
-            self._ledger.rejected(now)
+            self._ledger.rejected()
 
     def _run(self, replica: _Replica, until: float) -> None:
         events = replica.target.engine.advance(until)
@@ -277,13 +277,13 @@ class Gateway:
                 flight = self._flight(event.request)
                 if flight is not None:
                     flight.answering = True
-                    ledger.first_token(event.at, event.at - event.request.arrival)
+                    ledger.first_token(event.at - event.request.arrival)
             elif isinstance(event, Finished):
                 if event.reason is not FinishReason.ABORT and self._flight(event.request):
                     del self._flights[event.request.id]
                     ledger.served(event)
             elif isinstance(event, Resumed):
-                ledger.gap(event.at, event.gap_s)
+                ledger.gap(event.gap_s)
 
     def _flight(self, request: Request) -> _Flight | None:
         """Return the flight of what happened on a replica, or None if its client has left it."""

@@ -6,14 +6,8 @@ from math import exp, floor, log
 from trimtab.models.load import LatencyTargets
 from trimtab.simulate.events import Finished, Steps
 
-WINDOW_S = 60
-"""What `Ledger.recent` looks back over, in seconds."""
 _RATIO = log(1.01)
 """Logarithm of the ratio of two neighbouring bins: quantiles are within half a percent."""
-
-
-def _bin(value: float) -> int:
-    return floor(log(value if value > 1e-9 else 1e-9) / _RATIO)
 
 
 class Digest:
@@ -24,16 +18,15 @@ class Digest:
 
     def add(self, value: float, weight: int = 1) -> None:
         """Count `value` as often as `weight` says; below a nanosecond it counts as one."""
-        self.add_to(_bin(value), weight)
-
-    def add_to(self, index: int, weight: int) -> None:
-        """Count in a bin that is known."""
-        self._bins[index] = self._bins.get(index, 0) + weight
+        index = floor(log(value if value > 1e-9 else 1e-9) / _RATIO)
+        bins = self._bins
+        bins[index] = bins.get(index, 0) + weight
 
     def merge(self, other: "Digest") -> None:
         """Count what another one has counted."""
+        bins = self._bins
         for index, weight in other._bins.items():
-            self.add_to(index, weight)
+            bins[index] = bins.get(index, 0) + weight
 
     def quantile(self, q: float) -> float | None:
         """Return the number that the share `q` of all is not above, or None without any."""
@@ -84,13 +77,6 @@ class Tally:
         """Share of single gaps within the target for an answer's mean; None without a gap."""
         return self.gaps_within / self.gaps if self.gaps else None
 
-    def merge(self, other: "Tally") -> None:
-        """Add what another one has counted."""
-        for name in (*_COUNTS, *_MET, *_GAPS):
-            setattr(self, name, getattr(self, name) + getattr(other, name))
-        self.ttft_s.merge(other.ttft_s)
-        self.itl_s.merge(other.itl_s)
-
     def summary(self) -> dict[str, object]:
         """Return it as JSON values: shares of settled requests, seconds, null where unknown."""
         settled = self.settled
@@ -109,7 +95,6 @@ class Tally:
 
 _COUNTS = ("arrived", "served", "lost", "rejected", "timed_out", "retried")
 _MET = {"met": "all", "met_ttft": "ttft", "met_itl": "itl", "met_e2e": "e2e"}
-_GAPS = ("gaps", "gaps_within")
 
 
 def _quantiles(digest: Digest) -> dict[str, float | None]:
@@ -117,96 +102,65 @@ def _quantiles(digest: Digest) -> dict[str, float | None]:
 
 
 class Ledger:
-    """Tallies of one service, since its beginning and for each of the last seconds."""
+    """The tally of one service."""
 
     def __init__(self, targets: LatencyTargets) -> None:
         self._targets = targets
-        self._seconds: dict[int, Tally] = {}
         self.total = Tally()
 
-    def recent(self, now: float) -> Tally:
-        """Return the tally of the last whole minute before `now`."""
-        tally = Tally()
-        for second in range(int(now) - WINDOW_S, int(now)):
-            if second in self._seconds:
-                tally.merge(self._seconds[second])
-        return tally
-
-    def arrived(self, at: float) -> None:
+    def arrived(self) -> None:
         """Count a request that a client sent."""
-        for tally in self._at(at):
-            tally.arrived += 1
+        self.total.arrived += 1
 
-    def lost(self, at: float) -> None:
+    def lost(self) -> None:
         """Count a request whose replica went away."""
-        for tally in self._at(at):
-            tally.lost += 1
+        self.total.lost += 1
 
-    def rejected(self, at: float) -> None:
+    def rejected(self) -> None:
         """Count a request that was refused."""
-        for tally in self._at(at):
-            tally.rejected += 1
+        self.total.rejected += 1
 
-    def timed_out(self, at: float) -> None:
+    def timed_out(self) -> None:
         """Count a request whose client gave up."""
-        for tally in self._at(at):
-            tally.timed_out += 1
+        self.total.timed_out += 1
 
-    def retried(self, at: float) -> None:
+    def retried(self) -> None:
         """Count an attempt of a client whose request failed before."""
-        for tally in self._at(at):
-            tally.retried += 1
+        self.total.retried += 1
 
-    def first_token(self, at: float, ttft_s: float) -> None:
+    def first_token(self, ttft_s: float) -> None:
         """Count a first token."""
-        index = _bin(ttft_s)
-        for tally in self._at(at):
-            tally.ttft_s.add_to(index, 1)
+        self.total.ttft_s.add(ttft_s)
 
     def gaps(self, steps: Steps) -> None:
         """Count the gaps before the tokens of some steps, each as long as they were on average."""
         if steps.decoding:
-            index = _bin(steps.first_s + steps.growth_s * (steps.count - 1) / 2)
+            total = self.total
             weight = steps.count * steps.decoding
-            within = _steps_within(steps, self._targets.itl_s) * steps.decoding
-            for tally in self._at(steps.at):
-                tally.itl_s.add_to(index, weight)
-                tally.gaps += weight
-                tally.gaps_within += within
+            total.itl_s.add(steps.first_s + steps.growth_s * (steps.count - 1) / 2, weight)
+            total.gaps += weight
+            total.gaps_within += _steps_within(steps, self._targets.itl_s) * steps.decoding
 
-    def gap(self, at: float, gap_s: float) -> None:
+    def gap(self, gap_s: float) -> None:
         """Count one gap."""
-        index = _bin(gap_s)
-        within = _within(gap_s, self._targets.itl_s)
-        for tally in self._at(at):
-            tally.itl_s.add_to(index, 1)
-            tally.gaps += 1
-            tally.gaps_within += within
+        total = self.total
+        total.itl_s.add(gap_s)
+        total.gaps += 1
+        total.gaps_within += _within(gap_s, self._targets.itl_s)
 
     def served(self, end: Finished) -> None:
         """Count a whole answer, and the targets that it met."""
         sent = end.request.arrival
-        targets = self._targets
+        targets, total = self._targets, self.total
         first = None if end.first_token_at is None else end.first_token_at - sent
         ttft = _within(first, targets.ttft_s)
         itl = _within(end.mean_itl_s, targets.itl_s)
         e2e = _within(end.at - sent, targets.e2e_s)
-        for tally in self._at(end.at):
-            tally.served += 1
-            tally.met_ttft += ttft
-            tally.met_itl += itl
-            tally.met_e2e += e2e
-            tally.met += ttft and itl and e2e
-
-    def _at(self, at: float) -> tuple[Tally, Tally]:
-        second = int(at)
-        tally = self._seconds.get(second)
-        if tally is None:
-            oldest = second - 2 * WINDOW_S
-            for old in [s for s in self._seconds if s < oldest]:
-                del self._seconds[old]
-            tally = self._seconds[second] = Tally()
-        return self.total, tally
+        total.served += 1
+        total.met_ttft += ttft
+        total.met_itl += itl
+        total.met_e2e += e2e
+        total.met += ttft and itl and e2e
 
 
 def _within(seconds: float | None, target: float | None) -> bool:

@@ -119,7 +119,7 @@ class Meter:
         """Return what llm-d's rule reads, or None."""
         if source is not Source.ANSWERS:
             return None
-        ttft, _, _ = self._quantiles(RIVALS_PERCENTILE)
+        ttft = _merged(cut.ttft_s for cut in self._cuts).quantile(RIVALS_PERCENTILE)
         itl = _merged(cut.gap_s for cut in self._cuts).quantile(RIVALS_PERCENTILE)
         return None if ttft is None or itl is None else Latency(ttft_s=ttft, itl_s=itl)
 

@@ -161,11 +161,17 @@ class Clairvoyant:
         leads = {pool.name: self._lead(pool.name) for pool in self._world.snapshot.pools}
         fixed = FixedPolicy(replicas=counts, name=NAME)
         runs = [self._run(self._scenario, self._traffic, fixed, self._seed)]
+        known: dict[tuple[tuple[str, str, bytes], ...], RunResult] = {}
         for number in range(ROUNDS if tasks else 0):
             needs = search.factors() if number < BISECTIONS else search.corrections()
             schedule = planned(tasks, needs, whole, edges)
-            policy = SchedulePolicy(schedule=schedule, leads_s=leads, name=NAME)
-            runs.append(self._run(self._scenario, self._traffic, policy, self._seed))
+            made = tuple(
+                (v.label, str(v.deployment), n.tobytes()) for v, n in schedule.counts.items()
+            )
+            if made not in known:
+                policy = SchedulePolicy(schedule=schedule, leads_s=leads, name=NAME)
+                known[made] = self._run(self._scenario, self._traffic, policy, self._seed)
+            runs.append(known[made])
             late = {task.key: self._late(runs[-1], task.key, edges) for task in tasks}
             search.tell(runs[-1], needs, late)
         return Optimum(runs=tuple(runs), goals=goals)

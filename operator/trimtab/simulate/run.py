@@ -1,6 +1,6 @@
 """One policy on one scenario, from the first request to the last answer. Deterministic."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -8,6 +8,7 @@ from trimtab.models.capacity import Pool
 from trimtab.models.snapshot import Key
 from trimtab.simulate.bill import Bill
 from trimtab.simulate.fleet import Fleet, Ground, Service
+from trimtab.simulate.ledger import Tally
 from trimtab.simulate.nodes import Room
 from trimtab.simulate.policy import DeploymentView, FleetView, Policy
 from trimtab.simulate.readings import SCRAPE_S
@@ -17,7 +18,7 @@ from trimtab.simulate.rivals.base import Source
 from trimtab.simulate.scenario import Scenario
 from trimtab.simulate.sites import Site
 from trimtab.simulate.staged import exact_sites, fluid_sites, targets_of
-from trimtab.simulate.timeline import DECIDE, LATER, SCRAPE, Timeline
+from trimtab.simulate.timeline import DECIDE, LATER, SCRAPE, Action, Timeline
 from trimtab.simulate.traffic import EMPTY, Traffic
 from trimtab.simulate.world import Chances, World, shutdown_s, world_of
 
@@ -53,9 +54,28 @@ def run(
         InvalidInput: A manifest cannot be understood, or the mode does not know what the scenario
             is about.
     """
+    return started(scenario, traffic, policy, seed, mode).result()
+
+
+def started(
+    scenario: Scenario,
+    traffic: Mapping[Key, Traffic],
+    policy: Policy,
+    seed: int,
+    mode: Mode = Mode.EXACT,
+) -> "Run":
+    """Return the run before its first request. Arguments and errors as those of `run`."""
     world = world_of(scenario, traffic)
     sites = exact_sites(world) if mode is Mode.EXACT else fluid_sites(world, seed)
-    return _Run(world, policy, seed, sites).result()
+    return Run(world, policy, seed, sites)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SoFar:
+    """A run that is under way, as far as it is scored. Nothing in it ever gets less."""
+
+    cost_usd: float
+    tallies: Mapping[Key, Tally]
 
 
 @dataclass(slots=True)
@@ -74,8 +94,8 @@ class _Stream:
     """When the last decision was."""
 
 
-class _Run:
-    """The state of one run."""
+class Run:
+    """One run, which can be let go once and no further."""
 
     def __init__(self, world: World, policy: Policy, seed: int, sites: Mapping[Key, Site]) -> None:
         self._world = world
@@ -120,6 +140,28 @@ class _Run:
 
     def result(self) -> RunResult:
         """Run it all."""
+        for now, action in self._begun():
+            self._advance(now)
+            action(now)
+        return self._ended()
+
+    def result_unless(self, beaten: Callable[[SoFar], bool]) -> RunResult | None:
+        """Run it all, or return None as soon as it is `beaten`, which is asked while it is scored.
+
+        What is asked changes nothing: a whole run is the same as without.
+        """
+        asked = self._world.scenario.warmup_s
+        for now, action in self._begun():
+            self._advance(now)
+            action(now)
+            if now >= asked + SCRAPE_S:
+                asked = now
+                if beaten(self._so_far()):
+                    return None
+        return self._ended()
+
+    def _begun(self) -> Iterator[tuple[float, Action]]:
+        """Begin, and yield what happens, with its time, until the end of the scenario."""
         scenario, timeline, policy = self._world.scenario, self._timeline, self._policy
         first = policy.decide(self._view(0.0))
         self._recorder.decided(first, 0.0)
@@ -132,9 +174,17 @@ class _Run:
         if scenario.warmup_s > 0.0:
             timeline.at(scenario.warmup_s, self._recorder.score_from_here, LATER)
         while (following := timeline.next(end)) is not None:
-            now, action = following
-            self._advance(now)
-            action(now)
+            yield following
+
+    def _so_far(self) -> SoFar:
+        # The bill is left as it is: bringing it up to date would round it differently.
+        return SoFar(
+            cost_usd=sum(account.usd for account in self._bill.pools.values()),
+            tallies={key: desk.site.total for key, desk in self._desks.items()},
+        )
+
+    def _ended(self) -> RunResult:
+        end = self._world.scenario.duration_s
         self._advance(end)
         self._bill.settle(end)
         for desk in self._desks.values():
@@ -143,7 +193,7 @@ class _Run:
             while desk.site.in_flight:
                 until += DRAIN_STEP_S
                 desk.site.advance(until)
-        return self._recorder.result(policy.name, self._seed)
+        return self._recorder.result(self._policy.name, self._seed)
 
     def _advance(self, now: float) -> None:
         """Send what comes before `now`, and let everything happen until then."""

@@ -308,20 +308,6 @@ def test_every_request_has_one_fate(seed: int, timeout: float) -> None:
     assert all(gateway.outstanding(name) == 0 for name in names)
 
 
-def test_the_last_minute_forgets() -> None:
-    ledger = Ledger(LatencyTargets())
-    for second in range(200):
-        ledger.arrived(second + 0.5)
-        ledger.first_token(second + 0.5, 0.1 if second < 150 else 1.0)
-    assert ledger.recent(200.0).arrived == 60
-    assert ledger.recent(200.0).ttft_s.quantile(0.1) == pytest.approx(0.1, rel=0.006)
-    assert ledger.recent(200.0).ttft_s.quantile(0.5) == pytest.approx(1.0, rel=0.006)
-    assert ledger.total.arrived == 200
-    assert ledger.recent(400.0).summary()["attainment"] == dict.fromkeys(
-        ("all", "ttft", "itl", "e2e")
-    )
-
-
 @given(
     first_s=st.floats(0.01, 0.2),
     growth_s=st.floats(0.0, 0.01),
@@ -343,13 +329,13 @@ def test_single_gaps_within_the_target_are_counted_one_by_one(
             prompts_done=0,
         )
     )
-    ledger.gap(9.0, 0.05)
-    ledger.gap(9.0, 0.15)
+    ledger.gap(0.05)
+    ledger.gap(0.15)
     within = sum(first_s + growth_s * step <= 0.1 for step in range(count))
     # A step that ends at the target exactly may be rounded either way.
     assert abs(ledger.total.gaps_within - (1 + decoding * within)) <= decoding
     assert ledger.total.gaps == 2 + decoding * count
-    assert ledger.recent(10.0).share_of_gaps == ledger.total.share_of_gaps
+    assert ledger.total.share_of_gaps == ledger.total.gaps_within / ledger.total.gaps
 
 
 @given(values=st.lists(st.floats(1e-6, 1e4), min_size=1), q=st.floats(0.01, 1))

@@ -142,7 +142,7 @@ def test_the_scatter_stands_alone() -> None:
     root = ElementTree.fromstring(section.scatter.svg(alone=True))
     assert root.tag == f"{SVG}svg"
     texts = [element.text for element in root.iter(f"{SVG}text")]
-    assert {"trimtab", "keda", "cost of the run ($)"} <= set(texts)
+    assert {"trimtab", "keda", "cost of the run ($), logarithmic"} <= set(texts)
     assert "prefers-color-scheme:dark" in (root.findtext(f"{SVG}style") or "")
 
 
@@ -160,6 +160,14 @@ def test_the_scatter_puts_cheap_left_and_good_above() -> None:
     )
     assert float(good.attrib["cx"]) > float(cheap.attrib["cx"])
     assert float(good.attrib["cy"]) < float(cheap.attrib["cy"])
+
+
+def test_the_scatter_names_every_policy_where_all_are_in_one_place() -> None:
+    names = [f"policy-{number}" for number in range(12)]
+    rows = rows_of(measured(policy=name, cost_usd=5.0) for name in names)
+    root = ElementTree.fromstring(Scatter(title="x", rows=rows, goal=0.99).svg())
+    assert set(names) <= {element.text for element in root.iter("text")}
+    assert list(root.iter("line"))
 
 
 def test_ticks_are_round() -> None:
