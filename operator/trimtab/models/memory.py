@@ -62,6 +62,12 @@ class DeploymentMemory:
     """Share of the demand that alarms last asked for on top."""
     margin_at: float = 0.0
     """When that was, in Unix seconds: it fades from then on."""
+    eased: float = 0.0
+    """Share of the demand that replicas were last shown not to need."""
+    eased_at: float = 0.0
+    """When that was, in Unix seconds: it fades from then on."""
+    eased_where: tuple[str, ...] = ()
+    """Names of the places with replicas that showed it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,13 +13,14 @@ from trimtab.models.load import TokenShape
 from trimtab.models.memory import DeploymentMemory
 from trimtab.models.plan import Why
 from trimtab.models.policy import EffectivePolicy
+from trimtab.models.signals import fresh_value
 from trimtab.models.snapshot import DeploymentState
-from trimtab.planner import foresight, history
+from trimtab.planner import easing, foresight, history
 from trimtab.planner.candidates import capacity_at, choices_of
 from trimtab.planner.choice import Choice
 from trimtab.planner.classes import carried_by
 from trimtab.planner.demand import Circumstances, Need, need_of
-from trimtab.planner.evidence import Alarm, Evidence, evidence_of
+from trimtab.planner.evidence import Alarm, Evidence, checked, evidence_of
 from trimtab.planner.foresight import Ahead, Foresight, Seen
 from trimtab.planner.place import Place, PlaceKey, places_of, running_of, vacant
 from trimtab.planner.query import Market, Query, query_of
@@ -157,6 +158,7 @@ class _Draft:
     evidence: Evidence
     need: Need
     seen: Seen
+    since_s: float
     foresight: Foresight
     query: Query
     choices: tuple[Choice, ...]
@@ -193,6 +195,7 @@ def _draft(subject: Subject, memory: DeploymentMemory, world: World) -> _Draft:
         evidence=evidence,
         need=need,
         seen=seen,
+        since_s=min(since_s, state.load.window_s),
         foresight=found,
         query=query,
         choices=choices,
@@ -254,6 +257,10 @@ def _is_braked(drafts: Iterable[_Draft]) -> bool:
 def _finish(draft: _Draft, world: World, *, brake: bool) -> Case:
     now, policy, before = world.now, draft.policy, draft.memory
     window_s = window_of(policy, world.config)
+    before = _eased(draft, before, now)
+    where = [place.name for place in draft.running]
+    found = replace(draft.foresight, eased=easing.eased(before, now, where))
+    draft = replace(draft, foresight=found)
     asked = draft.foresight.demand(draft.need.rps)
     guarded, learnt = _guarded(draft, asked, now, world.config)
     if _is_unfit(draft.running):
@@ -304,6 +311,33 @@ def _finish(draft: _Draft, world: World, *, brake: bool) -> Case:
         waits=_waits(draft, world.starts),
         window_s=window_s,
     )
+
+
+def _eased(draft: _Draft, memory: DeploymentMemory, now: float) -> DeploymentMemory:
+    """Return the memory with what the replicas carried since the plan before, and how well."""
+    if draft.evidence.alarm is not None:
+        return easing.forgotten(memory)
+    load, targets = checked(draft.state.load), draft.policy.targets
+    attained, arrivals = fresh_value(load.slo_attainment), draft.evidence.arrivals
+    whole = all(p.ready == p.replicas == p.supply for p in draft.running)
+    if not draft.evidence.fresh or attained is None or not arrivals or not targets.any:
+        return memory
+    if not whole or _is_settling(draft.state):
+        return memory
+    given = carried_by(
+        draft.policy, ((p.choice, p.usable_rps, p.supply) for p in draft.running if p.choice)
+    )
+    if given <= 0.0:
+        return memory
+    carried = easing.Carried(
+        fullness=arrivals / given,
+        late=1.0 - min(attained, 1.0),
+        allowed=1.0 - targets.percentile,
+        requests=arrivals * draft.since_s,
+        since_s=draft.since_s,
+        where=tuple(place.name for place in draft.running),
+    )
+    return easing.taught(memory, carried, now)
 
 
 def _is_unfit(running: Iterable[Place]) -> bool:

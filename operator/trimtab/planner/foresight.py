@@ -58,6 +58,8 @@ class Foresight:
     """Demand that is exceeded by then as seldom as the policy allows; None: too little is known."""
     margin: float
     """Share on top of it that bursts have been seen to need."""
+    eased: float = 0.0
+    """Share of it that replicas have been seen not to need."""
     hint: Hint | None = None
     """The entry of the user's schedule that `rps` rests on; None where it does not decide."""
 
@@ -68,7 +70,8 @@ class Foresight:
     def demand(self, rps: float) -> float:
         """Return the same with the margin, which goes no further than the demand of now allows."""
         base = self.base(rps)
-        return max(base, min(base * (1.0 + self.margin), MOST_TIMES * rps))
+        asked = max(base, min(base * (1.0 + self.margin), MOST_TIMES * rps))
+        return asked * (1.0 - self.eased)
 
 
 def most(memory: DeploymentMemory, rps: float) -> float:

@@ -13,7 +13,7 @@ from trimtab.api.conditions import Reason
 from trimtab.models.hardware import Parallelism
 from trimtab.models.memory import DeploymentMemory, StartMemory, WantedSample
 from trimtab.models.plan import Verdict, Why
-from trimtab.models.signals import Fresh
+from trimtab.models.signals import Fresh, Signal, Stale
 from trimtab.planner.case import (
     FALLBACK_AFTER_S,
     WEIGHT_MOST,
@@ -59,6 +59,7 @@ def draft(c: Case, rps: float = RPS) -> _Draft:
         evidence=c.evidence,
         need=need,
         seen=Seen(now=NOW, rps=rps, window_s=60.0),
+        since_s=15.0,
         foresight=c.foresight,
         query=query_of(c.state, c.policy, need.shape, market),
         choices=c.choices,
@@ -262,6 +263,56 @@ def test_nothing_may_go_while_a_new_replica_is_silent_though_the_window_stays() 
     assert found.memory.samples == known.samples
     assert not found.may_fall
     assert not finished(case(new, memory=known), brake=True).may_fall
+
+
+def carrying(rps: float, attained: Signal, **over: Any) -> Case:
+    """The case of two replicas that are given 16 requests/s and may be asked 20, and get `rps`."""
+    known = memory(eased=0.1, eased_at=NOW, eased_where=("h100/tp1",))
+    seen: dict[str, Any] = {"evidence": evidence(arrivals=rps), "memory": known} | over
+    there = case(seen.pop("variant", on(replicas=2)), **seen)
+    state = replace(there.state, load=replace(there.state.load, slo_attainment=attained))
+    return finished(replace(there, state=state), rps)
+
+
+ALL, HALF = Fresh(value=1.0, age_s=1.0), Fresh(value=0.5, age_s=1.0)
+
+
+def test_full_replicas_that_are_in_time_are_added_to_later() -> None:
+    found = carrying(21.0, ALL)
+    assert found.memory.eased > 0.1
+    assert found.is_covered  # 21 are more than the 20 that two may be asked
+    assert found.grow_rps == pytest.approx(21.0 * (1.0 - found.memory.eased))
+    assert not carrying(21.0, HALF).is_covered
+    assert not carrying(24.0, ALL).is_covered
+
+
+def test_what_was_carried_removes_nothing() -> None:
+    known = watched_since(NOW - 600.0, eased=0.1, eased_at=NOW, eased_where=("h100/tp1",))
+    found = carrying(1.0, ALL, memory=known)
+    assert found.keep_rps == RPS
+
+
+@pytest.mark.parametrize(
+    "over",
+    [
+        {"evidence": evidence(arrivals=18.0, reason=Reason.METRICS_STALE)},
+        {"variant": on(replicas=2, ready=1)},
+        {"variant": on(replicas=2, youngest_ready_s=10.0)},
+        {"attained": Stale(value=1.0, age_s=300.0)},
+        {"attained": Fresh(value=float("nan"), age_s=1.0)},
+    ],
+)
+def test_what_is_in_doubt_or_not_all_there_shows_nothing(over: dict[str, Any]) -> None:
+    known: dict[str, Any] = {"attained": ALL} | over
+    assert carrying(18.0, **known).memory.eased == 0.1
+    assert carrying(18.0, ALL).memory.eased > 0.1
+
+
+@pytest.mark.parametrize("alarm", [QUEUED, LATE])
+def test_an_alarm_takes_back_what_was_carried(alarm: Alarm) -> None:
+    found = carrying(18.0, ALL, evidence=evidence(arrivals=18.0, alarm=alarm))
+    assert found.memory.eased == 0.0
+    assert found.grow_rps >= 18.0
 
 
 def losing(name: str, rps: float = 0.99, before: float = 10.0, **over: Any) -> _Draft:
