@@ -201,7 +201,8 @@ class Judge:
             max(0, t.replicas - current.get((t.pool, t.parallelism), 0)) for t in decision.targets
         )
         if before:
-            assert added <= max(2, before, state.policy.min_replicas - before)
+            least = max(state.policy.min_replicas, state.policy.fallback_replicas)
+            assert added <= max(2, before, least - before)
         if before <= state.policy.max_replicas:
             assert before - total(decision) <= max(1, before // 4)
 

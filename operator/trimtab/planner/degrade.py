@@ -135,7 +135,8 @@ def _make_room(case: Case, fleet: Fleet, others: Sequence[Case], books: _Books) 
 
 def _is_blocked(case: Case, fleet: Fleet, room: BudgetRoom) -> bool:
     unit = _unit(case)
-    if unit is None or not fleet.is_short:
+    full = sum(fleet.counts) >= case.policy.max_replicas  # what it got, it could not use
+    if unit is None or not fleet.is_short or full:
         return False
     return (unit.price or 0.0) > room.money or unit.parallelism.devices > room.devices
 

@@ -221,6 +221,12 @@ def three(top: Choice, left: tuple[float, float]) -> dict[str, int]:
     return {c.state.key.name: sum(targets[c.state.key].values()) for c in cases}
 
 
+@pytest.mark.parametrize(("most", "after"), [(1, 8), (2, 7)])
+def test_nobody_gives_to_one_that_is_at_its_own_maximum(most: int, after: int) -> None:
+    cases = [low(), high(max_replicas=most)]
+    assert given(cases, short="high", left=(99.0, 0.0), maxDevices=9)[0]["low"] == after
+
+
 def test_the_most_important_of_those_that_are_blocked_is_served() -> None:
     assert three(choice(usd=12.0), (0.0, math.inf)) == {"low": 3, "mid": 4, "top": 1}
     # What just fits is not blocked: the next one is.
