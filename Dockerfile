@@ -1,17 +1,18 @@
 # The operator's image: pinned packages and nothing else, not root, no shell needed.
 FROM python:3.13-slim AS build
 WORKDIR /src
-RUN python -m venv /opt/trimtab
-COPY requirements/runtime.txt requirements/
-RUN /opt/trimtab/bin/pip install --no-cache-dir --no-compile --require-hashes -r requirements/runtime.txt
+RUN python -m venv /opt/trimtab && python -m venv /opt/build
+COPY requirements/runtime.txt requirements/build.txt requirements/
+RUN /opt/trimtab/bin/pip install --no-cache-dir --no-compile --require-hashes -r requirements/runtime.txt \
+    && /opt/build/bin/pip install --no-cache-dir --no-compile --require-hashes -r requirements/build.txt
 COPY pyproject.toml README.md LICENSE ./
 COPY operator operator
 COPY e2e/trimtab_e2e/sbom.py ./
 # Left out: a second, asynchronous Kubernetes client that nothing imports, and packages' tests.
 # Compiled: a pod with a read-only root cannot keep what it compiles, and would at every start.
-RUN /opt/trimtab/bin/pip install --no-cache-dir --no-compile hatchling \
-    && /opt/trimtab/bin/pip install --no-cache-dir --no-compile --no-deps --no-build-isolation . \
-    && /opt/trimtab/bin/pip uninstall --yes --quiet hatchling pip \
+RUN /opt/build/bin/pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir dist . \
+    && /opt/trimtab/bin/pip install --no-cache-dir --no-compile --no-deps dist/*.whl \
+    && /opt/trimtab/bin/pip uninstall --yes --quiet pip \
     && cd /opt/trimtab/lib/python3.13/site-packages \
     && rm -rf kubernetes/aio && find . -name tests -type d -prune -exec rm -rf {} + \
     && python -m compileall -q --invalidation-mode unchecked-hash . \
