@@ -34,7 +34,7 @@ FOREIGN = {"vllm", "source", "export", "git", "ruff", "pytest"}
 LIVE = {"run", "doctor"}
 """Commands that need a cluster whatever they are given."""
 KUBECTL = {
-    "annotate", "apply", "delete", "describe", "explain", "get", "label", "logs", "patch",
+    "annotate", "apply", "create", "delete", "describe", "explain", "get", "label", "logs", "patch",
     "port-forward", "rollout", "trimtab",
 }  # fmt: skip
 OTHERS_KINDS = {
@@ -204,7 +204,7 @@ def test_a_kubectl_command_names_verbs_kinds_and_files_that_exist(command: Comma
     for file in (words[at + 1] for at, word in enumerate(words) if word == "-f"):
         made_by_reader = file in ("-", "manifests/", "profile.yaml", "chat.yaml", "chatbot.yaml")
         assert made_by_reader or (ROOT / file).exists(), file
-    if words[0] in ("get", "describe", "annotate", "patch", "delete", "label", "logs"):
+    if words[0] in ("create", "get", "describe", "annotate", "patch", "delete", "label", "logs"):
         kinds = {name for kind in KINDS for name in (kind.PLURAL, kind.SINGULAR, *kind.SHORT_NAMES)}
         asked = next((word for word in words[1:] if not word.startswith("-")), "")
         assert asked or not command.shown, "a reader must be told of what"

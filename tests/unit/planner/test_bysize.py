@@ -128,7 +128,7 @@ def test_a_live_fleet_follows_the_demand_up_and_down_and_rests() -> None:
     world = settled(10.0)
     few = world.replicas()
     (state,) = world.deployments.values()
-    world.set_load(matching(state, 60.0))
+    world.set_load(matching(state, 120.0))
     world.run(900.0)
     many = world.replicas()
     assert many > few
