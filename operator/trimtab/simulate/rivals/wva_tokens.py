@@ -93,7 +93,7 @@ def _learned(observation: Observation, memory: TokensMemory) -> TokensMemory:
             for replica in pool.replicas
             if replica.scrape is not None
             and replica.scrape.waiting >= FULL_QUEUE
-            and replica.scrape.kv_used > 0
+            and replica.scrape.kv_used * pool.kv_tokens >= 1.0  # less than a token is none
         )
         if full:
             in_use[pool.name] = (*in_use.get(pool.name, ()), *full)[-SAMPLES:]

@@ -56,6 +56,11 @@ def test_a_queue_teaches_how_much_really_fits() -> None:
     assert len(memory.in_use["a"]) == 10
 
 
+def test_a_queue_before_an_empty_cache_teaches_nothing() -> None:
+    empty = observation(pool("a", [replica(kv_used=5e-324, waiting=5.0)], **CHEAP))
+    assert WVA.decide(empty, TokensMemory(), 0.0).memory.in_use == {}
+
+
 def test_the_cheapest_room_grows_and_the_dearest_variant_shrinks() -> None:
     big: dict[str, Any] = {"price": 3.0, "kv_tokens": 400_000.0}
     busy = (pool("a", [replica(kv_used=0.79)], **CHEAP), pool("b", [replica(kv_used=0.79)], **big))
