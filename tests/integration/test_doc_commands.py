@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from doccommands import Command, commands
 from trimtab_e2e import binaries
 from trimtab_e2e.cluster import LocalCluster, Options, select_cluster
 from trimtab_e2e.nodes import make_nodes
-from trimtab_e2e.stack import NAMESPACE, REPOSITORY, Stack
+from trimtab_e2e.stack import REPOSITORY, Stack
 from trimtab_e2e.waiting import eventually
 
 ELSEWHERE = {
@@ -125,22 +126,16 @@ class Desk:
             self.cluster.kubectl("create", "namespace", namespace)
         self.cluster.apply(REPOSITORY / "examples/demo/deployments.yaml")
 
-    def clear(self) -> None:
-        """Leave nothing behind that a later page could lean on."""
+    def leave(self) -> None:
+        """Stop the operator, if one was started."""
         if self._operates:
             self.stack.stop_operator()
-            self._operates = False
-        self.types(f"helm uninstall trimtab --namespace {NAMESPACE}")
-        rendered = f"helm template trimtab charts/trimtab --namespace {NAMESPACE} --no-hooks"
-        self.types(f"{rendered} | kubectl delete --ignore-not-found -n {NAMESPACE} -f -")
-        crds = sorted(path.stem for path in (REPOSITORY / "crds").glob("*.yaml"))
-        self.cluster.kubectl("delete", "crd", "--ignore-not-found", *crds)
-        names = ("assistants", "coding", "content", NAMESPACE)
-        self.cluster.kubectl("delete", "namespace", "--ignore-not-found", *names)
 
 
-@pytest.fixture(scope="module")
-def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
+@contextmanager
+def new_desk(folder: Path) -> Iterator[Desk]:
+    """Give a reader a cluster of his own: nothing of another page is there to lean on."""
+    folder.mkdir()
     with select_cluster("docs", Options()) as cluster:
         for path in binaries.monitoring_definitions():
             cluster.kubectl("apply", "--server-side", "-f", str(path))
@@ -148,7 +143,11 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
             cluster.add_nodes(make_nodes(kind, 2, start_delay_s=1))
         cluster.kubectl("create", "namespace", "argocd")
         cluster.kubectl("create", "configmap", "argocd-cm", "-n", "argocd")
-        yield Desk(cluster, tmp_path_factory.mktemp("checkout"))
+        desk = Desk(cluster, folder)
+        try:
+            yield desk
+        finally:
+            desk.leave()
 
 
 STORIES = stories()
@@ -161,18 +160,28 @@ def test_what_is_left_out_is_on_a_page() -> None:
         assert any(part in line for line in lines), f"{part} stands on no page any more"
 
 
-@pytest.mark.parametrize("page", STORIES)
-def test_a_reader_can_type_what_a_page_shows(page: str, desk: Desk) -> None:
-    lines = STORIES[page]
-    desk.clear()
-    if page in INSTALLED:
-        desk.works(INSTALL)
-    elif page in SHOWN:
-        desk.demo()
+def clusters_of(lines: list[str]) -> list[list[str]]:
+    """Split a page where the demo's cluster is left for the reader's own, with an image of his."""
+    parts: list[list[str]] = [[]]
     for line in lines:
-        if line.startswith("make demo"):
-            desk.demo()
-        elif line.startswith("docker build"):
-            desk.clear()  # from here on it is the reader's own cluster
-        elif is_run(line):
-            desk.works(line)
+        if line.startswith("docker build"):
+            parts.append([])
+        parts[-1].append(line)
+    return parts
+
+
+@pytest.mark.parametrize("page", STORIES)
+def test_a_reader_can_type_what_a_page_shows(page: str, tmp_path: Path) -> None:
+    for at, lines in enumerate(clusters_of(STORIES[page])):
+        if not any(is_run(line) or line.startswith("make demo") for line in lines):
+            continue
+        with new_desk(tmp_path / str(at)) as desk:
+            if page in INSTALLED:
+                desk.works(INSTALL)
+            elif page in SHOWN:
+                desk.demo()
+            for line in lines:
+                if line.startswith("make demo"):
+                    desk.demo()
+                elif is_run(line):
+                    desk.works(line)
