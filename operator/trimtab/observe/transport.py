@@ -181,13 +181,18 @@ def _read(raw: HTTPResponse) -> bytes:
         raise Unreadable(f"the answer is packed as {encoding!r}, which was not asked for")
     unpack = zlib.decompressobj(zlib.MAX_WBITS | 16) if encoding == "gzip" else None
     body = bytearray()
-    while chunk := raw.read(_CHUNK, decode_content=False):
-        try:
+    try:
+        while chunk := raw.read(_CHUNK, decode_content=False):
             body += chunk if unpack is None else unpack.decompress(chunk, MAX_BODY_BYTES)
-        except zlib.error as error:
-            raise Unreadable(f"the answer is no {encoding}: {error}") from error
-        if len(body) > MAX_BODY_BYTES or (unpack is not None and unpack.unconsumed_tail):
-            raise Unreadable(f"the answer is longer than {MAX_BODY_BYTES} bytes")
+            if len(body) > MAX_BODY_BYTES or (unpack is not None and unpack.unconsumed_tail):
+                raise Unreadable(f"the answer is longer than {MAX_BODY_BYTES} bytes")
+    except zlib.error as error:
+        body.clear()
+        raise Unreadable(f"the answer is no {encoding}: {error}") from error
+    except Exception:
+        # The error's traceback holds this frame, until somebody looks for garbage.
+        body.clear()
+        raise
     if unpack is not None and not unpack.eof:
         raise Unreadable("the answer is cut short")
     return bytes(body)
