@@ -186,12 +186,11 @@ def _read(raw: HTTPResponse) -> bytes:
             body += chunk if unpack is None else unpack.decompress(chunk, MAX_BODY_BYTES)
             if len(body) > MAX_BODY_BYTES or (unpack is not None and unpack.unconsumed_tail):
                 raise Unreadable(f"the answer is longer than {MAX_BODY_BYTES} bytes")
-    except zlib.error as error:
-        body.clear()
-        raise Unreadable(f"the answer is no {encoding}: {error}") from error
-    except Exception:
+    except Exception as error:
         # The error's traceback holds this frame, until somebody looks for garbage.
         body.clear()
+        if isinstance(error, zlib.error):
+            raise Unreadable(f"the answer is no {encoding}: {error}") from error
         raise
     if unpack is not None and not unpack.eof:
         raise Unreadable("the answer is cut short")

@@ -257,10 +257,10 @@ def _is_braked(drafts: Iterable[_Draft]) -> bool:
 def _finish(draft: _Draft, world: World, *, brake: bool) -> Case:
     now, policy, before = world.now, draft.policy, draft.memory
     window_s = window_of(policy, world.config)
-    before = _eased(draft, before, now)
-    where = [place.name for place in draft.running]
-    found = replace(draft.foresight, eased=easing.eased(before, now, where))
-    draft = replace(draft, foresight=found)
+    where = tuple(place.name for place in draft.running)
+    before = _eased(draft, before, where, now)
+    if eased := easing.eased(before, now, where):
+        draft = replace(draft, foresight=replace(draft.foresight, eased=eased))
     asked = draft.foresight.demand(draft.need.rps)
     guarded, learnt = _guarded(draft, asked, now, world.config)
     if _is_unfit(draft.running):
@@ -313,21 +313,21 @@ def _finish(draft: _Draft, world: World, *, brake: bool) -> Case:
     )
 
 
-def _eased(draft: _Draft, memory: DeploymentMemory, now: float) -> DeploymentMemory:
-    """Return the memory with what the replicas carried since the plan before, and how well."""
+def _eased(
+    draft: _Draft, memory: DeploymentMemory, where: tuple[str, ...], now: float
+) -> DeploymentMemory:
+    """Return the memory with what the replicas, at `where`, carried lately, and how well."""
     if draft.evidence.alarm is not None:
         return easing.forgotten(memory)
-    load, targets = checked(draft.state.load), draft.policy.targets
-    attained, arrivals = fresh_value(load.slo_attainment), draft.evidence.arrivals
+    targets, arrivals = draft.policy.targets, draft.evidence.arrivals
     whole = all(p.ready == p.replicas == p.supply for p in draft.running)
-    if not draft.evidence.fresh or attained is None or not arrivals or not targets.any:
+    if not draft.evidence.fresh or not arrivals or not targets.any:
         return memory
     if not whole or _is_settling(draft.state):
         return memory
-    given = carried_by(
-        draft.policy, ((p.choice, p.usable_rps, p.supply) for p in draft.running if p.choice)
-    )
-    if given <= 0.0:
+    given = _given(draft)
+    attained = fresh_value(checked(draft.state.load).slo_attainment)
+    if given <= 0.0 or attained is None:
         return memory
     carried = easing.Carried(
         fullness=arrivals / given,
@@ -335,9 +335,15 @@ def _eased(draft: _Draft, memory: DeploymentMemory, now: float) -> DeploymentMem
         allowed=1.0 - targets.percentile,
         requests=arrivals * draft.since_s,
         since_s=draft.since_s,
-        where=tuple(place.name for place in draft.running),
+        where=where,
     )
     return easing.taught(memory, carried, now)
+
+
+def _given(draft: _Draft) -> float:
+    """Return the rate that what runs is given, requests/s."""
+    used = ((p.choice, p.usable_rps, p.supply) for p in draft.running if p.choice)
+    return carried_by(draft.policy, used)
 
 
 def _is_unfit(running: Iterable[Place]) -> bool:
@@ -357,9 +363,10 @@ def _guarded(draft: _Draft, rps: float, now: float, config: PlannerConfig) -> tu
     if alarm is None:
         return rps, False
     places = [place for place in draft.running if place.choice is not None and place.supply]
-    used = [(place.choice, place.supply) for place in places if place.choice is not None]
-    given = carried_by(draft.policy, ((choice, choice.usable_rps, n) for choice, n in used))
-    tight = carried_by(draft.policy, ((choice, choice.tight_rps, n) for choice, n in used))
+    given = _given(draft)
+    tight = carried_by(
+        draft.policy, ((p.choice, p.choice.tight_rps, p.supply) for p in places if p.choice)
+    )
     largest = max((p.usable_rps for p in places), default=0.0)
     pending = any(p.ready < p.supply for p in places)
     # A replica that never becomes Ready holds the guard back for as long as one may take, and no

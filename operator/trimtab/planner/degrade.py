@@ -111,7 +111,7 @@ def _make_room(case: Case, fleet: Fleet, others: Sequence[Case], books: _Books) 
     if unit is None or not case.evidence.fresh or unit.usable_rps <= 0:
         return
     size = unit.parallelism.devices
-    if books.left.free.get(unit.pool, 0) >= size or sum(fleet.counts) >= case.policy.max_replicas:
+    if books.left.free.get(unit.pool, 0) >= size or _is_full(case, fleet):
         return
     lacking = math.ceil(fleet.short_rps / unit.usable_rps) * size
     # What leaves already, and what is given back from this plan on, comes first.
@@ -135,10 +135,14 @@ def _make_room(case: Case, fleet: Fleet, others: Sequence[Case], books: _Books) 
 
 def _is_blocked(case: Case, fleet: Fleet, room: BudgetRoom) -> bool:
     unit = _unit(case)
-    full = sum(fleet.counts) >= case.policy.max_replicas  # what it got, it could not use
-    if unit is None or not fleet.is_short or full:
+    if unit is None or not fleet.is_short or _is_full(case, fleet):
         return False
     return (unit.price or 0.0) > room.money or unit.parallelism.devices > room.devices
+
+
+def _is_full(case: Case, fleet: Fleet) -> bool:
+    """Return whether it could not use what it got: it is at its own maximum."""
+    return sum(fleet.counts) >= case.policy.max_replicas
 
 
 def _asked(case: Case, room: BudgetRoom, members: Iterable[Case]) -> tuple[float, float]:

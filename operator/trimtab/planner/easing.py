@@ -5,10 +5,10 @@ as full as they may be and few requests are late, that has proved too careful, a
 little longer. Any alarm takes it away at once, and nothing is removed because of it.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from trimtab.models.memory import DeploymentMemory
+from trimtab.planner.foresight import faded
 
 MOST = 0.15
 """Share of the demand that is let go of at most: the model's doubt, and half of what is kept free.
@@ -43,12 +43,11 @@ class Carried:
     """Names of the places with replicas."""
 
 
-def eased(memory: DeploymentMemory, now: float, where: Iterable[str]) -> float:
+def eased(memory: DeploymentMemory, now: float, where: tuple[str, ...]) -> float:
     """Return the share of the demand that need not be covered with replicas at `where`."""
-    if tuple(where) != memory.eased_where:
+    if where != memory.eased_where:
         return 0.0
-    quiet_s = max(0.0, now - memory.eased_at)
-    return float(memory.eased * 0.5 ** (quiet_s / HALF_LIFE_S))
+    return faded(memory.eased, now - memory.eased_at, HALF_LIFE_S)
 
 
 def taught(memory: DeploymentMemory, carried: Carried, now: float) -> DeploymentMemory:

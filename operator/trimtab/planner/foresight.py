@@ -227,6 +227,9 @@ def learn(memory: DeploymentMemory, factor: float, now: float) -> DeploymentMemo
 
 
 def _margin(memory: DeploymentMemory, now: float) -> float:
-    # A clock that went back must not make a margin grow.
-    quiet_s = max(0.0, now - memory.margin_at)
-    return float(memory.margin * 0.5 ** (quiet_s / MARGIN_HALF_LIFE_S))
+    return faded(memory.margin, now - memory.margin_at, MARGIN_HALF_LIFE_S)
+
+
+def faded(share: float, since_s: float, half_life_s: float) -> float:
+    """Return what is left of `share` after `since_s`; a clock that went back makes none grow."""
+    return float(share * 0.5 ** (max(0.0, since_s) / half_life_s))
