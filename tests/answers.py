@@ -8,7 +8,7 @@ from trimtab.api.engine import EngineType
 from trimtab.config import OperatorConfig
 from trimtab.observe import engines, queries
 from trimtab.observe.prometheus import Sample
-from trimtab.observe.queries import COUNT, PART_LABEL, STEM_LABEL, SUM
+from trimtab.observe.queries import COUNT, GAUGES, PART_LABEL, STEM_LABEL, SUM
 
 NAMESPACE = "assistants"
 STEM = f"chat-h100-tp1-{bodies.HASH}-"
@@ -26,6 +26,7 @@ ANSWERS = {"100.0": 2.0, "200.0": 5.0, "500.0": 8.0, "+Inf": 8.0}
 
 PARTS = {
     "seen": {"seen": "seen", "covered": "covered", "served": "served", "finished": "finished"},
+    GAUGES: {"running": "running", "waiting": "waiting", "kv_utilization": "kv_utilization"},
     "prefix_hit": {SUM: "cache_found", COUNT: "cache_sought"},
     "input_tokens": {SUM: "input_tokens_sum", COUNT: "input_tokens_count", "": "prompts"},
     "output_tokens": {SUM: "output_tokens_sum", COUNT: "output_tokens_count", "": "answers"},
@@ -54,7 +55,7 @@ class Answers:
             answer = self.answers.get(key, [])
             if isinstance(answer, Exception):
                 raise answer
-            label = PART_LABEL if name == "seen" else "le"
+            label = PART_LABEL if name in ("seen", GAUGES) else "le"
             more = {label: part} if part else {}
             found += [each._replace(labels={**each.labels, **more}) for each in answer]
         return tuple(found)

@@ -98,24 +98,32 @@ def asked(key: Key, spec: LLMDeploymentSpec) -> Asked | None:
 
 
 def queries(wanted: Iterable[Asked], window_s: float, labels: Labels = ()) -> tuple[str, ...]:
-    """Return the queries for the demand of all of them: one, or two where all kinds are in use.
+    """Return the queries for the demand of all of them: one, or two where one would be too long.
 
     Args:
         wanted: Whose demand.
         window_s: Time that rates are over, in seconds.
         labels: What all series have that are of this cluster.
     """
-    found = set(wanted)
-    packed: list[str] = []
-    for kind in sorted({each.type for each in found}):
-        names = sorted({each.name for each in found if each.type is kind})
-        expr = _expression(kind, names, window_s, labels)
-        if quoted_length(expr) > MAX_URL_CHARS // 2:
-            expr = _expression(kind, [], window_s, labels)
-        if packed and quoted_length(f"{packed[-1]} or {expr}") <= MAX_URL_CHARS:
-            expr = f"{packed.pop()} or {expr}"
-        packed.append(expr)
-    return tuple(packed)
+    names: dict[GatewayType, set[str]] = defaultdict(set)
+    for each in wanted:
+        names[each.type].add(each.name)
+    exprs = {kind: _expression(kind, sorted(names[kind]), window_s, labels) for kind in names}
+    for kind in sorted(exprs, key=lambda kind: len(exprs[kind]), reverse=True):
+        if all(quoted_length(each) <= MAX_URL_CHARS for each in _packed(exprs)):
+            break
+        exprs[kind] = _expression(kind, [], window_s, labels)  # of all names
+    return _packed(exprs)
+
+
+def _packed(exprs: Mapping[GatewayType, str]) -> tuple[str, ...]:
+    """Return `exprs` as one query or, where that is too long, as two that are alike in length."""
+    each = [exprs[kind] for kind in sorted(exprs)]
+    every = either(each)
+    if len(each) < 2 or quoted_length(every) <= MAX_URL_CHARS:
+        return (every,) if every else ()
+    cuts = ((either(each[:at]), either(each[at:])) for at in range(1, len(each)))
+    return min(cuts, key=lambda pair: max(map(quoted_length, pair)))
 
 
 def _expression(kind: GatewayType, names: list[str], window_s: float, labels: Labels) -> str:

@@ -21,8 +21,10 @@ PART_LABEL = "trimtab_part"
 """Tells the values apart that one query brings."""
 SUM, COUNT = "sum", "count"
 """Bucket bound under which the sum of a histogram's values is asked for."""
+GAUGES = "gauges"
+"""The query that brings every gauge."""
 MAX_QUERIES = 15
-"""Queries of one pass, those of gateways and custom engines included."""
+"""Queries of one pass: 9 of engines, 2 of gateways, 2 of custom engines, 1 of prices."""
 MAX_URL_CHARS = 7000
 """Where a query is longer with the names of the namespaces, it asks for all of them: its URL must
 pass proxies, which take 8 KiB."""
@@ -73,9 +75,11 @@ class _Builder:
                 served=self._by_pod(self._each(lambda engine: self._now(engine.begun.served))),
                 finished=self._by_pod(self._each(lambda engine: self._now(engine.begun.finished))),
             ),
-            "running": self._gauge(lambda engine: engine.running),
-            "waiting": self._gauge(lambda engine: engine.waiting),
-            "kv_utilization": self._gauge(lambda engine: engine.kv_utilization),
+            GAUGES: _parts(
+                running=self._gauge(lambda engine: engine.running),
+                waiting=self._gauge(lambda engine: engine.waiting),
+                kv_utilization=self._gauge(lambda engine: engine.kv_utilization),
+            ),
             "arrivals": self._by_pod(self._each(self._arrivals)),
             "prefix_hit": self._mean(lambda engine: engine.prefix_hit),
             "input_tokens": self._mean(

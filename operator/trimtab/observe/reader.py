@@ -14,6 +14,7 @@ from trimtab.models.snapshot import Key
 from trimtab.observe import engines, histogram
 from trimtab.observe.coverage import Clock, Coverage, Sightings, unusable
 from trimtab.observe.gateways import Asked
+from trimtab.observe.queries import GAUGES
 from trimtab.observe.readings import Place, Readings
 from trimtab.observe.world import PodFacts, ReplicaShape, pod_stem
 
@@ -180,7 +181,7 @@ class Reader:
         return self._coverage.qualified_by_stem(rate, [stem])
 
     def _gauge(self, query: str, gauge: engines.Gauge, most: float) -> Signal:
-        for name in ("seen", query):
+        for name in ("seen", GAUGES):
             if name in self._readings.refused:
                 return Invalid(why=self._readings.refused[name])
         coverage = self._coverage

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from trimtab.errors import Unavailable
 from trimtab.observe.prometheus import MetricsSource, Refused, Sample
-from trimtab.observe.queries import COUNT, PART_LABEL, STEM_LABEL, SUM
+from trimtab.observe.queries import COUNT, GAUGES, PART_LABEL, STEM_LABEL, SUM
 from trimtab.observe.world import pod_stem
 
 Place = tuple[str, str]
@@ -16,6 +16,8 @@ Place = tuple[str, str]
 
 SEEN_PARTS = ("seen", "covered", "served", "finished")
 """When a pod was last scraped, for how long, and what it has served since it began."""
+GAUGE_PARTS = ("running", "waiting", "kv_utilization")
+_PARTS = {"seen": SEEN_PARTS, GAUGES: GAUGE_PARTS}
 _BY_BUCKET = frozenset({"ttft", "itl", "e2e", "input_tokens", "output_tokens", "prefix_hit"})
 """Histograms, and means as the sum and the count of one, with its buckets or without."""
 
@@ -25,7 +27,7 @@ class Readings:
     """What the source said. A query that was refused has its reason instead of values."""
 
     values: Mapping[str, Mapping[Place, float]]
-    """By value, then by pod: gauges and SEEN_PARTS."""
+    """By value, then by pod: SEEN_PARTS and GAUGE_PARTS."""
     arrivals: Mapping[Place, Mapping[Place, float]]
     """By stem, then by pod."""
     buckets: Mapping[str, Mapping[Place, Mapping[float, float]]]
@@ -43,7 +45,7 @@ def take(metrics: MetricsSource, queries: Mapping[str, str], budget_s: float) ->
     """Ask all `queries`, one after the other, and return the answers.
 
     A source that fails once is not asked again in this pass, so that a silent one costs one
-    deadline and not fifteen.
+    deadline and not nine.
 
     Raises:
         Unavailable: The source does not answer, or all together took longer than `budget_s`.
@@ -67,11 +69,9 @@ def take(metrics: MetricsSource, queries: Mapping[str, str], budget_s: float) ->
             arrivals = _by_stem_and_pod(samples)
         elif name in _BY_BUCKET:
             buckets[name], sums[name], counts[name] = _by_bucket(samples)
-        elif name == "seen":
-            for part, those in _by_part(samples, *SEEN_PARTS).items():
-                values[part] = _by_place(those, "pod")
         else:
-            values[name] = _by_place(samples, "pod")
+            for part, those in _by_part(samples, *_PARTS[name]).items():
+                values[part] = _by_place(those, "pod")
     return Readings(
         values=values,
         arrivals=arrivals,

@@ -54,6 +54,7 @@ _HISTOGRAMS = ("ttft", "itl", "e2e")
 _MEANS = {"input_tokens": 800.0, "output_tokens": 200.0, "prefix_hit": 0.25}
 _CONTEXT = 131_072
 """Longest context of the engines: their histograms of lengths have bounds up to it."""
+_GAUGES = {"running": 4.0, "waiting": 0.0, "kv_utilization": 0.3}
 _SEEN = {"seen": -5.0, "covered": 58.0, "served": 8e6, "finished": 8e3}
 
 Series = dict[str, Any]
@@ -189,8 +190,12 @@ def _series(name: str, pods: list[Place], stems: list[Place]) -> list[Series]:
         return [
             _at_pod(at, value, trimtab_part=part) for at in pods for part, value in _SEEN.items()
         ]
-    values = {"running": 4.0, "waiting": 0.0, "kv_utilization": 0.3, "arrivals": 2.0}
-    return [_at_pod(at, values[name]) for at in pods]
+    if name == queries.GAUGES:
+        return [
+            _at_pod(at, value, trimtab_part=part) for at in pods for part, value in _GAUGES.items()
+        ]
+    assert name == "arrivals", name
+    return [_at_pod(at, 2.0) for at in pods]
 
 
 def _bounds(name: str) -> list[str]:

@@ -17,7 +17,7 @@ from trimtab.observe import custom
 from trimtab.observe.kinds import Kind
 from trimtab.observe.parse import parse
 from trimtab.observe.prometheus import Refused, Sample
-from trimtab.observe.queries import MAX_QUERIES, PART_LABEL
+from trimtab.observe.queries import PART_LABEL
 from trimtab.observe.reader import Subject
 from trimtab.observe.signals import read
 from trimtab.observe.world import PodFacts
@@ -132,7 +132,7 @@ def test_equal_expressions_share_a_query_and_no_pass_asks_more_than_its_share() 
     plain = subject("c", engine=EngineType.VLLM, metrics=None)
     source = Source(answers(), steady(["aaaaa", "bbbbb"]))
     found = read(source, [*others, *alike, plain], now=bodies.NOW, config=CONFIG)
-    assert len(source.asked) == MAX_QUERIES - 2  # those are the gateways'
+    assert len(source.asked) == 9 + custom.MAX_DIFFERENT
     assert all(isinstance(found[each.key].arrival_rps, Fresh) for each in alike)
     fresh = [each for each in others if isinstance(found[each.key].arrival_rps, Fresh)]
     assert len(fresh) == custom.MAX_DIFFERENT - 1
