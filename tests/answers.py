@@ -9,6 +9,7 @@ from trimtab.config import OperatorConfig
 from trimtab.observe import engines, queries
 from trimtab.observe.prometheus import Sample
 from trimtab.observe.queries import COUNT, GAUGES, PART_LABEL, STEM_LABEL, SUM
+from trimtab.observe.readings import SEEN_PARTS
 
 NAMESPACE = "assistants"
 STEM = f"chat-h100-tp1-{bodies.HASH}-"
@@ -25,7 +26,7 @@ ANSWERS = {"100.0": 2.0, "200.0": 5.0, "500.0": 8.0, "+Inf": 8.0}
 """Their answers, of 200 tokens on average."""
 
 PARTS = {
-    "seen": {"seen": "seen", "covered": "covered", "served": "served", "finished": "finished"},
+    "seen": {part: part for part in SEEN_PARTS},
     GAUGES: {"running": "running", "waiting": "waiting", "kv_utilization": "kv_utilization"},
     "prefix_hit": {SUM: "cache_found", COUNT: "cache_sought"},
     "input_tokens": {SUM: "input_tokens_sum", COUNT: "input_tokens_count", "": "prompts"},
@@ -81,6 +82,7 @@ def steady(ends: list[str], **over: Any) -> Answers:
     answers: dict[str, Any] = {
         "seen": by_pod(dict.fromkeys(ends, bodies.NOW - 5)),
         "covered": by_pod(dict.fromkeys(ends, 58.0)),
+        "samples": by_pod(dict.fromkeys(ends, 4.0)),
         "served": by_pod(dict.fromkeys(ends, 8e6)),
         "finished": by_pod(dict.fromkeys(ends, 8e3)),
         "running": by_pod(dict.fromkeys(ends, 4.0)),

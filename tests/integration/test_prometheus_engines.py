@@ -24,13 +24,14 @@ from trimtab.errors import Unavailable
 from trimtab.models.load import RUNGS, LatencyTargets, ObservedLoad
 from trimtab.models.signals import Fresh, Invalid, Missing, Signal
 from trimtab.models.snapshot import Key
-from trimtab.observe import pricing
+from trimtab.observe import engines, pricing, queries
 from trimtab.observe.gateways import Asked
 from trimtab.observe.kinds import Kind
 from trimtab.observe.parse import parse
 from trimtab.observe.prometheus import PrometheusSource
 from trimtab.observe.queries import PART_LABEL
 from trimtab.observe.reader import NONE_FINISHED, NONE_YET, Subject
+from trimtab.observe.readings import take
 from trimtab.observe.signals import read
 from trimtab.observe.world import PodFacts
 from trimtab_e2e import prometheus
@@ -294,6 +295,14 @@ def test_vllm_with_ranks_new_labels_and_two_jobs(world: World, name: str) -> Non
     assert number(found.ttft_s) == pytest.approx(0.1 + 0.9 * 0.9)
     assert number(found.variants[0].ttft_s) == pytest.approx(0.5)
     assert number(found.slo_attainment) == pytest.approx(1.0)
+
+
+def test_samples_are_counted_once_whatever_the_ranks_and_jobs(world: World) -> None:
+    world.until(settled(4.0 + 1.0 + 0.5), subject("vllm"))
+    wanted = queries.build([engines.get(EngineType.VLLM)], CONFIG, [NAMESPACE])
+    values = take(world.source, {"seen": wanted["seen"]}, 5.0).values
+    assert values["samples"][NAMESPACE, place("vllm")] == pytest.approx(8, abs=1)
+    assert values["covered"][NAMESPACE, place("vllm")] == pytest.approx(8, abs=1.5)
 
 
 def test_of_one_store_for_two_clusters_only_ours_counts(world: World) -> None:

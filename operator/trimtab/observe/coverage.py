@@ -15,6 +15,8 @@ RATES_AFTER_SCRAPES = 3
 """A rate needs two samples, so it comes one scrape later."""
 AHEAD_S = 5.0
 """A sample this far in the future is no rounding: one of the clocks is wrong."""
+REACHES = 1.1
+"""Prometheus' extrapolationThreshold, in times between two samples."""
 
 NO_REPLICA = "no ready replica"
 
@@ -130,6 +132,29 @@ def _young(scrapes: int) -> str:
 
 def _place(pod: PodFacts) -> Place:
     return (pod.namespace, pod.name)
+
+
+def caught_up(age_s: float, covered_s: float, samples: float, window_s: float) -> float:
+    """Return how many times more than its rate says came to a replica whose scrape is late.
+
+    A rate reaches to the end of its window where that is at most REACHES times the usual time
+    between two samples away from the newest; else it reaches half that time, and the rest counts
+    as if nothing had come (Prometheus, extrapolatedRate). Requests come while a scrape is late.
+
+    Args:
+        age_s: Age of the newest sample.
+        covered_s: Age of the first; one before the window where that is more than `window_s`.
+        samples: How many are in the window; NaN, as any other, where it is not known.
+        window_s: The window of the rate.
+    """
+    between = samples - 1 if covered_s <= window_s else samples
+    if not between > 0:
+        return 1.0
+    apart = (covered_s - age_s) / between
+    if not age_s > REACHES * apart > 0:
+        return 1.0
+    whole = min(covered_s, window_s)
+    return whole / (whole - age_s + apart / 2)
 
 
 def unusable(values: Iterable[float], most: float) -> str | None:

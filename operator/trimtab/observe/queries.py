@@ -72,6 +72,7 @@ class _Builder:
             "seen": _parts(
                 seen=self._by_pod(self._stamped()),
                 covered=self._by_pod(self._covered()),
+                samples=self._by_pod(self._each(self._samples)),
                 served=self._by_pod(self._each(lambda engine: self._now(engine.begun.served))),
                 finished=self._by_pod(self._each(lambda engine: self._now(engine.begun.finished))),
             ),
@@ -193,6 +194,10 @@ class _Builder:
         steps = f"[{_ms(self._window_s)}:{_ms(self._scrape_s / 2)}]"
         stamped = self._stamped()
         return f"time() - min_over_time(({stamped}){steps})" if stamped else ""
+
+    def _samples(self, engine: Engine) -> str:
+        """Return how often a page was scraped in the window; of each rank it is the same."""
+        return either(self._over("count_over_time", one) for one in engine.running.series)
 
     def _arrivals(self, engine: Engine) -> str:
         """Return what arrived per second of the window, for each target.

@@ -12,7 +12,7 @@ from trimtab.models.load import LatencyTargets, ObservedLoad, Spread, VariantRea
 from trimtab.models.signals import Fresh, Invalid, Missing, Partial, Signal, Stale
 from trimtab.models.snapshot import Key
 from trimtab.observe import engines, histogram
-from trimtab.observe.coverage import Clock, Coverage, Sightings, unusable
+from trimtab.observe.coverage import Clock, Coverage, Sightings, caught_up, unusable
 from trimtab.observe.gateways import Asked
 from trimtab.observe.queries import GAUGES
 from trimtab.observe.readings import Place, Readings
@@ -23,6 +23,7 @@ NONE_YET = "no request was served yet"
 NONE_FINISHED = "no request is finished yet"
 REMEDY = "`trimtab doctor` finds what they export instead"
 JUST_SEEN = "the source has seen the replicas for less than two scrapes"
+LATE = "a scrape is late, so the rate is short of what came since"
 
 _OF_FINISHED = frozenset({"input_tokens", "output_tokens", "e2e"})
 """Queries of what engines count when a request is finished."""
@@ -85,6 +86,7 @@ class Reader:
         self._subject = subject
         self._readings = readings
         self._engine = engine
+        self._now = now
         self._window_s = config.rate_window_s
         self._half_scrape_s = config.scrape_interval_s / 2
         stems = subject.stems | {pod_stem(pod.name) for pod in subject.pods}
@@ -177,6 +179,8 @@ class Reader:
         reporting = self._coverage.reporting
         if set(here) != set(reporting):
             return Missing(why="replicas came or went within the window")
+        if any(self._caught_up(place) > 1.0 for place in reporting):
+            return Missing(why=LATE)
         rate = math.fsum(found.values()) / len(reporting)
         return self._coverage.qualified_by_stem(rate, [stem])
 
@@ -262,11 +266,23 @@ class Reader:
         gap = self._gap(("arrivals",), needed, found, known=known)
         if gap is not None:
             return gap
-        arrivals = sum(found.values()) / self._covered_share(found)
+        here = set(self._coverage.reporting)  # what is gone will not catch up
+        arrivals = sum(
+            rate * (self._caught_up(place) if place in here else 1.0)
+            for place, rate in found.items()
+        ) / self._covered_share(found)
         if not abs(arrivals) <= MAX_REQUESTS:
             return Invalid(why=f"the arrival rate is {arrivals:g} requests/s")
         # A queue may shrink a little faster than it is seen to be served.
         return self._coverage.qualified(max(0.0, arrivals), found)
+
+    def _caught_up(self, place: Place) -> float:
+        """Return how many times more than its rate says came to a replica."""
+        seen, covered, samples = (
+            self._readings.values.get(part, {}).get(place, math.nan)
+            for part in ("seen", "covered", "samples")
+        )
+        return caught_up(self._now - seen, covered, samples, self._window_s)
 
     def _covered_share(self, places: Iterable[Place]) -> float:
         """Return the share of the window in which the deployment was seen at all.

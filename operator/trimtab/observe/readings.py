@@ -14,8 +14,8 @@ from trimtab.observe.world import pod_stem
 Place = tuple[str, str]
 """Namespace, and a pod's name or stem."""
 
-SEEN_PARTS = ("seen", "covered", "served", "finished")
-"""When a pod was last scraped, for how long, and what it has served since it began."""
+SEEN_PARTS = ("seen", "covered", "samples", "served", "finished")
+"""When a pod was last scraped, for how long, how often, and what it has served since it began."""
 GAUGE_PARTS = ("running", "waiting", "kv_utilization")
 _PARTS = {"seen": SEEN_PARTS, GAUGES: GAUGE_PARTS}
 _BY_BUCKET = frozenset({"ttft", "itl", "e2e", "input_tokens", "output_tokens", "prefix_hit"})

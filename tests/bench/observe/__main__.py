@@ -55,7 +55,7 @@ _MEANS = {"input_tokens": 800.0, "output_tokens": 200.0, "prefix_hit": 0.25}
 _CONTEXT = 131_072
 """Longest context of the engines: their histograms of lengths have bounds up to it."""
 _GAUGES = {"running": 4.0, "waiting": 0.0, "kv_utilization": 0.3}
-_SEEN = {"seen": -5.0, "covered": 58.0, "served": 8e6, "finished": 8e3}
+_SEEN = {"seen": -5.0, "covered": 58.0, "samples": 4.0, "served": 8e6, "finished": 8e3}
 
 Series = dict[str, Any]
 Place = tuple[str, str]

@@ -29,7 +29,7 @@ ENGINE = engines.get(EngineType.VLLM)
 KEY = Key(namespace=NAMESPACE, name="chat")
 ENDS = ["aaaaa", "bbbbb", "ccccc"]
 GAUGES = ("running", "waiting", "kv_utilization")
-BY_POD = ("seen", "covered", "served", "finished", "arrivals", *GAUGES)
+BY_POD = ("seen", "covered", "samples", "served", "finished", "arrivals", *GAUGES)
 SIGNALS = tuple(each.name for each in fields(ObservedLoad) if each.type == Signal)
 
 
