@@ -72,6 +72,14 @@ class Fleet:
         """Whether the answer falls short of the demand or of the minimum."""
         return self.short_rps > 0 or self.missing > 0
 
+    @property
+    def is_full(self) -> bool:
+        """Whether nothing more may be added whatever room there is: maxReplicas is reached.
+
+        Replicas that the answer does without count until they are gone.
+        """
+        return sum(self.problem.added(self.counts)) >= self.problem.surge
+
 
 def allocate(problems: Sequence[Problem], room: Room) -> dict[Key, Fleet]:
     """Return the fleet of every problem. Additions together stay within `room`."""

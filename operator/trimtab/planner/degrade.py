@@ -104,14 +104,15 @@ class _Books:
 def _make_room(case: Case, fleet: Fleet, others: Sequence[Case], books: _Books) -> Iterable[Key]:
     """Take from `others`, the least important first, what `case` lacks where it would grow.
 
-    Only for a demand that is sure: a doubtful one takes nothing from anybody. Nor does one give
-    whose own demand is in doubt.
+    Only for a demand that is sure: a doubtful one takes nothing from anybody. Nor does one that is
+    at its own maximum, which could not use what it got. Nor does one give whose own demand is in
+    doubt.
     """
     unit = _unit(case)
     if unit is None or not case.evidence.fresh or unit.usable_rps <= 0:
         return
     size = unit.parallelism.devices
-    if books.left.free.get(unit.pool, 0) >= size or _is_full(case, fleet):
+    if books.left.free.get(unit.pool, 0) >= size or fleet.is_full:
         return
     lacking = math.ceil(fleet.short_rps / unit.usable_rps) * size
     # What leaves already, and what is given back from this plan on, comes first.
@@ -135,14 +136,9 @@ def _make_room(case: Case, fleet: Fleet, others: Sequence[Case], books: _Books) 
 
 def _is_blocked(case: Case, fleet: Fleet, room: BudgetRoom) -> bool:
     unit = _unit(case)
-    if unit is None or not fleet.is_short or _is_full(case, fleet):
+    if unit is None or not fleet.is_short or fleet.is_full:
         return False
     return (unit.price or 0.0) > room.money or unit.parallelism.devices > room.devices
-
-
-def _is_full(case: Case, fleet: Fleet) -> bool:
-    """Return whether it could not use what it got: it is at its own maximum."""
-    return sum(fleet.counts) >= case.policy.max_replicas
 
 
 def _asked(case: Case, room: BudgetRoom, members: Iterable[Case]) -> tuple[float, float]:

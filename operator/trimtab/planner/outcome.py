@@ -75,7 +75,7 @@ def shortfall(outcome: Outcome) -> tuple[Reason | None, str]:
         lacks = f"{texts.rate(short)} of {texts.rate(case.grow_rps)} are not covered"
     else:
         lacks = f"{fleet.missing} replicas below the minimum"
-    if sum(fleet.counts) >= fleet.problem.maximum:
+    if fleet.is_full:
         return Reason.MAX_REPLICAS_REACHED, f"{lacks}: maxReplicas is {fleet.problem.maximum}"
     # Where all get the same, a slower replica would take from the rest instead of adding to it.
     able = {option.name for option in fleet.problem.options if option.upper}

@@ -2,6 +2,7 @@
 
 import math
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -31,7 +32,8 @@ def settled(c: Case) -> Fleet:
 def lacking(c: Case, rps: float = 999.0) -> Fleet:
     """What runs is less than is asked for."""
     options = [option(p.name, current=p.replicas) for p in c.running]
-    return fleet(*options, counts=tuple(p.replicas for p in c.running), rps=rps)
+    surge = max(0, c.policy.max_replicas - c.supply)
+    return fleet(*options, counts=tuple(p.replicas for p in c.running), rps=rps, surge=surge)
 
 
 def given(
@@ -225,6 +227,16 @@ def three(top: Choice, left: tuple[float, float]) -> dict[str, int]:
 def test_nobody_gives_to_one_that_is_at_its_own_maximum(most: int, after: int) -> None:
     cases = [low(), high(max_replicas=most)]
     assert given(cases, short="high", left=(99.0, 0.0), maxDevices=9)[0]["low"] == after
+
+
+@pytest.mark.parametrize(("most", "after"), [(3, 8), (4, 6)])
+def test_what_an_answer_does_without_counts_until_it_is_gone(most: int, after: int) -> None:
+    cases = [low(), high(3, max_replicas=most)]
+    targets = {c.state.key: Counter({p.key: p.replicas for p in c.running}) for c in cases}
+    slow = replace(lacking(cases[1]), counts=(1,))
+    fleets = {key("low"): settled(cases[0]), key("high"): slow}
+    degrade([], cases, fleets, Room(free={}), targets, CONFIG)
+    assert sum(targets[key("low")].values()) == after
 
 
 def test_the_most_important_of_those_that_are_blocked_is_served() -> None:

@@ -279,17 +279,19 @@ def test_what_is_covered_or_within_rounding_falls_short_of_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    ("counts", "maximum", "reason", "said"),
+    ("counts", "surge", "reason", "said"),
     [
-        ((2,), 2, Reason.MAX_REPLICAS_REACHED, "14 req/s of 30 req/s are not covered: max"),
-        ((3,), 2, Reason.MAX_REPLICAS_REACHED, "6 req/s of 30 req/s are not covered: max"),
-        ((2,), 3, Reason.CAPACITY_SHORT, "14 req/s of 30 req/s are not covered: no pool"),
+        ((2,), 1, Reason.MAX_REPLICAS_REACHED, "14 req/s of 30 req/s are not covered: max"),
+        ((3,), 1, Reason.MAX_REPLICAS_REACHED, "6 req/s of 30 req/s are not covered: max"),
+        # It is at its maximum until what it does without is gone.
+        ((0,), 0, Reason.MAX_REPLICAS_REACHED, "30 req/s of 30 req/s are not covered: max"),
+        ((2,), 2, Reason.CAPACITY_SHORT, "14 req/s of 30 req/s are not covered: no pool"),
     ],
 )
 def test_the_maximum_is_named_where_it_binds(
-    counts: tuple[int, ...], maximum: int, reason: Reason, said: str
+    counts: tuple[int, ...], surge: int, reason: Reason, said: str
 ) -> None:
-    found = lacks(case(on(), **DEMAND), counts, FULL, maximum=maximum)
+    found = lacks(case(on(), **DEMAND), counts, FULL, surge=surge)
     assert found[0] is reason
     assert found[1].startswith(said)
 
