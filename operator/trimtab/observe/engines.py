@@ -51,6 +51,8 @@ class Gauge(Metric):
 
     over_ranks: str
     """How the ranks of one replica, and the replicas, make one value: sum or max."""
+    until: str | None
+    """Last release that had it, where newer ones have none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -187,7 +189,8 @@ def parse_series(entry: str | Mapping[str, Any]) -> Series:
 def _gauge(data: Mapping[str, Any], name: str, what: str) -> Gauge:
     entry = data["gauges"][name]
     series = tuple(parse_series(each) for each in entry["names"])
-    return Gauge(what=what, series=series, over_ranks=entry["over_ranks"])
+    until = entry.get("until")
+    return Gauge(what=what, series=series, over_ranks=entry["over_ranks"], until=until)
 
 
 def _histogram(data: Mapping[str, Any], name: str, what: str) -> Metric:

@@ -197,6 +197,11 @@ class Reader:
                 return coverage.silence
             return Stale(value=float(combine(old)), age_s=min(coverage.stale.values()))
         found = {place: values[place] for place in coverage.reporting if place in values}
+        if not found and gauge.until is not None:
+            last = f"{self._engine.title} {gauge.until}"
+            return Missing(
+                why=f"no replica exports {gauge.title}, which {last} was the last to have"
+            )
         if not found:
             return self._lacking((), gauge.title, known=bool(gauge.series))
         problem = unusable(found.values(), most)
