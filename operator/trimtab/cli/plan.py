@@ -16,7 +16,7 @@ from trimtab.cli.output import Output, echo
 from trimtab.config import PlannerConfig
 from trimtab.errors import InvalidInput
 from trimtab.models.codec import load_record
-from trimtab.models.plan import Candidate, ClassRoute, Decision, Plan, Verdict
+from trimtab.models.plan import Candidate, ClassRoute, Decision, Plan, Verdict, Why
 from trimtab.models.snapshot import Snapshot
 from trimtab.planner.choice import degree
 from trimtab.planner.offline import Manifests, snapshot_of
@@ -31,8 +31,24 @@ EPILOG = """[bold]Examples[/]
   trimtab plan -f chat.yaml -f pools.yaml -o yaml
 
   trimtab plan --snapshot tick.json -f what-if.yaml
-"""
 
+[bold]Exit code[/]
+
+  0  every deployment that needs a fleet gets one, be it a short one
+
+  1  a file is wrong
+
+  2  an option is wrong
+
+  3  a deployment that needs a fleet gets none
+"""
+NO_FLEET = 3
+"""Exit code of a plan that leaves a deployment without any replica that it needs."""
+
+_SHORT = {"ACCELERATOR", "TP", "REPLICAS", "$/H", "SAVED", "BECAUSE"}
+"""Columns that are never broken: a number in two lines is none."""
+_WIDE = 10_000
+"""Letters of a line that nothing is too long for."""
 _DECISION: TypeAdapter[Decision] = TypeAdapter(Decision)
 
 
@@ -75,6 +91,22 @@ def plan(
             "notes": [*notes, *assumed],
         }
         echo(document, output)
+    without = _without_fleet(result.decisions)
+    if without:
+        names = ", ".join(str(decision.key) for decision in without)
+        typer.echo(f"{len(without)} of {len(result.decisions)} get no fleet: {names}", err=True)
+        raise typer.Exit(NO_FLEET)
+
+
+def _without_fleet(decisions: Iterable[Decision]) -> list[Decision]:
+    """Return those that need replicas, as far as is known, and get none."""
+    return [
+        decision
+        for decision in decisions
+        if decision.why is not Why.PAUSED
+        and decision.wanted_replicas != 0
+        and not any(target.replicas for target in decision.targets)
+    ]
 
 
 def _world(written: Manifests, recorded: Path | None) -> tuple[Snapshot, tuple[str, ...]]:
@@ -104,7 +136,10 @@ def _recorded(path: Path) -> Snapshot:
 
 def render(result: Plan, console: Console, notes: Iterable[str], *, everything: bool) -> None:
     """Print `result` for a person: the fleet, then each decision with its losers."""
-    console.print(_fleet(result.decisions))
+    fleet = _fleet(result.decisions)
+    if console.measure(fleet, options=console.options.update(width=_WIDE)).maximum > console.width:
+        fleet = _fleet(result.decisions, break_names=True)
+    console.print(fleet)
     for decision in result.decisions:
         console.print()
         console.print(Text(f"{decision.key}: {decision.message}", style="bold"))
@@ -121,13 +156,15 @@ def render(result: Plan, console: Console, notes: Iterable[str], *, everything: 
         console.print(Text(f"\n{note}", style="dim"))
 
 
-def _fleet(decisions: Iterable[Decision]) -> Table:
-    titles = ("DEPLOYMENT", "POOL", "ACCELERATOR", "TP", "REPLICAS", "$/H", "$/1M TOKENS", "SAVED")
+def _fleet(decisions: Iterable[Decision], *, break_names: bool = False) -> Table:
+    """Return who gets what; where lines are too long, a name takes two instead."""
+    tokens_title = "$/1M\nTOKENS" if break_names else "$/1M TOKENS"
+    titles = ("DEPLOYMENT", "POOL", "ACCELERATOR", "TP", "REPLICAS", "$/H", tokens_title, "SAVED")
     rows: list[tuple[str, ...]] = []
     total = 0.0
     for decision in decisions:
         total += decision.usd_per_hour or 0.0
-        name = str(decision.key)
+        name = str(decision.key).replace("/", "/\n" if break_names else "/")
         tokens, saving = decision.usd_per_million_tokens, decision.saving
         per_token = "" if tokens is None else format_money(tokens)
         saved = "" if saving is None else f"{saving.saved_share:.0%}"
@@ -150,10 +187,11 @@ def _saving(decision: Decision) -> str:
     saving = decision.saving
     if saving is None:
         return ""
-    share = abs(saving.saved_share)
-    kind = "less" if saving.saved_share >= 0 else "more"
+    share = f"{abs(saving.saved_share):.0%}"
     price = format_money(saving.baseline_usd_per_hour)
-    return f"{share:.0%} {kind} than {saving.baseline} at ${price}/h"
+    kind = "less than" if saving.saved_share >= 0 else "more than"
+    said = "as much as" if share == "0%" else f"{share} {kind}"
+    return f"{said} {saving.baseline} at ${price}/h"
 
 
 def _energy(decision: Decision) -> str:
@@ -192,7 +230,7 @@ def _row(candidate: Candidate) -> tuple[str, ...]:
 def _table(titles: Iterable[str], rows: Iterable[tuple[str, ...]]) -> Table:
     table = Table(box=None, header_style="bold", pad_edge=False)
     for title in titles:
-        table.add_column(title, overflow="fold")
+        table.add_column(title, overflow="fold", no_wrap=title in _SHORT)
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
     return table

@@ -16,6 +16,7 @@ from builders import NOW
 from fleetworld import fresh_load
 from trimtab.cli.main import app
 from trimtab.cli.manifests import read
+from trimtab.cli.plan import NO_FLEET
 from trimtab.config import PlannerConfig
 from trimtab.models.codec import Record, dump_record
 from trimtab.models.hardware import Parallelism
@@ -66,12 +67,13 @@ CHAT: dict[str, Any] = {
 }
 
 
-def run(*arguments: str, stdin: str | None = None) -> Result:
-    return CliRunner().invoke(app, ["plan", *arguments], input=stdin)
+def run(*arguments: str, stdin: str | None = None, columns: int = 180) -> Result:
+    environment = {"COLUMNS": str(columns)}
+    return CliRunner().invoke(app, ["plan", *arguments], input=stdin, env=environment)
 
 
-def decisions(result: Result) -> list[dict[str, Any]]:
-    assert result.exit_code == 0, result.output
+def decisions(result: Result, code: int = 0) -> list[dict[str, Any]]:
+    assert result.exit_code == code, result.output
     found: list[dict[str, Any]] = json.loads(result.stdout)["decisions"]
     return found
 
@@ -128,7 +130,7 @@ def test_every_example_can_be_planned() -> None:
 def test_a_policy_reference_to_nothing_is_said(tmp_path: Path) -> None:
     chat = json.loads(json.dumps(CHAT))
     chat["spec"]["policyRef"] = "gone"
-    (decision,) = decisions(run("-f", write(tmp_path, POOL, chat), "-o", "json"))
+    (decision,) = decisions(run("-f", write(tmp_path, POOL, chat), "-o", "json"), NO_FLEET)
     assert decision["why"] == "Invalid"
     assert "no ServingPolicy is called gone in namespace assistants" in decision["message"]
 
@@ -178,6 +180,34 @@ def test_a_plan_without_pools_says_where_to_find_some(tmp_path: Path) -> None:
     result = run("-f", write(tmp_path, CHAT))
     assert "examples/pools.yaml" in result.stdout
     assert "NoCandidate" in result.stdout
+
+
+def test_who_gets_no_fleet_is_said_to_the_person_and_to_the_script(tmp_path: Path) -> None:
+    lost = json.loads(json.dumps(CHAT))
+    lost["metadata"]["name"] = "lost"
+    lost["spec"]["placement"]["pools"] = ["gone"]
+    result = run("-f", write(tmp_path, POOL, SPEED, CHAT, lost), "-o", "json")
+    assert [len(each["targets"]) for each in decisions(result, NO_FLEET)] == [1, 0]
+    assert result.stderr == "1 of 2 get no fleet: assistants/lost\n"
+
+
+def test_a_fleet_that_is_short_or_not_needed_is_an_answer_like_others(tmp_path: Path) -> None:
+    small = json.loads(json.dumps(POOL))
+    small["spec"]["capacity"] = {"maxDevices": 1}
+    assert run("-f", write(tmp_path, small, SPEED, CHAT)).exit_code == 0
+    paused = json.loads(json.dumps(CHAT))
+    paused["metadata"]["annotations"] = {"trimtab.dev/paused": "true"}
+    assert run("-f", write(tmp_path, POOL, SPEED, paused)).exit_code == 0
+
+
+def test_on_a_narrow_terminal_no_word_of_the_fleet_is_broken(tmp_path: Path) -> None:
+    long = json.loads(json.dumps(CHAT))
+    long["metadata"] = {"name": "summarise", "namespace": "specialists"}
+    pool = json.loads(json.dumps(POOL))
+    pool["metadata"]["name"] = "g6e-12xlarge-spot"
+    fleet = run("-f", write(tmp_path, pool, SPEED, long), columns=80).stdout.partition("\n\n")[0]
+    assert max(map(len, fleet.splitlines())) <= 80
+    assert {"specialists/", "summarise", "g6e-12xlarge-spot"} <= set(fleet.split())
 
 
 def test_nothing_to_plan_and_nothing_to_read_are_refused(tmp_path: Path) -> None:
