@@ -10,13 +10,15 @@ import yaml
 from trimtab.api.acceleratorpool import Hardware
 from trimtab.models.hardware import Accelerator
 
-FITTED_FAMILIES = frozenset(
-    {"ampere", "ada", "ada-rtx", "hopper", "blackwell", "blackwell-gb200", "blackwell-rtx"}
-)
-"""Families whose efficiencies are fitted to measurements; see performance/efficiency.py."""
+FITTED_FAMILIES = frozenset({"ampere", "ada", "ada-rtx", "hopper", "blackwell", "blackwell-rtx"})
+"""Families whose efficiencies are fitted to measurements; see performance/efficiency.py. Not those
+of which only kernels were timed: no deployment of an Arc Pro B60 was measured, and those of the
+GB200 cannot be followed (docs/accuracy.md)."""
 GENERIC_FAMILY = "generic"
 DEFAULT_LINK_GBS = 32
 """PCIe 4 x16, one way, in GB/s."""
+DEFAULT_ISLAND = 8
+"""Devices of the usual node."""
 
 _MAKERS = ("nvidia-", "amd-", "intel-", "google-", "aws-", "tesla-", "geforce-", "instinct-")
 """Words before the name of a device in driver tools and node labels."""
@@ -60,6 +62,8 @@ def from_hardware(name: str, hardware: Hardware, resource_name: str) -> Accelera
         link_bandwidth=(hardware.link_gbs or DEFAULT_LINK_GBS) * 1e9,
         watts=hardware.watts or (known.watts if known else None),
         resource_name=resource_name,
+        island=known.island if known else DEFAULT_ISLAND,
+        network_bandwidth=known.network_bandwidth if known else None,
         confidence=known.confidence if known else 0.5,
     )
 
@@ -112,6 +116,8 @@ def _accelerator(name: str, entry: dict[str, Any]) -> Accelerator:
         link_bandwidth=required("link_gbs", 1e9),
         watts=figure("watts", 1.0),
         resource_name=entry["resource"],
+        island=entry.get("island", DEFAULT_ISLAND),
+        network_bandwidth=figure("network_gbs", 1e9),
         confidence=_confidence(entry),
     )
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from trimtab.catalog.hubblocks import evened
 from trimtab.catalog.hubhybrid import Blocks, blocks_of
+from trimtab.catalog.hubsides import side_params
 from trimtab.catalog.hubstorage import native_dtype
 from trimtab.errors import InvalidInput
 from trimtab.models.hardware import ModelGeometry
@@ -32,10 +33,15 @@ _UNGATED = frozenset(
     }
 )  # fmt: skip
 """Values of `model_type` whose feed-forward blocks have two matrices."""
-_TIED = ("bloom", "cohere", "falcon", "gemma", "gpt2", "gpt_bigcode", "mpt", "opt", "starcoder2")
+_TIED = (
+    "bloom", "cohere", "ernie4_5", "falcon", "gemma", "gpt2", "gpt_bigcode", "lfm2", "mpt", "opt",
+    "smollm", "starcoder2",
+)  # fmt: skip
 """Starts of `model_type` whose embeddings are tied where the config does not say."""
 _ONE_OF = {"gemma2": 2, "gemma3": 6, "gemma3_text": 6, "cohere2": 4}
 """By `model_type`: one of so many layers sees everything, where the config does not say."""
+_BUILT_OTHERWISE = frozenset({"recurrent_gemma", "rwkv", "zamba", "zamba2"})
+"""Values of `model_type` that would be misread: blocks shared between layers, half widths."""
 _LEFT_OUT = {
     "gemma3_text": {
         "vocab_size": 262_208, "num_attention_heads": 8, "num_key_value_heads": 4, "head_dim": 256,
@@ -105,6 +111,7 @@ def _geometry(name: str, config: dict[str, Any]) -> ModelGeometry:
             2.0 * hidden * head_dim * (heads + kv_heads), float(hidden * hidden)
         ),
         state_bytes=blocks.state_bytes,
+        side_params=side_params(config),
         native_weight_dtype=native_dtype(config),
     )
 
@@ -112,6 +119,12 @@ def _geometry(name: str, config: dict[str, Any]) -> ModelGeometry:
 def _flat(document: Mapping[str, Any]) -> dict[str, Any]:
     """Return all fields at one level, those that every model has under their usual names."""
     config = dict(document)
+    if config.get("model_type") in _BUILT_OTHERWISE:
+        raise InvalidInput(
+            "config.json: model_type",
+            f"{config['model_type']} is built otherwise than what its fields say here",
+            "Write spec.model.architecture, or give a --profile of it",
+        )
     for inner in _INNER:
         below = config.get(inner)
         if isinstance(below, Mapping):
@@ -124,7 +137,25 @@ def _flat(document: Mapping[str, Any]) -> dict[str, Any]:
                 f"config.json: {field}", "is missing or no number", "Give the config of the model"
             )
         config[field] = found
-    return evened(config)
+    return evened(_doubled(config))
+
+
+def _doubled(config: dict[str, Any]) -> dict[str, Any]:
+    """Return `config` with two layers for each of LongCat's, or as it is.
+
+    Its layers have two blocks of attention and two dense ones each, experts beside the second, and
+    experts that do nothing among those that a token chooses.
+    """
+    if config.get("model_type") != "longcat_flash":
+        return config
+    real, idle = _count(config, "n_routed_experts"), _count(config, "zero_expert_num")
+    return {
+        **config,
+        "num_hidden_layers": 2 * config["num_hidden_layers"],
+        "decoder_sparse_step": 2,
+        "n_shared_experts": round(config["ffn_hidden_size"] / config["expert_ffn_hidden_size"]),
+        "num_experts_per_tok": round(config["moe_topk"] * real / (real + idle)),
+    }
 
 
 def _count(config: Mapping[str, Any], name: str) -> int:
@@ -214,5 +245,9 @@ def _shared(config: Mapping[str, Any], width: int) -> int:
         return round(wide / width)
     if "interleave_moe_layer_step" in config:
         return 1  # Llama 4 has one and does not say so
+    if config.get("residual_moe"):  # Grok 2: a dense block beside the experts
+        return round(int(config["intermediate_size"]) / width)
+    if config.get("parallel_attn_mlp_res"):  # Arctic: one as wide as the model
+        return round(int(config["hidden_size"]) / width)
     counts = ("n_shared_experts", "moe_num_shared_experts", "num_shared_experts")
     return _first(config, *counts, "num_shared_expert") or 0

@@ -8,8 +8,9 @@ STATE_BYTES = 2
 """Bytes of one number of a state: vLLM keeps it in the model's own 16-bit type."""
 
 _STATES = frozenset({"linear_attention", "mamba", "mamba2", "M", "conv"})
-_MATRIX, _NOTHING = "replaced", "nothing"
-"""Our words for an attention block that is one matrix, or left out."""
+_MATRIX, _NOTHING, _BORROWS = "replaced", "nothing", "borrows"
+"""Our words for an attention block that is one matrix, is left out, or has others' keys: those of
+an earlier layer, as in Gemma 3n, or of an image, as in Llama 3.2."""
 _FEED_FORWARD_ONLY = frozenset({"-", "E"})
 """Nemotron-H's words for a layer that mixes no tokens: dense, or with experts."""
 _EXPERT_LAYER = "E"
@@ -43,12 +44,12 @@ class Blocks:
     @property
     def linear(self) -> int:
         """Layers without a KV cache."""
-        return self._count(_STATES | _FEED_FORWARD_ONLY | {_MATRIX, _NOTHING})
+        return self._count(_STATES | _FEED_FORWARD_ONLY | {_MATRIX, _NOTHING, _BORROWS})
 
     @property
     def attending(self) -> int:
-        """Layers with keys and values."""
-        return len(self.kinds) - self.linear
+        """Layers with an attention block."""
+        return len(self.kinds) - self.linear + self.kinds.count(_BORROWS)
 
     @property
     def state_bytes(self) -> float:
@@ -101,6 +102,16 @@ def blocks_of(config: Mapping[str, Any], layers: int) -> Blocks:
 
 
 def _kinds(config: Mapping[str, Any], layers: int) -> tuple[str, ...]:
+    """Return the kind of each layer, those that borrow keys as such; () where all are alike."""
+    crossing = config.get("cross_attention_layers")
+    if isinstance(crossing, list):
+        return tuple(_BORROWS if i in crossing else "attention" for i in range(layers))
+    kinds = _told(config, layers)
+    own = layers - int(_number(config, "num_kv_shared_layers"))
+    return (*kinds[:own], *[_BORROWS] * (layers - own)) if kinds and own < layers else kinds
+
+
+def _told(config: Mapping[str, Any], layers: int) -> tuple[str, ...]:
     for name in ("layer_types", "layers_block_type"):
         listed = config.get(name)
         if isinstance(listed, list):
@@ -114,6 +125,9 @@ def _kinds(config: Mapping[str, Any], layers: int) -> tuple[str, ...]:
     full = _linear(config).get("full_attn_layers")  # Kimi Linear counts layers from 1
     if isinstance(full, list):
         return tuple("attention" if i + 1 in full else "linear_attention" for i in range(layers))
+    attends = config.get("attn_layer_indices")  # Bamba
+    if isinstance(attends, list):
+        return tuple("attention" if i in attends else "mamba" for i in range(layers))
     windows = config.get("hybrid_layer_pattern")  # MiMo: 1 has a window
     if isinstance(windows, list):
         return tuple("sliding_attention" if one else "attention" for one in windows)

@@ -20,6 +20,11 @@ geometry. Longer names are looked up first, so that "DeepSeek-V3" stays what it 
 _MAKERS = frozenset({"meta", "nvidia", "ai21", "tencent", "c4ai", "ibm", "google", "microsoft"})
 """Organisations that some names repeat in front."""
 _SIZE = re.compile(r"(a|e)?[0-9]+(\.[0-9]+)?[bmt]|[0-9]+x[0-9]+b|[0-9]+b[0-9]+")
+_COUNT = re.compile(r"(a?)([0-9]+(?:\.[0-9]+)?)([mbt])")
+_PRODUCT = re.compile(r"([0-9]+)x([0-9]+(?:\.[0-9]+)?)b")
+_UNITS = {"m": 1e6, "b": 1e9, "t": 1e12}
+_MIXED = 0.83
+"""Mixtral-8x7B has 46.7 billion of 56, 8x22B 141 of 176: what is no expert is there once."""
 _VERSION = re.compile(r"[0-9]+(\.[0-9]+)?")
 _GLUED = re.compile(r"([a-z]{2,})([0-9]+(?:\.[0-9]+)?)")
 _GGUF = re.compile(r"[-.](q[2-8])(_[a-z0-9]+)*(\.gguf)?$")
@@ -102,6 +107,28 @@ def implied_quantization(model_name: str) -> str | None:
         if any(re.fullmatch(pattern, word) for word in words):
             return quantization
     return None
+
+
+def sizes_of(model_name: str) -> tuple[float, float] | None:
+    """Return the parameters that `model_name` states, in all and used for one token, or None.
+
+    "Foo-14B" has as many of both, "Foo-30B-A3B" three billion for one token, and "Foo-8x7B" two of
+    eight experts, which share a fifth of what their product says (Mixtral).
+    """
+    whole: list[float] = []
+    active: list[float] = []
+    for word in words_of(model_name):
+        if (product := _PRODUCT.fullmatch(word)) is not None:
+            count, each = int(product[1]), float(product[2]) * 1e9
+            whole.append(_MIXED * count * each)
+            active.append(_MIXED * min(count, 2) * each)
+        elif (size := _COUNT.fullmatch(word)) is not None:
+            number = float(size[2]) * _UNITS[size[3]]
+            (active if size[1] else whole).append(number)
+    if not whole or max(whole) <= 0.0:
+        return None
+    total = max(whole)
+    return total, min([*active, total])
 
 
 def _is_telling(words: tuple[str, ...]) -> bool:

@@ -26,8 +26,12 @@ class Accelerator:
     watts: float | None
     resource_name: str
     """Kubernetes extended resource."""
+    island: int = 8
+    """Devices that `link_bandwidth` joins: those of a node, or of a rack or pod."""
+    network_bandwidth: float | None = None
+    """One-way share of the network between islands of one device, bytes/s; None: not known."""
     confidence: float = 1.0
-    """1 for a sourced data sheet and a fitted family, less where figures are guessed."""
+    """1 for a sourced data sheet and a family whose deployments were measured, less otherwise."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +79,8 @@ class ModelGeometry:
     embeddings of each layer."""
     native_weight_dtype: str = "none"
     """Quantization in which the checkpoint ships: fp8 for DeepSeek-V3, mxfp4 for gpt-oss."""
+    guessed: bool = False
+    """Whether nothing is known of it but the size in its name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,6 +7,8 @@ from enum import StrEnum
 class Provenance(StrEnum):
     """Where a performance figure comes from, best last."""
 
+    GUESSED = "guessed"
+    """As estimated, for a model of which only the size in its name is known."""
     ESTIMATED = "estimated"
     CALIBRATED = "calibrated"
     MEASURED = "measured"

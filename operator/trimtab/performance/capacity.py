@@ -47,6 +47,10 @@ _ACROSS = 0.4
 modelled. TPOT of 38 such deployments is off by 43 % in the median, which a normal error with a
 deviation of 0.6 is; 11 % on one node (docs/accuracy.md)."""
 
+_UNSEEN = 0.3
+"""What a model of which only the size is known adds: rates of catalogue models that were guessed
+from their names spread so much around those of their own geometry (`tests/unit/performance`)."""
+
 CALIBRATED = 0.10
 """Relative standard error of a rate whose step times are known: what its queueing model leaves."""
 
@@ -309,8 +313,9 @@ def provenance_of(request: CapacityRequest, measured: float | None = None) -> Pr
     """Return where a figure for `request` comes from."""
     if measured is not None:
         return Provenance.MEASURED
-    known = request.points or request.scales is not None
-    return Provenance.CALIBRATED if known else Provenance.ESTIMATED
+    if request.points or request.scales is not None:
+        return Provenance.CALIBRATED
+    return Provenance.GUESSED if request.geometry.guessed else Provenance.ESTIMATED
 
 
 def _uncertainty(
@@ -319,14 +324,15 @@ def _uncertainty(
     """Relative standard error of the rate, by what it rests on.
 
     0.15 is the median error of the mean-field rate against the token-level simulation; a device
-    that is not fitted, a mixture of experts near its knee (research/models.md 1.2) and a replica
-    across nodes add to it.
+    that is not fitted, a mixture of experts near its knee (research/models.md 1.2), a replica
+    across nodes and a model of unknown shape add to it.
     What engines have taught takes away as much of that as it made the step times surer.
     """
     if measured is not None:
         return 0.05
     unsure = 0.15 + 0.4 * (1.0 - request.accelerator.confidence)
     unsure += 0.05 if request.geometry.experts else 0.0
+    unsure += _UNSEEN if request.geometry.guessed else 0.0
     unsure += _ACROSS if request.parallelism.devices > _NODE else 0.0
     if request.scales is not None:
         left = _doubt_left(replica, request.scales, at_max.concurrency)

@@ -159,17 +159,29 @@ def exchange_s(
     """Return the latency of all exchanges of one step, and seconds per new token, between devices.
 
     Two ring all-reduces a layer for tensor parallelism, as much for the two all-to-alls of experts
-    that are spread further, one hop between pipeline stages.
+    that are spread further, one hop between pipeline stages. Between islands, all devices of one
+    carry a ring each, and all those of a stage a part of what it hands on (NCCL's hierarchical
+    rings, vLLM's pipelines).
     """
     group = parallelism.tensor * parallelism.ranks
     share = efficiency_of(accelerator)
     token_bytes = geometry.hidden * WIDE_BYTES
     hops = parallelism.pipeline - 1
     latency = hops * share.reduce_s
-    per_token = hops * token_bytes / accelerator.link_bandwidth
+    per_token = hops * token_bytes / _link(accelerator, parallelism.devices, parallelism.tensor)
     if group > 1:
         reduces = 2 * geometry.layers
-        rate = accelerator.link_bandwidth * bus_efficiency(accelerator, group)
+        rate = _link(accelerator, group, accelerator.island) * bus_efficiency(accelerator, group)
         latency += reduces * share.reduce_s * (1.0 + 0.5 * math.log2(group / 2))
         per_token += reduces * 2.0 * (group - 1) / group * token_bytes / rate
     return latency, per_token
+
+
+def _link(accelerator: Accelerator, devices: int, lanes: int) -> float:
+    """Return the bytes/s one way at the narrowest place of a row of `devices`.
+
+    Between islands that is the share of the network of `lanes` devices.
+    """
+    if devices <= accelerator.island or accelerator.network_bandwidth is None:
+        return accelerator.link_bandwidth
+    return min(accelerator.link_bandwidth, lanes * accelerator.network_bandwidth)

@@ -101,6 +101,12 @@ _BLACKWELL_RTX = Efficiency(
     weight_read=0.856, expert_read=0.919, kv_read=0.838, attention=0.648, kernel_s=3.37e-6,
     reduce_s=9.47e-6, bus=(0.558, 0.409, 0.327), sustained=0.77,
 )
+# Kernels of the Arc Pro B60 alone, timed in SYCL: three times as long from one to the next.
+_XE2 = Efficiency(
+    compute=0.95, expert=0.653, expert_read=0.867, weight_read=0.92, kv_read=0.92, unpack=4.2e-3,
+    four_bit_expert=0.411, attention=0.709, kernel_s=18.1e-6, reduce_s=10.7e-6,
+    bus=(0.583, 0.533, 0.548),
+)
 # fmt: on
 
 _FAMILIES = {
@@ -112,6 +118,7 @@ _FAMILIES = {
     "blackwell": _BLACKWELL,
     "blackwell-gb200": _BLACKWELL_GB200,
     "blackwell-rtx": _BLACKWELL_RTX,
+    "xe2": _XE2,
     # A T4 carries the units of a V100, made alike, at a quarter of its power.
     "turing": Efficiency(watts_per_flops=300 / 125e12),
     # MLPerf v4.1 offline, MI300X: 16 and 8 bit reach less of their peak than on NVIDIA's.
@@ -123,7 +130,7 @@ _PCIE_LINK = 64e9
 """Links up to this one-way bandwidth, in bytes/s, are PCIe 5 x16 or less."""
 _PCIE_BUS = (0.49, 0.21, 0.14)
 """PCIe collapses as devices are added: between what L40S and RTX PRO 6000 reach."""
-_PCIE_FAMILIES = frozenset({"ada", "ada-rtx", "blackwell-rtx"})
+_PCIE_FAMILIES = frozenset({"ada", "ada-rtx", "blackwell-rtx", "xe2"})
 """Families that were measured over PCIe themselves."""
 
 
@@ -174,8 +181,8 @@ ENGINES = {
     "trtllm": Engine(
         step_s=0.191e-3,
         row_s=6.99e-6,
-        request_s=33.8e-3,
-        first_token_steps=9.85,
+        request_s=34.3e-3,
+        first_token_steps=9.76,
     ),
     NO_ENGINE: Engine(step_s=0.0, row_s=0.0, request_s=0.0, first_token_steps=0.0, late_steps=0.0),
 }

@@ -18,6 +18,7 @@ from trimtab.models.load import LatencyTargets, TokenShape
 from trimtab.models.performance import Infeasible, Provenance
 from trimtab.models.snapshot import Profile
 from trimtab.performance.capacity import CapacityRequest, provenance_of, replica_of
+from trimtab.performance.guess import geometry_by_size
 from trimtab.performance.meanfield import Replica
 from trimtab.performance.outlook import Outlook, closed_loops, evaluate_many
 from trimtab.performance.profiles import ProfileKey, points_for
@@ -105,7 +106,8 @@ class Answer:
     kv_utilization: float | None = None
     fits: bool
     reason: str = ""
-    """Why it does not fit, or Saturated: more is asked than the replica serves."""
+    """Why it does not fit; Saturated: more is asked than the replica serves; Guessed: the model is
+    not known, only the size in its name."""
     provenance: str = Provenance.ESTIMATED.value
 
 
@@ -175,9 +177,19 @@ def _answer(one: Prepared, outlook: Outlook, row: int) -> Answer:
         tokens_per_s=float(outlook.rate[row]) * one.question.output_tokens,
         kv_utilization=float(outlook.kv_utilization[row]),
         fits=True,
-        reason="Saturated" if bool(outlook.saturated[row]) else "",
+        reason=_remark(one.request.geometry, saturated=bool(outlook.saturated[row])),
         provenance=provenance_of(one.request).value,
     )
+
+
+def _remark(geometry: ModelGeometry, *, saturated: bool) -> str:
+    remarks = ["Saturated"] if saturated else []
+    if geometry.guessed:
+        remarks.append(
+            f"Guessed: nothing is known of the model but the size in its name; taken as "
+            f"{geometry.name}, give its config.json with --config"
+        )
+    return "; ".join(remarks)
 
 
 def _load(question: Question) -> float:
@@ -202,11 +214,13 @@ def request_of(
     Raises:
         InvalidInput: A name is unknown or a number out of range.
     """
-    geometry = question.geometry or geometries.get(question.model)
+    geometry = (
+        question.geometry or geometries.get(question.model) or geometry_by_size(question.model)
+    )
     if geometry is None:
         raise InvalidInput(
             "model",
-            f"{question.model!r} is not in the catalogue",
+            f"{question.model!r} is not in the catalogue, and its name states no size",
             f"Give its config.json with --config, or spec.model.architecture in an LLMDeployment"
             f"{_alike(question.model)}",
         )

@@ -12,6 +12,9 @@ FAMILIES = ("ampere", "ada", "hopper", "blackwell", "blackwell-rtx")
 SIBLINGS = {"blackwell-gb200": ("blackwell", ("compute", "narrow_compute", "bus"))}
 """Families that share the constants of another one, but for those named."""
 
+KERNELS_ONLY = ("xe2",)
+"""Families that decide nothing but their own constants."""
+
 _FIXED = frozenset({"sustained", "power_limited", "watts_per_flops", "bus"})
 _POWER_LIMITED = 0.77
 """Middle of what the power limit leaves: the one other card of which it is known, `sustained`."""
@@ -135,6 +138,18 @@ def of_first_tokens() -> list[Constant]:
 def of_limits() -> list[Constant]:
     """Return what power limits leave: of Hopper, for only it served dense 16-bit models."""
     return [Constant("hopper", "power_limited")]
+
+
+def of_kernels() -> list[Constant]:
+    """Return every constant of devices of which only kernels were timed, in another toolkit."""
+    own = _FIXED | {"narrow_compute", "four_bit_compute", "narrow_expert"}  # it has no such units
+    found = [
+        Constant(family, field.name)
+        for family in KERNELS_ONLY
+        for field in fields(efficiency.Efficiency)
+        if field.name not in own
+    ]
+    return found + [Constant(family, "bus", i) for family in KERNELS_ONLY for i in range(3)]
 
 
 def _of_engines(names: dict[str, float]) -> list[Constant]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from bench.accuracy import grid, mlperf, silicon
+from bench.accuracy.constants import KERNELS_ONLY
 from bench.accuracy.score import Pair
 from trimtab.models.performance import Infeasible
 from trimtab.performance.arithmetic import Array
@@ -51,10 +52,24 @@ class Block:
 
 def of_steps() -> list[Block]:
     """Return what decides step times, one block for each replica."""
-    cells = [cell for cell in grid.cells() if not cell.held_out and not _untuned(cell)]
+    found = _timed([c for c in _cells() if c.accelerator.family not in KERNELS_ONLY])
+    found += _served(_steady(), "tpot_s", HUBER_SILICON)
+    return found + [_audited(pair) for pair in mlperf.results() if not pair.held_out]
+
+
+def of_kernels() -> list[Block]:
+    """Return the steps of devices of which only kernels were timed, one block for each replica."""
+    return _timed([cell for cell in _cells() if cell.accelerator.family in KERNELS_ONLY])
+
+
+def _cells() -> list[grid.Cell]:
+    return [cell for cell in grid.cells() if not cell.held_out and not _untuned(cell)]
+
+
+def _timed(cells: list[grid.Cell]) -> list[Block]:
     families = {cell.accelerator.family for cell in cells}
     rows = {f: sum(len(c.measured) for c in cells if c.accelerator.family == f) for f in families}
-    found = [
+    return [
         Block(
             family=cell.accelerator.family,
             engine=NO_ENGINE,
@@ -65,8 +80,6 @@ def of_steps() -> list[Block]:
         )
         for cell in cells
     ]
-    found += _served(_steady(), "tpot_s", HUBER_SILICON)
-    return found + [_audited(pair) for pair in mlperf.results() if not pair.held_out]
 
 
 def of_first_tokens() -> list[Block]:

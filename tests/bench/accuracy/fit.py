@@ -4,8 +4,9 @@
 stands, and ends with an error where they differ by more than rounding. It starts from the middle
 values of an unknown device, never from what stands, so the same rows always give the same
 constants. Least squares on logarithms, with Huber's weights against outliers; the pull to the
-middle values decides only where no row says anything. Three stages, each with what those before it
-found: step times, first tokens, power limits (which move nothing before: see `constants`).
+middle values decides only where no row says anything. Four stages, each with what those before it
+found: step times, first tokens, power limits, and devices of which only kernels were timed (the
+last two move nothing before: see `constants`).
 """
 
 import math
@@ -40,6 +41,7 @@ def fit() -> list[tuple[Constant, float]]:
         (constants.of_steps, evidence.of_steps),
         (constants.of_first_tokens, evidence.of_first_tokens),
         (constants.of_limits, evidence.of_limits),
+        (constants.of_kernels, evidence.of_kernels),
     )
     every = [constant for free, _ in stages for constant in free()]
     with _restored(every):

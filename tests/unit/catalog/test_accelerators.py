@@ -12,7 +12,7 @@ from trimtab.catalog import accelerators
 ENTRIES: dict[str, dict[str, Any]] = yaml.safe_load(
     resources.files("trimtab.catalog").joinpath("data/accelerators.yaml").read_text("utf-8")
 )
-SOURCES = {"aic", "ix", "aws", "tpu", "nrn", "hab", "amd", "bst", "nv", "mem"}
+SOURCES = {"aic", "ix", "aws", "tpu", "nrn", "hab", "amd", "bst", "nv", "mem", "est"}
 
 
 @pytest.mark.parametrize("name", accelerators.names())
@@ -28,6 +28,10 @@ def test_every_figure_has_a_source_and_is_plausible(name: str) -> None:
     for faster in (accelerator.fp8_flops, accelerator.int8_ops, accelerator.fp4_flops):
         assert faster is None or faster >= accelerator.bf16_flops
     assert accelerator.link_bandwidth < accelerator.bandwidth
+    assert accelerator.network_bandwidth is not None
+    assert 1e9 <= accelerator.network_bandwidth <= 100e9
+    assert accelerator.watts is not None
+    assert 60 < accelerator.watts <= 1400
 
 
 def test_short_names_are_unique_and_lead_to_the_same_device() -> None:
@@ -57,6 +61,7 @@ def test_short_names_are_unique_and_lead_to_the_same_device() -> None:
         ("Intel Gaudi 3", "intel-gaudi3"),
         ("gb200_sxm", "nvidia-gb200"),
         ("v6e", "google-tpu-v6e"),
+        ("b60", "intel-arc-pro-b60"),
     ],
 )
 def test_common_spellings_are_understood(spelling: str, name: str) -> None:
@@ -96,3 +101,5 @@ def test_confidence_falls_with_unverified_figures_and_unfitted_families() -> Non
     assert confidence["nvidia-h100-sxm"] == 1.0
     assert confidence["nvidia-h100-nvl"] < 1.0
     assert confidence["google-tpu-v5e"] < confidence["nvidia-h100-nvl"]
+    for kernels_only in ("nvidia-gb200", "intel-arc-pro-b60"):
+        assert confidence[kernels_only] == confidence["google-tpu-v5e"]

@@ -96,7 +96,7 @@ def test_an_ending_of_the_name_decides_how_the_weights_are_stored(
 @pytest.mark.parametrize(
     ("row", "reason"),
     [
-        ("acme/Llama-3.1-9B,h100,,,,,,,,,,1,", "--config"),
+        ("acme/Llama-3.1-Novel,h100,,,,,,,,,,1,", "--config"),
         ("Llama-3.1-8B,h9000,,,,,,,,,,1,", "accelerator: 'h9000' is not in the catalogue. Use one"),
         ("Llama-3.1-8B,h100,,,2.5,,,,,,,1,", "tensor_parallel: '2.5' is no whole number"),
         ("Llama-3.1-8B,h100,,,5,,,,,,,1,", "tensor_parallel: 5 does not divide 32 heads. Use one"),
@@ -117,6 +117,14 @@ def test_a_row_that_makes_no_sense_says_what_to_write(
     (reply,) = answered(tmp_path, [row])
     assert reply["fits"] == "false"
     assert reason in reply["reason"]
+
+
+def test_a_model_of_nobody_s_list_is_guessed_from_the_size_in_its_name(tmp_path: Path) -> None:
+    rows = answered(tmp_path, ["acme/Novel-14B-Instruct,h100,,,,,,,,,,4,", *ROWS[:1]])
+    assert [row["provenance"] for row in rows] == ["guessed", "estimated"]
+    assert rows[0]["fits"] == "true"
+    assert rows[0]["reason"].startswith("Guessed:")
+    assert 8 < float(rows[0]["tpot_ms"]) < 30
 
 
 def test_a_file_from_a_spreadsheet_with_columns_of_its_own_is_answered(tmp_path: Path) -> None:

@@ -84,6 +84,23 @@ def test_tensor_parallelism_helps_on_nvlink_and_hardly_on_pcie() -> None:
     assert gain("l40s") < 1.5
 
 
+def test_a_replica_over_two_nodes_exchanges_at_the_speed_of_their_network() -> None:
+    def prompt_s(tensor: int, pipeline: int, network: float, island: int = 8) -> float:
+        device = replace(
+            accelerator("l40s"), link_bandwidth=450e9, network_bandwidth=network, island=island
+        )
+        split = Parallelism(tensor=tensor, pipeline=pipeline)
+        step = step_model(geometry("Llama-3.1-405B"), device, split, EngineSettings())
+        return float(step.mixed_s(4096.0, 2048.0, 0.0, 0.0))
+
+    slow, fast = 1e9, 50e9
+    assert prompt_s(8, 1, slow) == prompt_s(8, 1, fast)
+    assert prompt_s(16, 1, slow) > 1.5 * prompt_s(16, 1, fast)
+    assert prompt_s(8, 2, slow) > prompt_s(8, 2, fast)
+    # In a rack of 72 that one link joins, 16 devices do not leave it.
+    assert prompt_s(16, 1, slow, island=72) < prompt_s(16, 1, slow)
+
+
 def test_pipeline_stages_split_the_batch_and_not_the_step() -> None:
     two = step_model(
         geometry("Llama-3.1-70B"),

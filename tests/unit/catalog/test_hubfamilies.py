@@ -1,0 +1,68 @@
+"""Each family's own spelling of `config.json` adds up to the size that its maker states."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from trimtab.catalog.hubconfig import from_config
+from trimtab.errors import InvalidInput
+from trimtab.performance.weights import parameters
+
+CONFIGS: dict[str, dict[str, Any]] = yaml.safe_load(
+    (Path(__file__).parent / "hub_configs.yaml").read_text("utf-8")
+)
+TEXT = {
+    "num_hidden_layers": 35, "hidden_size": 2048, "num_attention_heads": 8,
+    "num_key_value_heads": 2, "head_dim": 256, "intermediate_size": 16384, "vocab_size": 262400,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_a_family_adds_up_to_its_published_size(name: str) -> None:
+    read = from_config(name, CONFIGS[name]["config"])
+    assert parameters(read).total / 1e9 == pytest.approx(CONFIGS[name]["b"], rel=0.03)
+
+
+def test_what_no_text_token_multiplies_is_stored_and_not_active() -> None:
+    whole = CONFIGS["Qwen2.5-VL-7B"]["config"]
+    bare = {key: value for key, value in whole.items() if key != "vision_config"}
+    seeing, blind = from_config("seeing", whole), from_config("blind", bare)
+    assert parameters(seeing).total - parameters(blind).total == pytest.approx(0.63e9, rel=0.05)
+    assert parameters(seeing).active == parameters(blind).active
+
+
+def test_layers_that_borrow_keys_keep_none_and_their_embeddings_are_stored() -> None:
+    read = from_config(
+        "gemma-3n",
+        {
+            **TEXT,
+            "model_type": "gemma3n_text",
+            "layer_types": (["sliding_attention"] * 4 + ["full_attention"]) * 7,
+            "sliding_window": 512,
+            "num_kv_shared_layers": 15,
+            "hidden_size_per_layer_input": 256,
+            "vocab_size_per_layer_input": 262144,
+        },
+    )
+    assert (read.linear_layers, read.windowed_layers) == (15, 16)
+    assert read.side_params == 35 * 256 * 262144
+    assert read.state_bytes == 0.0
+
+
+def test_layers_that_look_at_an_image_keep_no_keys_of_the_text() -> None:
+    read = from_config("mllama", CONFIGS["Llama-3.2-11B-Vision"]["config"])
+    assert (read.layers, read.linear_layers) == (40, 8)
+
+
+def test_a_layer_with_two_blocks_of_attention_counts_twice() -> None:
+    read = from_config("longcat", CONFIGS["Longcat"]["config"])
+    assert (read.layers, read.dense_layers, read.active_experts) == (56, 28, 8)
+    assert parameters(read).active / 1e9 == pytest.approx(27.0, rel=0.03)
+
+
+@pytest.mark.parametrize("kind", ["zamba2", "recurrent_gemma"])
+def test_a_family_that_would_be_misread_is_refused(kind: str) -> None:
+    with pytest.raises(InvalidInput, match=kind):
+        from_config("odd", {**TEXT, "model_type": kind})
