@@ -31,6 +31,7 @@ from trimtab.observe.pools import PoolFacts, pool_facts
 from trimtab.observe.pricing import PriceBook
 from trimtab.observe.prometheus import MetricsSource
 from trimtab.observe.scrape import Scraper
+from trimtab.observe.selftest import SelfTest
 from trimtab.observe.signals import Either, Source
 from trimtab.observe.world import WorldView
 from trimtab.planner.plan import plan as make_plan
@@ -74,6 +75,7 @@ class Cycle:
     """What fetches the time before this process, where there is a source that kept it."""
     memory: PlannerMemory = field(default_factory=PlannerMemory)
     prices: PriceBook = field(default_factory=PriceBook)
+    selftest: SelfTest = field(default_factory=SelfTest)
     _told: dict[str, tuple[VariantTarget, ...]] = field(default_factory=dict)
     """By uid: the fleet that was last logged, for one that cannot be had stays wanted."""
 
@@ -98,6 +100,7 @@ class Cycle:
                 memory=self.memory,
                 config=self.context.config,
             )
+            snapshot = self.selftest.told(_prometheus(self.source), view, snapshot)
         with self._phase("plan"):
             decided = make_plan(snapshot, self.context.config.planner)
             self.memory = decided.memory

@@ -22,6 +22,8 @@ class Partial:
     value: float
     reporting: int
     expected: int
+    why: str = ""
+    """What the others lack, where they report and do not export the series."""
     kind: Literal["partial"] = "partial"
 
 
@@ -77,7 +79,8 @@ def describe(signal: Signal) -> str:
         case Stale():
             return f"last seen {format_duration(signal.age_s) or '0s'} ago"
         case Partial():
-            return f"{signal.reporting} of {signal.expected} replicas report"
+            count = f"{signal.reporting} of {signal.expected} replicas report"
+            return f"{count}, {signal.why}" if signal.why else count
         case Missing() | Invalid():
             return signal.why
         case Fresh():

@@ -136,7 +136,8 @@ def _signals(subject: str, load: ObservedLoad) -> Iterator[Finding]:
             continue
         normal = isinstance(signal, Missing) and not signal.absent
         remedy = "See MetricsAvailable in docs/troubleshooting.md"
-        if isinstance(signal, Missing) and signal.absent:
+        lacking = isinstance(signal, Missing) and signal.absent
+        if lacking or (isinstance(signal, Partial) and signal.why):
             remedy = "Renamed or switched off? docs/engines.md has the names that are known"
         yield Finding(
             level=Level.OK if normal else Level.WARNING,

@@ -24,7 +24,8 @@ SUM, COUNT = "sum", "count"
 GAUGES = "gauges"
 """The query that brings every gauge."""
 MAX_QUERIES = 15
-"""Queries of one pass: 9 of engines, 2 of gateways, 2 of custom engines, 1 of prices."""
+"""Queries of one pass: 9 of engines, 2 of gateways, 2 of custom engines, 1 of prices, 1 of the
+self-test."""
 MAX_URL_CHARS = 7000
 """Where a query is longer with the names of the namespaces, it asks for all of them: its URL must
 pass proxies, which take 8 KiB."""

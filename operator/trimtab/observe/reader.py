@@ -12,7 +12,14 @@ from trimtab.models.load import LatencyTargets, ObservedLoad, Spread, VariantRea
 from trimtab.models.signals import Fresh, Invalid, Missing, Partial, Signal, Stale
 from trimtab.models.snapshot import Key
 from trimtab.observe import engines, histogram
-from trimtab.observe.coverage import Clock, Coverage, Sightings, caught_up, unusable
+from trimtab.observe.coverage import (
+    RATES_AFTER_SCRAPES,
+    Clock,
+    Coverage,
+    Sightings,
+    caught_up,
+    unusable,
+)
 from trimtab.observe.gateways import Asked
 from trimtab.observe.queries import GAUGES
 from trimtab.observe.readings import Place, Readings
@@ -207,7 +214,8 @@ class Reader:
         problem = unusable(found.values(), most)
         if problem:
             return Invalid(why=f"{gauge.newest} is {problem}")
-        return coverage.qualified(float(combine(found.values())), found)
+        signal = coverage.qualified(float(combine(found.values())), found)
+        return self._explained(signal, found, query, gauge.newest)
 
     def _mine(
         self, readings: Mapping[str, Mapping[Place, _Read]], query: str
@@ -254,6 +262,29 @@ class Reader:
             return _absent(metric)
         return Missing(why=f"no replica exports {metric}, or none has served a request yet")
 
+    def _explained(
+        self, signal: Signal, having: Iterable[Place], query: str, metric: str
+    ) -> Signal:
+        """Return `signal` with the `metric` that replicas lack which report and are not `having`.
+
+        None that is too young for a rate, or has counted nothing yet that `query` is about.
+        """
+        if not isinstance(signal, Partial) or not self._engine.eager:
+            return signal
+        counted = ("served", math.nan) if self._engine.begun.served.series else ("", 1.0)
+        if query in _OF_FINISHED and self._engine.begun.finished.series:
+            counted = ("finished", 0.0)
+        values = self._readings.values.get(counted[0], {})
+        old = 2 * RATES_AFTER_SCRAPES * self._half_scrape_s
+        for at in set(self._coverage.reporting) - set(having):
+            if self._covered_s([at]) >= old and values.get(at, counted[1]) != 0:
+                return replace(signal, why=f"and others export no {metric}: {REMEDY}")
+        return signal
+
+    def _of(self, stems: Collection[str]) -> Iterable[Place]:
+        """Return the replicas of these stems."""
+        return [at for at in self._coverage.reporting if pod_stem(at[1]) in stems]
+
     def _counted_any(self, name: str, *, absent: float) -> bool:
         """Return whether any replica has counted, or may have: what is `absent` reads as that."""
         counted = self._readings.values.get(name, {})
@@ -279,7 +310,8 @@ class Reader:
         if not abs(arrivals) <= MAX_REQUESTS:
             return Invalid(why=f"the arrival rate is {arrivals:g} requests/s")
         # A queue may shrink a little faster than it is seen to be served.
-        return self._coverage.qualified(max(0.0, arrivals), found)
+        signal = self._coverage.qualified(max(0.0, arrivals), found)
+        return self._explained(signal, found, "arrivals", needed)
 
     def _caught_up(self, place: Place) -> float:
         """Return how many times more than its rate says came to a replica."""
@@ -308,7 +340,8 @@ class Reader:
         above, below = self._pair(query)
         stems = above.keys() & below.keys()
         gap = self._gap((query,), mean.newest, stems, known=bool(mean.ratios))
-        return gap or self._ratio(above, below, stems, most)
+        signal = gap or self._ratio(above, below, stems, most)
+        return self._explained(signal, self._of(stems), query, mean.newest)
 
     def _pair(self, query: str) -> tuple[Mapping[str, float], Mapping[str, float]]:
         return self._mine(self._readings.sums, query), self._mine(self._readings.counts, query)
@@ -356,11 +389,11 @@ class Reader:
         if not isinstance(merged, dict):
             return merged
         value = histogram.quantile(merged, self._subject.targets.percentile)
-        return (
-            Missing(why=NO_REQUEST)
-            if value is None
-            else self._coverage.qualified_by_stem(value, self._buckets(query))
-        )
+        if value is None:
+            return Missing(why=NO_REQUEST)
+        stems = self._buckets(query)
+        signal = self._coverage.qualified_by_stem(value, stems)
+        return self._explained(signal, self._of(stems), query, metric.newest)
 
     def _attainment(self) -> Signal:
         """Return the least share of requests within a target, over the targets."""

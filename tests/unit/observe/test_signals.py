@@ -225,7 +225,9 @@ def test_a_ready_replica_that_was_not_scraped_yet_has_traffic_that_nobody_saw() 
 
 def test_a_replica_scraped_once_has_gauges_and_no_rate() -> None:
     replicas = (*pods(["aaaaa", "bbbbb"]), *pods(["ccccc"], ready_s=2))
-    found = load(steady(ENDS, arrivals=by_pod({"aaaaa": 5.0, "bbbbb": 5.0})), replicas=replicas)
+    covered = by_pod({"aaaaa": 58.0, "bbbbb": 58.0, "ccccc": 1.0})
+    arrivals = by_pod({"aaaaa": 5.0, "bbbbb": 5.0})
+    found = load(steady(ENDS, arrivals=arrivals, covered=covered), replicas=replicas)
     assert value(found.running) == 12.0
     assert found.arrival_rps == Partial(value=10.0, reporting=2, expected=3)
 
@@ -261,7 +263,25 @@ def test_a_variant_without_a_rate_makes_the_rates_partial() -> None:
         answer.append(Sample(labels=labels, value=number, timestamp=bodies.NOW))
     found = load(source, replicas=(*pods(["aaaaa"]), other))
     assert value(found.running) == 5.0
-    assert found.waiting == Partial(value=0.0, reporting=1, expected=2)
+    queue, first = "vllm:num_requests_waiting", "vllm:time_to_first_token_seconds_count"
+    lack = f"and others export no {queue}: {REMEDY}"
+    assert found.waiting == Partial(value=0.0, reporting=1, expected=2, why=lack)
+    lack = f"and others export no {first} and {queue}: {REMEDY}"
+    assert found.arrival_rps == Partial(value=10.0, reporting=1, expected=2, why=lack)
+
+
+@pytest.mark.parametrize("over", [{"served": 0.0}, {"covered": 20.0}])
+def test_who_has_no_rate_yet_lacks_nothing(over: dict[str, float]) -> None:
+    """A replica that has counted nothing, or was scraped twice, has no rate for a plain reason."""
+    (other,) = pods(["bbbbb"], variant="chat-l40s-tp1", pool="l40s")
+    source = steady(["aaaaa"])
+    labels = {"namespace": NAMESPACE, "pod": other.name}
+    numbers = {"seen": bodies.NOW - 5, "covered": 58.0, "served": 9.0, **dict.fromkeys(GAUGES, 0.5)}
+    for name, number in (numbers | over).items():
+        answer = source.answers[name]
+        assert isinstance(answer, list)
+        answer.append(Sample(labels=labels, value=number, timestamp=bodies.NOW))
+    found = load(source, replicas=(*pods(["aaaaa"]), other))
     assert found.arrival_rps == Partial(value=10.0, reporting=1, expected=2)
 
 
