@@ -79,6 +79,15 @@ def connect(kubeconfig: str | None = None) -> Connection:
     )
 
 
+def own_namespace(kubeconfig: str | None = None) -> str:
+    """Return the namespace of the kubeconfig's current context, as kubectl takes it."""
+    try:
+        _, current = kubernetes.config.list_kube_config_contexts(kubeconfig)
+    except ConfigException:
+        return "default"
+    return current["context"].get("namespace") or "default"
+
+
 def _load(kubeconfig: str | None, configuration: Any) -> None:
     if kubeconfig is not None:
         kubernetes.config.load_kube_config(kubeconfig, client_configuration=configuration)

@@ -75,13 +75,14 @@ def doctor(
         echo(documents, output)
     else:
         table = Table(box=None, header_style="bold", pad_edge=False)
-        for title in ("", "WHAT", "FOUND", "WHAT TO DO"):
-            table.add_column(title, overflow="fold")
+        for title in ("", "WHAT", "FOUND, AND WHAT TO DO"):
+            table.add_column(title, overflow="fold", no_wrap=not title)
         for each in found:
             mark, style = _MARKS[each.level]
-            table.add_row(
-                Text(mark, style=style), Text(each.subject), Text(each.message), Text(each.remedy)
-            )
+            text = Text(each.message)
+            if each.remedy:
+                text.append(f"\n-> {each.remedy}", style="bold")
+            table.add_row(Text(mark, style=style), Text(each.subject), text)
         Console().print(table)
     if any(each.level == "failed" for each in found):
         raise typer.Exit(1)

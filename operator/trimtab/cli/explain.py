@@ -61,7 +61,9 @@ def explain(
     name: Annotated[str, typer.Argument(help="Name of the LLMDeployment.")],
     namespace: Annotated[
         str | None,
-        typer.Option("--namespace", "-n", help="Its namespace. Default: default, or any in files."),
+        typer.Option(
+            "--namespace", "-n", help="Its namespace. Default: your context's, or any in files."
+        ),
     ] = None,
     output: Annotated[Output, typer.Option("--output", "-o", help="Format.")] = Output.TABLE,
     file: Annotated[
@@ -92,7 +94,7 @@ def explain(
     elif file:
         found = _written(manifests.documents(file), namespace, name)
     else:
-        found = _live(kubeconfig, namespace or "default", name, ask=what_if)
+        found = _live(kubeconfig, namespace, name, ask=what_if)
     changes: tuple[WhatIf, ...] = ()
     if what_if and found.world is not None:
         world = found.world
@@ -107,11 +109,12 @@ def explain(
         console.print(Text(f"\n{note}", style="dim"))
 
 
-def _live(kubeconfig: str | None, namespace: str, name: str, *, ask: bool) -> _Found:
+def _live(kubeconfig: str | None, namespace: str | None, name: str, *, ask: bool) -> _Found:
     # The Kubernetes client takes a second to import, which no other command should pay.
     from trimtab.controller.reading import read_deployment, read_world
 
     document = read_deployment(kubeconfig, namespace, name)
+    namespace = document["metadata"]["namespace"]
     status = document.get("status") or {}
     if not ask:
         return _Found(status=status, world=None)
@@ -148,16 +151,17 @@ def _written(
 def _named(
     documents: Iterable[tuple[str, dict[str, Any]]], namespace: str | None, name: str
 ) -> dict[str, Any]:
+    there = []
     for _, document in documents:
         metadata = document.get("metadata") or {}
         place = metadata.get("namespace") or "default"
-        names = document.get("kind"), metadata.get("name")
-        if names == (LLMDeployment.KIND, name) and namespace in (None, place):
-            return document
+        if document.get("kind") == LLMDeployment.KIND:
+            there.append(f"{metadata.get('name')} (-n {place})")
+            if metadata.get("name") == name and namespace in (None, place):
+                return document
     where = f" in namespace {namespace}" if namespace else ""
-    raise InvalidInput(
-        "NAME", f"there is no LLMDeployment {name}{where}", "Give the files that it is in"
-    )
+    remedy = f"In the files: {', '.join(there)}" if there else "Give the files that it is in"
+    raise InvalidInput("NAME", f"there is no LLMDeployment {name}{where}", remedy)
 
 
 def _recorded(path: Path, namespace: str | None, name: str) -> _Found:

@@ -51,6 +51,9 @@ _WORST = (
 )
 """What to look at first, and how it is when nothing is wrong."""
 
+_READABLE = 30
+"""Letters of a column in which a sentence can be read."""
+
 _Namespace = Annotated[
     str | None, typer.Option("--namespace", "-n", help="Only this namespace. Default: all.")
 ]
@@ -106,7 +109,8 @@ def status(
     """
     lines = _lines(_source(file, kubeconfig, namespace)(), namespace)
     if output is Output.TABLE:
-        Console().print(_table(lines))
+        console = Console()
+        console.print(_table(lines, console) if lines else _nothing(namespace))
     else:
         echo([_plain(asdict(line)) for line in lines], output)
 
@@ -132,13 +136,13 @@ def top(
         echo([_plain(asdict(line)) for line in _dearest(_lines(source(), namespace))], output)
         return
     if once:
-        console.print(_screen(_lines(source(), namespace), time.time()))
+        console.print(_screen(_lines(source(), namespace), namespace, console))
         return
     shown: RenderableType = Text("looking …")
     with Live(shown, console=console, screen=True, auto_refresh=False) as live:
         while True:
             try:
-                shown = _screen(_lines(source(), namespace), time.time())
+                shown = _screen(_lines(source(), namespace), namespace, console)
                 live.update(shown, refresh=True)
             except Unavailable as error:
                 live.update(Group(shown, Text(f"\n{error}", style="bold red")), refresh=True)
@@ -225,18 +229,34 @@ def _concern(state: LLMDeploymentStatus) -> tuple[str, bool, str]:
     return (ready.reason, True, said) if ready else ("Pending", False, "No decision yet")
 
 
-def _screen(lines: list[Line], now: float) -> Group:
+def _screen(lines: list[Line], namespace: str | None, console: Console) -> Group:
     well = sum(line.healthy for line in lines)
-    at = datetime.fromtimestamp(now).strftime("%H:%M:%S")
+    at = datetime.now().strftime("%H:%M:%S")
     head = f"trimtab top, {at}: {len(lines)} deployments, {well} well, ${_total(lines)}/h\n"
-    return Group(Text(head, style="bold"), _table(_dearest(lines)))
+    shown = _table(_dearest(lines), console) if lines else _nothing(namespace)
+    return Group(Text(head, style="bold"), shown)
+
+
+def _nothing(namespace: str | None) -> Text:
+    where = f"in namespace {namespace}" if namespace else "anywhere"
+    return Text(f"There is no LLMDeployment {where}")
 
 
 def _dearest(lines: Iterable[Line]) -> list[Line]:
     return sorted(lines, key=lambda line: -(line.usd_per_hour or 0.0))
 
 
-def _table(lines: list[Line]) -> Table:
+def _table(lines: list[Line], console: Console) -> RenderableType:
+    """Return the lines as a table; where WHY would be a strip of letters, it stands below."""
+    table = _columns(lines, why=True)
+    bare = _columns(lines, why=False)
+    if console.width - console.measure(bare).maximum >= _READABLE:
+        return table
+    said = [Text(f"{line.namespace}/{line.name}: {line.why}") for line in lines if line.why]
+    return Group(bare, Text(), *said)
+
+
+def _columns(lines: list[Line], *, why: bool) -> Table:
     table = Table(box=None, header_style="bold", pad_edge=False)
     for title in ("NAMESPACE", "NAME", "READY"):
         table.add_column(title, no_wrap=True)
@@ -244,7 +264,8 @@ def _table(lines: list[Line]) -> Table:
     table.add_column("$/H", justify="right", no_wrap=True)
     for title in ("LATENCY/TARGET", "SLO", "CONDITION"):
         table.add_column(title, no_wrap=True)
-    table.add_column("WHY", overflow="fold")
+    if why:
+        table.add_column("WHY", overflow="fold")
     for line in lines:
         usd = "" if line.usd_per_hour is None else format_money(line.usd_per_hour)
         table.add_row(
@@ -253,7 +274,7 @@ def _table(lines: list[Line]) -> Table:
             _measured(line),
             Text(line.slo or ""),
             Text(line.condition, style="green" if line.healthy else "yellow"),
-            Text(line.why),
+            *([Text(line.why)] if why else []),
         )
     table.add_row("total", "", "", "", Text(_total(lines), style="bold"))
     return table

@@ -40,4 +40,7 @@ def _served(connection: Connection) -> set[str]:
         raise Unavailable(
             f"the API server at {connection.configuration.host}: {failure}"
         ) from error
-    return {item["name"] for item in answer["resources"]}
+    resources = answer.get("resources") if isinstance(answer, dict) else None
+    if not isinstance(resources, list):
+        raise Unavailable(f"what answers at {connection.configuration.host} is no API server")
+    return {item["name"] for item in resources}

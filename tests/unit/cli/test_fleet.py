@@ -52,10 +52,11 @@ def deployment(name: str, usd: str = "4.00", *wrong: dict[str, Any], **spec: Any
     }  # fmt: skip
 
 
-def run(tmp_path: Path, command: list[str], *objects: object) -> str:
+def run(tmp_path: Path, command: list[str], *objects: object, columns: int = 200) -> str:
     path = tmp_path / "fleet.yaml"
     path.write_text(yaml.safe_dump_all(objects))
-    result = CliRunner().invoke(app, [*command, "-f", str(path)], env={"COLUMNS": "200"})
+    environment = {"COLUMNS": str(columns)}
+    result = CliRunner().invoke(app, [*command, "-f", str(path)], env=environment)
     assert result.exit_code == 0, result.output
     return result.stdout
 
@@ -128,6 +129,27 @@ def test_what_no_operator_has_seen_waits(tmp_path: Path) -> None:
 def test_a_namespace_hides_the_others(tmp_path: Path) -> None:
     out = run(tmp_path, ["status", "-n", "coding", "-o", "yaml"], deployment("chat"))
     assert yaml.safe_load(out) == []
+
+
+@pytest.mark.parametrize("command", [["status"], ["top", "--once"]])
+def test_that_there_is_none_is_said_and_not_shown_as_an_empty_table(
+    tmp_path: Path, command: list[str]
+) -> None:
+    out = run(tmp_path, [*command, "-n", "coding"], deployment("chat"))
+    assert "There is no LLMDeployment in namespace coding" in out
+    assert "CONDITION" not in out
+
+
+@pytest.mark.parametrize("command", [["status"], ["top", "--once"]])
+def test_on_a_narrow_terminal_the_reason_is_a_sentence_below(
+    tmp_path: Path, command: list[str]
+) -> None:
+    why = "TTFT p95 is 310 ms"
+    late = deployment("chat", "4.00", condition("SLOMet", "False", "OverTarget", why))
+    out = run(tmp_path, command, late, columns=80)
+    assert f"assistants/chat: {why}" in out.splitlines()
+    assert "WHY" not in out
+    assert "WHY" in run(tmp_path, command, late, columns=140)
 
 
 def test_top_once_lists_the_dearest_first(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
+from trimtab.api.crd import KINDS
 from trimtab.cli.main import app
 
 BASE = "/apis/trimtab.dev/v1alpha1"
@@ -50,11 +51,15 @@ POOL: dict[str, Any] = {
 
 
 class Server(ThreadingHTTPServer):
-    """An API server with one deployment and one pool; `forbidden` names plurals that it refuses."""
+    """An API server with one deployment and one pool.
+
+    `forbidden` names plurals that it refuses, `broken` what it answers to everything.
+    """
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.forbidden: set[str] = set()
+        self.broken: tuple[int, bytes] | None = None
         self.asked: list[str] = []
 
     def answer(self, path: str) -> tuple[int, dict[str, Any]]:
@@ -62,7 +67,9 @@ class Server(ThreadingHTTPServer):
         self.asked.append(path)
         plural = next((p for p in self.forbidden if path.endswith(f"/{p}")), None)
         if plural is not None:
-            return 403, {"kind": "Status", "message": f"you may not list {plural}", "code": 403}
+            return 403, {"kind": "Status", "message": f"jane cannot list {plural}", "code": 403}
+        if path == BASE:
+            return 200, {"resources": [{"name": kind.PLURAL} for kind in KINDS]}
         if path == f"{BASE}/namespaces/assistants/llmdeployments/chat":
             return 200, CHAT | {"apiVersion": "trimtab.dev/v1alpha1", "kind": "LLMDeployment"}
         found = {
@@ -70,7 +77,7 @@ class Server(ThreadingHTTPServer):
             f"{BASE}/namespaces/assistants/llmdeployments": [CHAT],
             f"{BASE}/acceleratorpools": [POOL],
         }
-        if path.rpartition("/")[2] in ("chat", "nobody"):
+        if path.rpartition("/")[2] in ("chat", "chta", "nobody"):
             return 404, {"kind": "Status", "message": "not found", "code": 404}
         return 200, {
             "kind": "List", "metadata": {"resourceVersion": "7"}, "items": found.get(path, []),
@@ -83,8 +90,11 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         code, document = self.server.answer(self.path.partition("?")[0])
         body = json.dumps(document).encode()
+        if self.server.broken is not None:
+            code, body = self.server.broken
         self.send_response(code)
-        self.send_header("Content-Type", "application/json")
+        form = "application/json" if body.startswith((b"{", b"[")) else "text/plain"
+        self.send_header("Content-Type", form)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
@@ -154,6 +164,71 @@ def test_a_deployment_that_is_not_there_is_named(kubeconfig: str) -> None:
     code, _, err = run("explain", "nobody", "-n", "assistants", "--kubeconfig", kubeconfig)
     assert code == 1
     assert "no LLMDeployment nobody in namespace assistants" in err
+    assert "kubectl get llmd -A" in err
+
+
+def test_where_a_deployment_of_that_name_is_or_how_it_is_spelt_is_said(
+    server: Server, kubeconfig: str
+) -> None:
+    words = ("explain", "--kubeconfig", kubeconfig, "-n")
+    assert "There is one in assistants: add -n assistants" in run(*words, "coding", "chat")[2]
+    assert "Did you mean chat?" in run(*words, "assistants", "chta")[2]
+    server.forbidden = {"llmdeployments"}
+    assert "kubectl get llmd -n coding" in run(*words, "coding", "chat")[2]
+
+
+def test_the_namespace_is_that_of_the_context_as_for_kubectl(kubeconfig: str) -> None:
+    assert "in namespace default" in run("explain", "chat", "--kubeconfig", kubeconfig)[2]
+    config = yaml.safe_load(Path(kubeconfig).read_text())
+    config["contexts"][0]["context"]["namespace"] = "assistants"
+    Path(kubeconfig).write_text(yaml.safe_dump(config))
+    code, out, _ = run("explain", "chat", "--kubeconfig", kubeconfig, "-o", "json")
+    assert code == 0
+    assert json.loads(out)["whatIf"]
+
+
+@pytest.mark.parametrize(
+    ("broken", "says", "remedy"),
+    [
+        ((404, b"404 page not found"), "does not know acceleratorpools", "kubectl apply -f crds/"),
+        ((401, b'{"kind": "Status"}'), "does not know who you are", "Log in"),
+        ((403, b'{"message": "jane cannot"}'), "you may not", "the built-in role view"),
+        ((500, b"{}"), "the API server at", "kubectl config current-context"),
+        ((200, b"<html>Log in</html>"), "no", ""),
+    ],
+)
+@pytest.mark.parametrize("command", [("status",), ("explain", "chat"), ("top", "--once")])
+def test_what_keeps_a_person_out_is_said_with_what_to_do(
+    server: Server,
+    kubeconfig: str,
+    command: tuple[str, ...],
+    broken: tuple[int, bytes],
+    says: str,
+    remedy: str,
+) -> None:
+    server.broken = broken
+    code, out, err = run(*command, "--kubeconfig", kubeconfig)
+    assert (code, out) == (1, "")
+    assert says in err
+    assert remedy in err
+
+
+@pytest.mark.parametrize("broken", [(404, b""), (403, b"{}"), (200, b"[]"), (200, b"<html>")])
+def test_the_doctor_says_that_it_cannot_look(
+    server: Server, kubeconfig: str, broken: tuple[int, bytes]
+) -> None:
+    server.broken = broken
+    code, out, _ = run("doctor", "--kubeconfig", kubeconfig)
+    assert code == 1
+    assert "FAILED" in out
+    assert "-> " in out
+
+
+def test_who_may_not_read_everywhere_may_read_where_he_may(server: Server, kubeconfig: str) -> None:
+    server.forbidden = {"llmdeployments"}
+    _, _, err = run("status", "--kubeconfig", kubeconfig)
+    assert "you may not list LLMDeployments in all namespaces: " in err
+    assert "with -n" in err
 
 
 @pytest.mark.parametrize("command", [("status",), ("top", "--once")])
