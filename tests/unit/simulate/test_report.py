@@ -8,6 +8,7 @@ import pytest
 
 from trimtab.models.load import LatencyTargets
 from trimtab.simulate.compare import rows_of
+from trimtab.simulate.report.chart import WIDTH, Chart, Line
 from trimtab.simulate.report.page import Section, report
 from trimtab.simulate.report.scatter import Scatter
 from trimtab.simulate.report.svg import rounded, stairs, ticks
@@ -179,3 +180,17 @@ def test_stairs_keep_a_value_until_the_next() -> None:
     assert stairs([(0, 1), (1, 1), (2, 3), (3, 3)]) == [(0, 1), (2, 1), (2, 3), (3, 3)]
     assert stairs([(0, 1)]) == [(0, 1)]
     assert stairs([]) == []
+
+
+def test_a_legend_that_is_too_long_for_a_row_takes_more_and_loses_no_name() -> None:
+    names = [f"a-team/a-model-with-a-name-{number} decided" for number in range(6)]
+    lines = [Line(label=name, values=[1.0, 2.0], colour=0) for name in names]
+    drawn = ElementTree.fromstring(
+        Chart(title="R", unit="count", at_s=[0.0, 9.0], lines=lines).svg()
+    )
+    placed = {mark.text: mark for mark in drawn.iter("text") if mark.text in names}
+    assert list(placed) == names
+    # 6.4 pixels are a letter of the legend at its widest font.
+    assert all(float(mark.get("x", "")) + 6.4 * len(name) <= WIDTH for name, mark in placed.items())
+    lowest = max(float(mark.get("y", "")) for mark in placed.values())
+    assert min(float(line.get("y1", "")) for line in drawn.iter("line")) > lowest

@@ -22,6 +22,8 @@ WIDTH, HEIGHT = 540.0, 200.0
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46.0, 22.0, 46.0, 22.0
 _LETTER = 6.4
 """Width of a letter of the legend, in pixels."""
+_ROW = 13.0
+"""Height of one of its rows."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +67,9 @@ class Chart:
         """Return the picture as an element of an HTML page."""
         end = max(self.at_s, default=0.0) or 1.0
         x = Scale(low=0.0, high=end, start=_LEFT, end=WIDTH - _RIGHT)
-        y = Scale(low=0.0, high=self._top(), start=HEIGHT - _BOTTOM, end=_TOP)
+        places = self._places()
+        roof = _TOP + max((drop for _, drop in places), default=0.0)
+        y = Scale(low=0.0, high=self._top(), start=HEIGHT - _BOTTOM, end=roof)
         numbers = [[line.label, [_short(value) for value in line.values]] for line in self.lines]
         return tag(
             "svg",
@@ -73,9 +77,9 @@ class Chart:
             *self._axes(x, y, end),
             *self._lines(x, y),
             *self._limit(y),
-            *self._marks(x),
-            *self._legend(),
-            tag("line", class_="cursor", x1=0, x2=0, y1=_TOP, y2=HEIGHT - _BOTTOM),
+            *self._marks(x, roof),
+            *self._legend(places),
+            tag("line", class_="cursor", x1=0, x2=0, y1=roof, y2=HEIGHT - _BOTTOM),
             class_="chart",
             viewBox=f"0 0 {WIDTH:.0f} {HEIGHT:.0f}",
             role="img",
@@ -145,28 +149,39 @@ class Chart:
             text(name, WIDTH - _RIGHT - 4, at - 4, class_="tick", text_anchor="end"),
         ]
 
-    def _marks(self, x: Scale) -> list[str]:
+    def _marks(self, x: Scale, roof: float) -> list[str]:
         return [
             tag(
                 "path",
                 tag("title", escape(mark.words)),
                 class_="mark",
-                d=f"M{x(mark.at_s):.1f} {_TOP:.0f}l-4.5 -8h9Z",
+                d=f"M{x(mark.at_s):.1f} {roof:.0f}l-4.5 -8h9Z",
             )
             for mark in self.marks
         ]
 
-    def _legend(self) -> list[str]:
-        """Name the lines below the title, from left to right."""
-        marks = []
-        left = _LEFT
+    def _places(self) -> list[tuple[float, float]]:
+        """Return where each line is named, and how far below the legend's first row."""
+        places = []
+        left, drop = _LEFT, 0.0
         for line in self.lines:
+            width = _LETTER * len(line.label) + 18
+            if left > _LEFT and left + width > WIDTH:
+                left, drop = _LEFT, drop + _ROW
+            places.append((left, drop))
+            left += width + 14
+        return places
+
+    def _legend(self, places: Sequence[tuple[float, float]]) -> list[str]:
+        """Name the lines below the title, from left to right, in as many rows as they take."""
+        marks = []
+        for line, (left, drop) in zip(self.lines, places, strict=True):
             style = f"c{line.colour}" + (" dashed" if line.dashed else "")
-            shape = f"M{left:.0f} 20h13v9h-13Z" if line.filled else f"M{left:.0f} 25h14"
+            box = f"M{left:.0f} {20 + drop:.0f}h13v9h-13Z"
+            shape = box if line.filled else f"M{left:.0f} {25 + drop:.0f}h14"
             kind = "area" if line.filled else "line"
             marks.append(tag("path", class_=f"{kind} {style}", d=shape))
-            marks.append(text(line.label, left + 18, 29, class_="tick"))
-            left += _LETTER * len(line.label) + 32
+            marks.append(text(line.label, left + 18, 29 + drop, class_="tick"))
         return marks
 
 
