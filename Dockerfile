@@ -1,5 +1,8 @@
 # The operator's image: pinned packages and nothing else, not root, no shell needed.
-FROM python:3.13-slim AS build
+# A tag may move. Pin it for a build that shall come out the same: --build-arg
+# PYTHON_IMAGE=python:3.13-slim@sha256:…
+ARG PYTHON_IMAGE=python:3.13-slim
+FROM ${PYTHON_IMAGE} AS build
 WORKDIR /src
 RUN python -m venv /opt/trimtab && python -m venv /opt/build
 COPY requirements/runtime.txt requirements/build.txt requirements/
@@ -18,8 +21,10 @@ RUN /opt/build/bin/pip wheel --no-cache-dir --no-deps --no-build-isolation --whe
     && python -m compileall -q --invalidation-mode unchecked-hash . \
     && python /src/sbom.py . > /opt/trimtab/sbom.cdx.json
 
-FROM python:3.13-slim
-LABEL org.opencontainers.image.title=trimtab org.opencontainers.image.licenses=Apache-2.0
+FROM ${PYTHON_IMAGE}
+ARG PYTHON_IMAGE
+LABEL org.opencontainers.image.title=trimtab org.opencontainers.image.licenses=Apache-2.0 \
+    org.opencontainers.image.base.name=${PYTHON_IMAGE}
 COPY --from=build /opt/trimtab /opt/trimtab
 ENV PATH=/opt/trimtab/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 USER 65532:65532

@@ -57,5 +57,14 @@ def test_a_folder_without_trimtab_is_refused(tmp_path: Path) -> None:
         bom(tmp_path)
 
 
+def test_whoever_builds_can_pin_the_base_and_the_image_says_which_it_was() -> None:
+    lines = (ROOT / "Dockerfile").read_text().splitlines()
+    bases = [line.split()[1] for line in lines if line.startswith("FROM")]
+    assert bases == ["${PYTHON_IMAGE}"] * 2
+    assert any("image.base.name=${PYTHON_IMAGE}" in line for line in lines)
+    # An argument before the first FROM is unknown after it, unless it is named again.
+    assert [line for line in lines if line.startswith("ARG")][1:] == ["ARG PYTHON_IMAGE"]
+
+
 def test_the_image_s_build_writes_it() -> None:
     assert "sbom.py . > /opt/trimtab/sbom.cdx.json" in (ROOT / "Dockerfile").read_text()
