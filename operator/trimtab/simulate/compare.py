@@ -115,7 +115,7 @@ FIGURES: tuple[Figure, ...] = (
     Figure(name="direction_changes_per_hour", title="turns", unit="1/h",
            of=lambda m: m.result.direction_changes / (m.result.duration_s / 3600.0), digits=1,
            better=-1),
-    Figure(name="over_target_s", title="over target", unit="s",
+    Figure(name="over_target_s", title="time over target", unit="s",
            of=lambda m: sum(d.over_target_s for d in m.result.deployments.values()), digits=0,
            better=-1),
     Figure(name="short_s", title="short", unit="s",

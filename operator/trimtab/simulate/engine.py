@@ -119,7 +119,7 @@ class Engine:
             False when the engine refuses it, as vLLM does (HTTP 400) with an empty prompt, with
             one that leaves no room for an answer, and with an answer of no tokens.
         """
-        answer = longest_answer(request, self._settings)
+        answer = longest_answer(request.input_tokens, request.output_tokens, self._settings)
         if answer < 1:
             return False
         stretch = self._stretch

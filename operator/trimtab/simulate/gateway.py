@@ -47,7 +47,7 @@ class GatewaySettings:
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class _Replica:
-    target: Target
+    target: Target[Engine]
     observe: Observer
     accepting: bool = True
     due: float = inf
@@ -79,9 +79,9 @@ class Gateway:
         self._choose = CHOICES[settings.router]
         self._ledger = ledger
         self._replicas: dict[str, _Replica] = {}
-        self._targets: list[Target] = []
+        self._targets: list[Target[Engine]] = []
         """Of the replicas that accept."""
-        self._by_target: dict[Target, _Replica] = {}
+        self._by_target: dict[Target[Engine], _Replica] = {}
         self._flights: dict[int, _Flight] = {}
         self._queue: dict[int, _Flight] = {}
         """Those that wait at the gateway, in order of arrival."""

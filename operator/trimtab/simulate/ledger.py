@@ -3,11 +3,20 @@
 from dataclasses import dataclass, field
 from math import exp, floor, log
 
+import numpy as np
+from numpy.typing import NDArray
+
 from trimtab.models.load import LatencyTargets
 from trimtab.simulate.events import Finished, Steps
 
 _RATIO = log(1.01)
 """Logarithm of the ratio of two neighbouring bins: quantiles are within half a percent."""
+
+
+_LEAST = 1e-9
+"""Smallest number that is counted, a nanosecond."""
+Floats = NDArray[np.float64]
+Counted = NDArray[np.int64]
 
 
 class Digest:
@@ -18,9 +27,23 @@ class Digest:
 
     def add(self, value: float, weight: int = 1) -> None:
         """Count `value` as often as `weight` says; below a nanosecond it counts as one."""
-        index = floor(log(value if value > 1e-9 else 1e-9) / _RATIO)
+        index = floor(log(value if value > _LEAST else _LEAST) / _RATIO)
         bins = self._bins
         bins[index] = bins.get(index, 0) + weight
+
+    @classmethod
+    def of(cls, values: Floats, weights: Counted | None = None) -> "Digest":
+        """Count many values, one-dimensional, each as often as its weight says, or once."""
+        digest = cls()
+        if len(values):
+            index = np.floor(np.log(np.maximum(values, _LEAST)) / _RATIO).astype(int)
+            least = int(index.min())
+            many = np.bincount(index - least, weights)
+            found = np.flatnonzero(many)
+            digest._bins = dict(
+                zip((found + least).tolist(), many[found].astype(int).tolist(), strict=True)
+            )
+        return digest
 
     def merge(self, other: "Digest") -> None:
         """Count what another one has counted."""

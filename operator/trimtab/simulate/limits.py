@@ -3,7 +3,6 @@
 from trimtab.errors import InvalidInput
 from trimtab.models.hardware import EngineSettings
 from trimtab.performance.fit import BLOCK_TOKENS
-from trimtab.simulate.events import Request
 
 
 def check(settings: EngineSettings, kv_tokens: int) -> None:
@@ -27,12 +26,12 @@ def check(settings: EngineSettings, kv_tokens: int) -> None:
         )
 
 
-def longest_answer(request: Request, settings: EngineSettings) -> int:
+def longest_answer(input_tokens: int, output_tokens: int, settings: EngineSettings) -> int:
     """Return the tokens that an answer may have; below 1 where the engine refuses the request.
 
     As vLLM does (HTTP 400) with an empty prompt, with one that leaves no room for an answer, and
     with an answer of no tokens.
     """
-    if request.input_tokens < 1:
+    if input_tokens < 1:
         return 0
-    return min(request.output_tokens, settings.max_model_len - request.input_tokens)
+    return min(output_tokens, settings.max_model_len - input_tokens)

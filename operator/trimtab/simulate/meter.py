@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 
 from trimtab.models.load import RUNGS, LatencyTargets, ObservedLoad, Spread, VariantReading
 from trimtab.models.signals import Missing, Signal
-from trimtab.simulate.engine import Engine
 from trimtab.simulate.events import Event, Finished, FinishReason, FirstToken, Steps
 from trimtab.simulate.ledger import Digest
 from trimtab.simulate.policy import Variant
@@ -28,6 +27,7 @@ from trimtab.simulate.readings import (
     surely,
 )
 from trimtab.simulate.rivals.base import Latency, Scrape, Source
+from trimtab.simulate.routers import Served
 
 RIVALS_PERCENTILE = 0.9
 """Of the latencies that llm-d's rule reads."""
@@ -66,7 +66,8 @@ class Meter:
         """Start without a pod."""
         self._targets = targets
         self._pods: dict[str, PodMeter] = {}
-        self._cut = Cut()
+        self.cut = Cut()
+        """Since the last scrape."""
         self._cuts: deque[Cut] = deque(maxlen=CUTS)
         self._since: float | None = None
         """Since when some pod has been scraped without a gap of a window."""
@@ -78,10 +79,14 @@ class Meter:
         """Tokens of prompts that were served whole."""
         self.served_answers = 0
 
-    def add(self, name: str, variant: Variant, engine: Engine) -> Callable[[list[Event]], None]:
+    def add(self, name: str, variant: Variant, engine: Served) -> Callable[[list[Event]], None]:
         """Read a new pod's page from now on; return who must be told of all its events."""
         pod = self._pods[name] = PodMeter(variant=variant, engine=engine)
         return lambda events: self._observe(pod, events)
+
+    def count(self, name: str, counts: Counts) -> None:
+        """Take what a pod has counted since the last scrape, where no events tell it."""
+        self._pods[name].now = counts
 
     def remove(self, name: str, now: float) -> None:
         """Read a pod no more; what it counted stays in the rates."""
@@ -105,14 +110,17 @@ class Meter:
             if self._since is None or now - self._seen > WINDOW_S:
                 self._since = now
             self._seen = now
-        self._cuts.append(self._cut)
-        self._cut = Cut()
+        self._cuts.append(self.cut)
+        self.cut = Cut()
 
     def clients(self, q: float) -> tuple[float | None, float | None]:
-        """Return TTFT and ITL of the last window as clients see them, in seconds."""
+        """Return TTFT and ITL of the last window as clients see them, in seconds.
+
+        ITL is the mean gap of an answer that ended, which is what its target is about.
+        """
         return (
             _merged(cut.sent_ttft_s for cut in self._cuts).quantile(q),
-            _merged(cut.gap_s for cut in self._cuts).quantile(q),
+            _merged(cut.itl_s for cut in self._cuts).quantile(q),
         )
 
     def latency(self, source: Source) -> Latency | None:
@@ -209,7 +217,7 @@ class Meter:
     def _read(self, pod: PodMeter, now: float) -> None:
         engine = pod.engine
         waiting = engine.waiting(now)
-        self._cut.growth += waiting - pod.waiting
+        self.cut.growth += waiting - pod.waiting
         pod.waiting = waiting
         pod.scrapes += 1
         ended, pod.now = pod.now, Counts()
@@ -235,11 +243,11 @@ class Meter:
             elif isinstance(event, FirstToken):
                 self._first_token(pod, event)
             elif isinstance(event, Finished) and event.reason is not FinishReason.ABORT:
-                self._cut.e2e_s.add(event.at - event.reached_at)
-                self._cut.inputs[bisect_left(RUNGS, event.request.input_tokens)] += 1
-                self._cut.outputs[bisect_left(RUNGS, event.generated)] += 1
+                self.cut.e2e_s.add(event.at - event.reached_at)
+                self.cut.inputs[bisect_left(RUNGS, event.request.input_tokens)] += 1
+                self.cut.outputs[bisect_left(RUNGS, event.generated)] += 1
                 self._pace(event.mean_itl_s)
-                for counts in (pod.now, self._cut.counts):
+                for counts in (pod.now, self.cut.counts):
                     counts.finished += 1
                     counts.inputs += event.request.input_tokens
                     counts.outputs += event.generated
@@ -250,7 +258,7 @@ class Meter:
         pod.now.prompt_tokens += event.prefill_tokens * event.count
         pod.now.answer_tokens += event.decoding * event.count + event.prompts_done
         if event.decoding:
-            cut = self._cut
+            cut = self.cut
             gap = event.first_s + event.growth_s * (event.count - 1) / 2.0
             many = event.count * event.decoding
             cut.gap_s.add(gap, many)
@@ -260,12 +268,12 @@ class Meter:
 
     def _pace(self, itl_s: float | None) -> None:
         if itl_s is not None:
-            self._cut.paced += 1
-            self._cut.itl_s.add(itl_s)
-            self._cut.within_itl += itl_s <= (self._targets.itl_s or itl_s)
+            self.cut.paced += 1
+            self.cut.itl_s.add(itl_s)
+            self.cut.within_itl += itl_s <= (self._targets.itl_s or itl_s)
 
     def _first_token(self, pod: PodMeter, event: FirstToken) -> None:
-        cut = self._cut
+        cut = self.cut
         ttft = event.at - event.reached_at
         cut.ttft_s.add(ttft)
         cut.sent_ttft_s.add(event.at - event.request.arrival)

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field, fields
 
 from trimtab.models.load import VariantReading
 from trimtab.models.signals import Fresh, Missing, Partial, Signal
-from trimtab.simulate.engine import Engine
 from trimtab.simulate.policy import Variant
 from trimtab.simulate.rivals.base import Scrape
+from trimtab.simulate.routers import Served
 
 SCRAPE_S = 15.0
 WINDOW_S = 60.0
@@ -47,7 +47,7 @@ class PodMeter:
     """The counters of one pod."""
 
     variant: Variant
-    engine: Engine
+    engine: Served
     now: Counts = field(default_factory=Counts)
     """Since the last scrape."""
     window: deque[Counts] = field(default_factory=lambda: deque(maxlen=CUTS))

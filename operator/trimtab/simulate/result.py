@@ -90,7 +90,9 @@ class DeploymentResult:
     """Of requests that were served whole."""
     output_tokens: int
     over_target_s: float
-    """Time in which a latency of the last minute, at the percentile, was over its target."""
+    """Time in which the last minute was over a target: its TTFT or the mean gap of its answers, at
+    the percentile, or the share of errors alone. No number of requests: one minute with five
+    requests counts as one with a thousand."""
     short_s: float
     """Time in which more requests came in the last minute than the ready replicas of its end serve
     within the targets, by the performance model."""

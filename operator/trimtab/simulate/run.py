@@ -66,7 +66,7 @@ def started(
 ) -> "Run":
     """Return the run before its first request. Arguments and errors as those of `run`."""
     world = world_of(scenario, traffic)
-    sites = exact_sites(world) if mode is Mode.EXACT else fluid_sites(world, seed)
+    sites = exact_sites(world) if mode is Mode.EXACT else fluid_sites(world)
     return Run(world, policy, seed, sites)
 
 

@@ -12,10 +12,8 @@ from trimtab.simulate.ledger import Ledger, Tally
 from trimtab.simulate.meter import Meter
 from trimtab.simulate.policy import Variant
 from trimtab.simulate.rivals.base import Latency, Scrape, Source
+from trimtab.simulate.routers import LEAST_WEIGHT
 from trimtab.simulate.traffic import Traffic
-
-_LEAST_WEIGHT = 1e-3
-"""Of a replica that cannot meet the targets, where the router goes by what replicas can."""
 
 
 class Site(Protocol):
@@ -166,7 +164,7 @@ class ExactSite:
         """Send requests to a new replica."""
         engine = Engine(kind.pace, kind.settings)
         observe = self._meter.add(name, variant, engine)
-        self._gateway.add(name, engine, observe, now, weight=kind.rps or _LEAST_WEIGHT)
+        self._gateway.add(name, engine, observe, now, weight=kind.rps or LEAST_WEIGHT)
 
     def leave(self, name: str, now: float) -> None:
         """Send a replica no more of them."""

@@ -1,30 +1,15 @@
 """The sites of a world, one for each deployment: request by request, or as a flow."""
 
 from collections.abc import Mapping
-from functools import lru_cache
-from zlib import crc32
-
-import numpy as np
 
 from trimtab.errors import InvalidInput
 from trimtab.models.load import LatencyTargets
 from trimtab.models.snapshot import DeploymentState, Key
-from trimtab.simulate.curve import Curve
-from trimtab.simulate.fluidsite import Curves, FluidSite
+from trimtab.simulate.fluidsite import FluidSite
 from trimtab.simulate.gateway import GatewaySettings, Router
-from trimtab.simulate.kinds import Kind
-from trimtab.simulate.policy import Variant
-from trimtab.simulate.response import Question, response
 from trimtab.simulate.sites import ExactSite, Site
-from trimtab.simulate.traffic import EMPTY, Traffic
+from trimtab.simulate.traffic import EMPTY
 from trimtab.simulate.world import World
-
-SHARED_BY = (1, 3)
-"""Replicas that share the requests when a curve is measured: chance evens out with more."""
-LUCK = 1
-"""Seed of the measurements, which are no part of a run's own luck."""
-TYPICAL = 2000
-"""Requests that stand for all when a curve is measured."""
 
 
 def exact_sites(world: World) -> Mapping[Key, Site]:
@@ -37,8 +22,8 @@ def exact_sites(world: World) -> Mapping[Key, Site]:
     }
 
 
-def fluid_sites(world: World, seed: int) -> Mapping[Key, Site]:
-    """Return a site for each deployment that serves its requests as a flow.
+def fluid_sites(world: World) -> Mapping[Key, Site]:
+    """Return a site for each deployment that serves its requests as flows of tokens.
 
     Raises:
         InvalidInput: The scenario is about prompts that share a beginning, or clients that try
@@ -48,13 +33,12 @@ def fluid_sites(world: World, seed: int) -> Mapping[Key, Site]:
         raise InvalidInput("--mode", "a flow knows no retries", "Say exact, or retries: 0")
     if any(traffic.prefix is not None for traffic in world.traffic.values()):
         raise InvalidInput("--mode", "a flow knows no shared prompts", "Say exact")
-    sites = {}
-    for state in world.states:
-        traffic = world.traffic.get(state.key, EMPTY)
-        stream = np.random.default_rng([seed, crc32(str(state.key).encode())])
-        curves = _measured(traffic, targets_of(state))
-        sites[state.key] = FluidSite(traffic, targets_of(state), _settings(world), curves, stream)
-    return sites
+    return {
+        state.key: FluidSite(
+            world.traffic.get(state.key, EMPTY), targets_of(state), _settings(world)
+        )
+        for state in world.states
+    }
 
 
 def targets_of(state: DeploymentState) -> LatencyTargets:
@@ -70,35 +54,3 @@ def _settings(world: World) -> GatewaySettings:
         retries=clients.retries,
         backoff_s=clients.backoff_s,
     )
-
-
-def _measured(traffic: Traffic, targets: LatencyTargets) -> Curves:
-    """Return what measures a kind of replica, once, on the exact engine."""
-    # In order of length, so that those which stand for all are as long as all in the mean.
-    order = np.lexsort((traffic.input_tokens, traffic.output_tokens))
-    rows = order[np.linspace(0, len(traffic) - 1, min(len(traffic), TYPICAL)).round().astype(int)]
-    requests = [(int(traffic.input_tokens[row]), int(traffic.output_tokens[row])) for row in rows]
-
-    def curves(variant: Variant, kind: Kind) -> Mapping[int, Curve]:
-        longest = kind.settings.max_model_len
-        fitting = tuple(one for one in requests if one[0] < longest)
-        return {
-            replicas: _curve(
-                Question(
-                    pace=kind.pace,
-                    settings=kind.settings,
-                    requests=fitting,
-                    targets=targets,
-                    replicas=replicas,
-                )
-            )
-            for replicas in SHARED_BY
-        }
-
-    return curves
-
-
-@lru_cache(maxsize=512)
-def _curve(question: Question) -> Curve:
-    """Return what a replica does at each load; the same question has the same answer."""
-    return Curve(response(question, np.random.default_rng(LUCK)))
