@@ -43,9 +43,9 @@ reserve: bursts come in finite time."""
 _NODE = 8
 """Devices up to which the model's deployments were fitted: beyond, replicas span nodes."""
 _ACROSS = 0.4
-"""What a replica across nodes adds to a rate's standard error: exchanges between nodes are not
-modelled. TPOT of 38 such deployments is off by 43 % in the median, which a normal error with a
-deviation of 0.6 is; 11 % on one node (docs/accuracy.md)."""
+"""What a replica across nodes adds to a rate's standard error: exchanges between nodes
+follow data sheets alone. TPOT of 38 such deployments is off by 43 % in the median, which a normal
+error with a deviation of 0.6 is; 11 % on one node (docs/accuracy.md)."""
 
 _UNSEEN = 0.3
 """What a model of which only the size is known adds: rates of catalogue models that were guessed

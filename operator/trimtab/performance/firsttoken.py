@@ -85,10 +85,11 @@ class Wait:
         own_q, rest_q = self.own_s[queued], rest[queued]
         mean = np.maximum(self.queue_s[queued], 1e-9)
         late_share = self.own_share[queued] * self.chance[queued] * mean / rest_q
+        density = self.own_share / rest
 
         def below(seconds: Array) -> Array:
             within = np.minimum(np.maximum(seconds[:, None] - self.own_s, 0.0), rest)
-            reached = mean_of(within / rest, self.own_share)
+            reached = mean_of(within, density)
             if len(queued):
                 left = np.maximum(seconds[queued, None] - own_q, 0.0) / mean
                 over = np.maximum(left - rest_q / mean, 0.0)

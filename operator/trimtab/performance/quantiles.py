@@ -82,7 +82,9 @@ def weighted_quantile(values: Array, weights: Array, percentile: float) -> Array
 
 def mean_of(values: Array, weights: Array) -> Array:
     """Weighted mean over the last axis."""
-    mean: Array = values @ weights if weights.ndim == 1 else (values * weights).sum(axis=1)
+    if weights.ndim == 1:
+        return np.asarray(values @ weights)
+    mean: Array = np.einsum("ij,ij->i", values, weights)  # without the array of products
     return mean
 
 

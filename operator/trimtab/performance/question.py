@@ -26,15 +26,22 @@ from trimtab.performance.profiles import ProfileKey, points_for
 _SPELLINGS = {
     "quantization": {
         "bf16": "none", "fp16": "none", "bfloat16": "none", "float16": "none", "fp8_block": "fp8",
-        "fp4": "nvfp4", "int4_wo": "int4", "w4a16": "int4", "w8a8": "int8",
+        "fp8_e4m3": "fp8", "fp8_static": "fp8", "fp8_dynamic": "fp8", "mxfp8": "fp8",
+        "fp4": "nvfp4", "int4_wo": "int4", "w4a16": "int4", "w4a8": "int4", "w4afp8": "int4",
+        "4bit": "int4", "bnb": "int4", "bitsandbytes": "int4", "int4_awq": "awq",
+        "awq_int4": "awq", "awq_marlin": "awq", "gptq_int4": "gptq", "gptq_marlin": "gptq",
+        "w8a8": "int8", "w8a16": "int8", "int8_wo": "int8", "8bit": "int8", "auto": "none",
     },
     "kv_dtype": {
         "none": "auto", "bf16": "auto", "fp16": "auto", "bfloat16": "auto", "float16": "auto",
-        "fp8_e4m3": "fp8", "fp8_e5m2": "fp8",
+        "fp8_e4m3": "fp8", "fp8_e5m2": "fp8", "fp8_ds_mla": "fp8", "int8": "fp8",
     },
-    "engine": {"tensorrt-llm": "trtllm", "tensorrt_llm": "trtllm", "trt-llm": "trtllm"},
+    "engine": {
+        "tensorrt_llm": "trtllm", "tensorrtllm": "trtllm", "trt_llm": "trtllm", "trt": "trtllm",
+        "vllm_v1": "vllm",
+    },
 }  # fmt: skip
-"""What others call the same thing."""
+"""What others call the same thing, or one as wide."""
 
 _MOST_DEVICES = 1024
 _NODE = 16
@@ -292,7 +299,7 @@ def _engine(question: Question, accelerator: Accelerator) -> EngineSettings:
 
 
 def _spelt(question: Question) -> Question:
-    said = {field: str(getattr(question, field)).lower() for field in _SPELLINGS}
+    said = {f: str(getattr(question, f)).lower().replace("-", "_") for f in _SPELLINGS}
     names: dict[str, Any] = {f: _SPELLINGS[f].get(text, text) for f, text in said.items()}
     if names["quantization"] == "none":
         names["quantization"] = implied_quantization(question.model) or "none"

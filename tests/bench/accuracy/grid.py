@@ -1,13 +1,14 @@
 """Step times against a grid of measured kernels, without an engine around them."""
 
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from bench.accuracy.files import rows
 from bench.accuracy.score import Pair
 from trimtab.catalog import accelerators, geometries
+from trimtab.catalog.accelerators import GENERIC_FAMILY
 from trimtab.models.hardware import Accelerator, EngineSettings, ModelGeometry, Parallelism
 from trimtab.performance.arithmetic import Array
 from trimtab.performance.efficiency import NO_ENGINE
@@ -72,6 +73,26 @@ def steps() -> list[Pair]:
         for cell in cells()
         for ours, theirs in zip(cell.predict(), cell.measured, strict=True)
     ]
+
+
+def unseen() -> list[Pair]:
+    """Return what `steps` does, with each accelerator as if nobody had measured its family.
+
+    Data sheets and the middle values of an unknown device are all that is left.
+    """
+    return [
+        Pair(
+            group=f"{cell.accelerator.name}|{cell.phase}",
+            predicted=float(ours),
+            measured=float(theirs),
+        )
+        for cell in cells()
+        for ours, theirs in zip(_unmeasured(cell).predict(), cell.measured, strict=True)
+    ]
+
+
+def _unmeasured(cell: Cell) -> Cell:
+    return replace(cell, accelerator=replace(cell.accelerator, family=GENERIC_FAMILY))
 
 
 def _cell(group: list[dict[str, str]]) -> Cell:

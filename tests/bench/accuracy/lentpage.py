@@ -11,8 +11,9 @@ its clock falls from 1,980 to between 1,350 and 1,550 MHz, 0.68 to 0.78 of it. K
 are over before that. `power_limited` is for it: no step is shorter than its multiplications take at
 0.73 of the speed. That constant comes from InferenceX's and NVIDIA's deployments on one Hopper
 device alone, where TPOT by itself asks for 0.72 and TTFT for 0.74; all deployments of Hopper
-together ask for 0.63, in a loss that is flat. These runs are the check; the last column says what
-they would be without. A mixture of experts and 8-bit weights, which reach less of their peak, are
+together ask for 0.63, in a loss that is flat. That only rows on one device count was chosen after
+these runs were seen, so they are no blind check of it; the last column says what they would be
+without. A mixture of experts and 8-bit weights, which reach less of their peak, are
 not held, and neither did this one come out slower than predicted. Blackwell and Ampere served no
 dense 16-bit model in the rows: no limit is known of them, and such predictions are early if there
 is one.

@@ -47,6 +47,9 @@ def test_what_does_not_fit_says_why_and_gives_no_number() -> None:
         ({"kv_dtype": "fp8_e4m3"}, {"kv_dtype": "fp8"}),
         ({"engine": "TensorRT-LLM"}, {"engine": "trtllm"}),
         ({"engine": "vLLM"}, {"engine": "vllm"}),
+        ({"engine": "tensorrt_llm"}, {"engine": "trtllm"}),
+        ({"quantization": "awq-marlin"}, {"quantization": "awq"}),
+        ({"quantization": "auto", "kv_dtype": "fp8-e5m2"}, {"kv_dtype": "fp8"}),
         ({"quantization": "FP8", "kv_dtype": "BF16"}, {"quantization": "fp8"}),
     ],
 )
