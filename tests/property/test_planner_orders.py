@@ -79,6 +79,26 @@ def test_a_dearer_pool_is_never_preferred_over_an_equal_cheaper_one(
         assert {target.pool for target in decision.targets} == {"h100"}
 
 
+def served(decision: Decision, rps: float) -> float:
+    """Requests/s of `rps` that the fleet is given."""
+    rates = {
+        (c.pool, c.parallelism): c.capacity.max_rps * (1 - CONFIG.headroom - c.capacity.uncertainty)
+        for c in decision.candidates
+        if c.capacity is not None
+    }
+    given = sum(rates[t.pool, t.parallelism] * t.replicas for t in decision.targets if t.replicas)
+    return min(rps, given)
+
+
+@given(RATES, st.floats(1.0, 200.0), st.floats(1.0, 3.0))
+@settings(max_examples=40, deadline=None)
+def test_a_larger_cap_serves_no_less(rps: float, cap: float, larger: float) -> None:
+    low = first(asked(rps, cost={"maxPerHour": f"{cap:.2f}"}))
+    high = first(asked(rps, cost={"maxPerHour": f"{cap * larger + 0.01:.2f}"}))
+    assert served(low, rps) <= served(high, rps) * (1 + 1e-3)
+    assert weight(low) <= cap + 0.01
+
+
 def running(replicas: int, rps: float, **over: Any) -> Snapshot:
     """A fleet on h100 that has reported a light load for longer than its window."""
     pods = variant_state(replicas=replicas, ready=replicas, pods=replicas, youngest_ready_s=9000.0)

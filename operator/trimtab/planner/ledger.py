@@ -87,6 +87,6 @@ def _budget_room(
     return BudgetRoom(
         name=budget.name,
         members=members,
-        money=max(0.0, money_cap(budget) - money),
+        money=money_cap(budget) - money,
         devices=math.inf if most is None else max(0, most - devices),
     )

@@ -97,7 +97,7 @@ def shortfall(outcome: Outcome) -> tuple[Reason | None, str]:
 
 def _budget_left(outcome: Outcome, fits: Iterable[Place]) -> str:
     left = outcome.left
-    if any((place.price or 0.0) > left.money for place in fits):
+    if left.money <= 0 or any((place.price or 0.0) > left.money for place in fits):
         return f"the budget leaves {texts.money(left.money)}"
     return f"the budget leaves {left.devices} devices"
 

@@ -72,7 +72,7 @@ class Problem:
     surge: int
     """Most replicas that may be added."""
     money: float
-    """Most that additions may cost, $/h; infinite without a cap."""
+    """Most that additions may cost, $/h; infinite without a cap, below 0 where it is exceeded."""
     switch: float
     """Share of its cost that an added replica weighs more than one that exists."""
     options: tuple[Option, ...]
@@ -243,7 +243,7 @@ class BudgetRoom:
     name: str
     members: frozenset[Key]
     money: float
-    """$/h; infinite without a cap."""
+    """$/h; infinite without a cap, below 0 where it is exceeded."""
     devices: float
     """Infinite without a cap."""
 
@@ -270,10 +270,13 @@ class Room:
     def left_to(self, problem: Problem, pools: tuple[str, ...], most: int) -> Bounds:
         """Return what there is for `problem` in sorted `pools`, as far as `most` devices count."""
         mine = [budget for budget in self.budgets if problem.key in budget.members]
+        money = min([problem.money, *(budget.money for budget in mine)])
+        # Beyond a cap nothing is added, be its price unknown.
+        devices = 0 if money < -1e-9 else min([most, *(budget.devices for budget in mine)])
         return Bounds(
             free=self._up_to(pools, most),
-            money=max(0.0, min([problem.money, *(budget.money for budget in mine)])),
-            devices=max(0, int(min([most, *(budget.devices for budget in mine)]))),
+            money=max(0.0, money),
+            devices=max(0, int(devices)),
             blocks=tuple(
                 (pool, size, free)
                 for (pool, size), free in sorted(self.blocks.items())

@@ -140,7 +140,7 @@ def _problem(case: Case, config: PlannerConfig, wish: _Wish) -> Problem:
         minimum=wish.minimum,
         maximum=maximum,
         surge=max(0, maximum - case.supply),
-        money=math.inf if cap is None else max(0.0, cap - _spent(case)),
+        money=math.inf if cap is None else cap - _spent(case),
         switch=config.switch_saving,
         survive=wish.rps * _survive_share(case, possible),
         shares=shares_of(case.policy),

@@ -67,6 +67,30 @@ def test_pods_on_their_way_out_still_count() -> None:
         assert sum(t.replicas for t in decision.targets) == expected
 
 
+@pytest.mark.parametrize(("cap", "grown"), [("15.99", 0), ("16", 8)])
+@pytest.mark.parametrize("own", [True, False])
+def test_beyond_a_cap_nothing_is_added_be_its_price_unknown(
+    cap: str, grown: int, own: bool
+) -> None:
+    there = world(planned("a", workload=BUSY))
+    there.tick(60.0)
+    assert spent(there) == 16.0
+    there.pools.append(replace(POOL, name="unpriced", price=None))
+    spec: dict[str, Any] = {"workload": BUSY, "placement": {"pools": ["unpriced"]}}
+    if own:
+        spec["cost"] = {"maxPerHour": cap}
+    else:
+        there.budgets = (budget(maxPerHour=cap),)
+    state = planned("a", **spec)
+    there.deployments = {state.key: state}
+    decision = there.tick().decisions[0]
+    assert there.replicas(pool="unpriced") == grown
+    assert spent(there) == 16.0
+    if not grown:
+        assert decision.why is Why.BUDGET
+        assert "the budget leaves $0.00/h" in decision.message
+
+
 def test_whom_a_budget_binds() -> None:
     here = planned("a", namespace_labels=(("team", "x"), ("tier", "1")))
     there = replace(planned("b"), key=Key(namespace="other", name="b"))

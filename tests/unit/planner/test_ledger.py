@@ -37,11 +37,11 @@ def test_pods_that_exist_or_shall_exist_cost_their_pools_price_and_none_costs_no
     [
         ({"maxPerHour": "30"}, 2.0, math.inf),
         ({"maxPerHour": "28"}, 0.0, math.inf),
-        ({"maxPerHour": "20"}, 0.0, math.inf),
+        ({"maxPerHour": "20"}, -8.0, math.inf),
         ({"maxDevices": 11}, math.inf, 2),
         ({"maxDevices": 9}, math.inf, 0),
         ({"maxDevices": 5}, math.inf, 0),
-        ({"maxDevices": 0, "maxPerHour": "0"}, 0.0, 0),
+        ({"maxDevices": 0, "maxPerHour": "0"}, -28.0, 0),
     ],
 )
 def test_a_budget_leaves_what_its_members_do_not_hold(

@@ -48,6 +48,24 @@ def test_the_nearest_target_is_named_and_can_be_met(model: dict[str, str], field
     assert below.why is Why.NO_CANDIDATE
 
 
+@pytest.mark.parametrize("lengths", [(50, 1), (500, 300), (6000, 2000)])
+@pytest.mark.parametrize("model", MODELS, ids=lambda model: str(model["name"]).split("/")[1])
+def test_targets_that_are_missed_together_are_met_together_at_the_nearest(
+    model: dict[str, str], lengths: tuple[int, int]
+) -> None:
+    workload = {"inputTokens": lengths[0], "outputTokens": lengths[1], "requestsPerSecond": "2"}
+    all_of_them = dict.fromkeys(("timeToFirstToken", "interTokenLatency", "endToEnd"), "1ms")
+    refused = decided(model=model, latency=all_of_them, workload=workload)
+    assert refused.why is Why.NO_CANDIDATE
+    _, said = refused.message.split("The nearest that can be met, on ")
+    nearest = {
+        name: f"{float(figure) * 1.001 + 1:.0f}ms"
+        for name, figure in re.findall(r"(\w+) ([\d.e+]+)ms", said)
+    }
+    assert nearest.keys() == all_of_them.keys()
+    assert decided(model=model, latency=nearest, workload=workload).why is Why.INITIAL
+
+
 def test_a_model_that_fits_nowhere_is_refused_with_the_memory_it_lacks() -> None:
     refused = decided(model={"name": "deepseek-ai/DeepSeek-V3"}, placement={"pools": ["l4"]})
     assert refused.why is Why.NO_CANDIDATE

@@ -147,7 +147,7 @@ def test_only_where_replicas_may_be_is_an_option() -> None:
 
 
 @pytest.mark.parametrize(
-    ("cap", "money"), [(None, math.inf), (40.0, 24.0), (16.0, 0.0), (9.0, 0.0)]
+    ("cap", "money"), [(None, math.inf), (40.0, 24.0), (16.0, 0.0), (9.0, -7.0)]
 )
 def test_its_own_cap_leaves_what_its_pods_do_not_cost(cap: float | None, money: float) -> None:
     there = unpaced(on(replicas=3, ready=2, pods=4), max_usd_per_hour=cap)
