@@ -2,10 +2,11 @@
 
 import inspect
 import sys
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from typer._completion_shared import Shells, get_completion_script
 from typer.core import TyperGroup
 
 from trimtab.cli import crds, fleet, predict, profiles
@@ -57,6 +58,19 @@ app.add_typer(profiles.app, name="profile")
 def version() -> None:
     """Print the version."""
     typer.echo(VERSION)
+
+
+@app.command(
+    epilog="[bold]Examples[/]\n\n  source <(trimtab completion bash)\n\n"
+    "  trimtab completion fish > ~/.config/fish/completions/trimtab.fish"
+)
+def completion(shell: Annotated[Shells, typer.Argument(help="Whose words to speak.")]) -> None:
+    """Print the script that lets a shell complete commands, options and their values."""
+    typer.echo(
+        get_completion_script(
+            prog_name="trimtab", complete_var="_TRIMTAB_COMPLETE", shell=shell.value
+        )
+    )
 
 
 def _flow(group: typer.Typer) -> None:

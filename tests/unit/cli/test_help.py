@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -46,8 +47,20 @@ def test_kubectl_finds_it_as_a_plugin() -> None:
     assert scripts["kubectl-trimtab"] == scripts["trimtab"]
 
 
-def test_completion_is_printed_for_the_shell_that_asks() -> None:
-    # Which shell asks is seen from the process's parents, so there must be one: `true` keeps it.
-    asked = f"{shlex.quote(sys.executable)} -m trimtab --show-completion; true"
+@pytest.mark.parametrize(
+    ("shell", "word"), [("zsh", "#compdef trimtab"), ("fish", "complete --command trimtab")]
+)
+def test_completion_is_printed_for_the_shell_that_is_named(shell: str, word: str) -> None:
+    result = CliRunner().invoke(app, ["completion", shell])
+    assert result.exit_code == 0
+    assert word in result.stdout
+
+
+def test_a_bash_completes_what_is_begun() -> None:
+    program = shlex.quote(str(Path(sys.executable).with_name("trimtab")))
+    asked = (
+        f"source <({program} completion bash); COMP_WORDS=(trimtab expl); COMP_CWORD=1;"
+        f' _trimtab_completion {program}; echo "${{COMPREPLY[@]}}"'
+    )
     result = subprocess.run(["bash", "-c", asked], capture_output=True, text=True, check=True)
-    assert "complete" in result.stdout
+    assert result.stdout.split() == ["explain"], result.stderr
