@@ -137,6 +137,10 @@ forecast: $(STAMP) ## Score forecasts against four baselines and write docs/fore
 mutants: $(STAMP) ## Put bugs into the planner and count those that its tests see (half an hour)
 	@cd tests && $(abspath $(BIN))/python -m bench.mutants
 
+.PHONY: bugs
+bugs: $(STAMP) ## Put each bug of docs/contract.md into the operator and see its tests fail (5 minutes)
+	@cd tests && $(abspath $(BIN))/python -m bench.faults
+
 .PHONY: requirements
 requirements: ## Pin the dependencies anew (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header pyproject.toml -o requirements/runtime.txt

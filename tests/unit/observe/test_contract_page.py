@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from bench.faults.bugs import BUGS
+
 ROOT = Path(__file__).parents[3]
 PAGE = (ROOT / "docs" / "contract.md").read_text()
 FAULTS = range(32, 50)
@@ -51,3 +53,15 @@ def test_every_test_of_the_faults_is_named() -> None:
     path = "tests/integration/test_metrics_faults.py"
     named = {name for where, name in _TEST.findall(PAGE) if where == path}
     assert named == names_in(path)
+
+
+def test_every_bug_on_the_page_can_be_put_in_again_and_no_other() -> None:
+    """By `make bugs`, where its text is still in the code: once, so that it is the one place."""
+    on_page = {bug.strip() for row in rows() for bug in row[5].split(";")}
+    assert on_page == {bug.name for bug in BUGS}
+    for bug in BUGS:
+        for edit in bug.edits:
+            text = (ROOT / "operator" / "trimtab" / edit.path).read_text("utf-8")
+            assert text.count(edit.old) == 1, (bug.name, edit.old)
+        for test in bug.tests:
+            assert test.rpartition("::")[2] in names_in(f"tests/unit/{test.partition('::')[0]}")

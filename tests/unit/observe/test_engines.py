@@ -9,8 +9,9 @@ import yaml
 import pages
 import trimtab
 from trimtab.api.engine import EngineType
+from trimtab.api.gateway import GatewayType
 from trimtab.catalog.engines import document, server
-from trimtab.observe import engines, queries
+from trimtab.observe import engines, gateways, queries
 
 ENGINE = engines.get(EngineType.VLLM)
 
@@ -66,17 +67,20 @@ def test_kv_utilization_is_a_share() -> None:
         assert all(0 <= value <= 1 for value in found)
 
 
-def test_nothing_else_in_the_code_spells_a_metric_of_an_engine() -> None:
+def test_nothing_else_in_the_code_spells_a_metric_of_an_engine_or_a_gateway() -> None:
     prefixes = set()
     for kind in EngineType:
         text = yaml.safe_dump(document(kind))
         prefixes |= set(re.findall(r"\b(\w+:|nv_trt_llm_|trtllm_|tgi_)\w+_\w+", text))
     assert {"vllm:", "sglang:", "llamacpp:", "trtllm_", "tgi_", "nv_trt_llm_"} <= prefixes
+    doors = [gateways.get(kind) for kind in GatewayType]
+    names = {one.name for door in doors for one in (*door.requests, *door.refused, *door.queue)}
+    assert len(names) > 8
     root = Path(trimtab.__file__).parent
     spelt = [
         str(path.relative_to(root))
         for path in sorted(root.rglob("*.py"))
-        for prefix in prefixes
-        if re.search(rf"\b{prefix}[a-z]", path.read_text("utf-8"))
+        for pattern in (*(f"{prefix}[a-z]" for prefix in prefixes), *names)
+        if re.search(rf"\b{pattern}", path.read_text("utf-8"))
     ]
     assert spelt == []
