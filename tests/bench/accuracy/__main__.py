@@ -355,4 +355,5 @@ def _milliseconds(pairs: Iterable[Pair]) -> list[Pair]:
     ]
 
 
-main()
+if __name__ == "__main__":
+    main()
