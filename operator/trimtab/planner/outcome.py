@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from trimtab.api.conditions import Reason
 from trimtab.api.llmdeployment import Mode
 from trimtab.api.policy import Objective
-from trimtab.models.plan import DemandSource, Why
+from trimtab.models.plan import DemandSource, Verdict, Why
 from trimtab.planner import texts
 from trimtab.planner.allocate import Fleet
 from trimtab.planner.case import Case
@@ -92,6 +92,10 @@ def shortfall(outcome: Outcome) -> tuple[Reason | None, str]:
         least = min(enough, key=lambda p: (p.parallelism.devices, p.name))
         why = texts.scattered(left.free_in(least.pool), least.parallelism.devices)
         return Reason.CAPACITY_SHORT, f"{lacks}: on {least.pool} {why}"
+    dear = [choice for choice in case.choices if choice.refusal is Verdict.OVER_BUDGET]
+    if dear and not growing:
+        cheapest = min(dear, key=lambda choice: choice.price or 0.0)
+        return Reason.BUDGET_REACHED, f"{lacks}: {cheapest.message}"
     return Reason.CAPACITY_SHORT, f"{lacks}: no pool that can serve it has devices left"
 
 

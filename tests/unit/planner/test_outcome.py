@@ -315,6 +315,16 @@ def test_a_budget_is_named_where_devices_are_free(money: float, devices: int, te
     assert said.endswith(text)
 
 
+def test_a_cap_below_the_price_of_a_replica_is_named_and_no_device_is_missed() -> None:
+    said = "one replica costs $2.50/h, maxPerHour is $0.50"
+    dear = choice(refusal=Verdict.OVER_BUDGET, message=said)
+    idle = Bounds(free=(("h100", 8),), money=math.inf, devices=99)
+    assert lacks(case(on(), choices=(dear,), **DEMAND), (1,), idle) == (
+        Reason.BUDGET_REACHED,
+        f"22 req/s of 30 req/s are not covered: {said}",
+    )
+
+
 def test_fragments_and_short_pools_are_named() -> None:
     two = choice(parallelism=Parallelism(tensor=2))
     wide = case(on(parallelism=Parallelism(tensor=2)), choices=(two,), **DEMAND)
@@ -332,7 +342,7 @@ def test_fragments_and_short_pools_are_named() -> None:
 
 
 def test_a_pool_that_may_not_be_asked_has_no_room() -> None:
-    closed = choice(refusal=Verdict.OVER_BUDGET)
+    closed = choice(refusal=Verdict.NO_PRICE)
     assert lacks(case(on(), choices=(closed,), **DEMAND), (1,))[0] is Reason.CAPACITY_SHORT
     there = case(on(), **DEMAND)
     slow = fleet(option(upper=0), counts=(1,), rps=30.0)
