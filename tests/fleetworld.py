@@ -75,11 +75,17 @@ def profiles() -> tuple[Profile, ...]:
 
 @dataclass(slots=True)
 class Pod:
-    """One pod: it waits for devices, then starts, then is Ready."""
+    """One pod: it waits for devices, then starts, then is Ready, and at last ends."""
 
     created: float
     scheduled: bool = False
     ready_at: float = float("inf")
+    gone_at: float | None = None
+    """When one that was told to end gives its devices back."""
+
+    @property
+    def stays(self) -> bool:
+        return self.gone_at is None
 
 
 @dataclass
@@ -93,6 +99,8 @@ class FleetWorld:
     profiles: tuple[Profile, ...] = field(default_factory=profiles)
     start_s: float = 30.0
     """Time from a scheduled pod to a Ready one."""
+    drain_s: float = 0.0
+    """Time that a pod takes to end, in which it holds its devices and serves what it has."""
     now: float = NOW
     memory: PlannerMemory = field(default_factory=PlannerMemory)
     stock: dict[str, int] = field(default_factory=dict)
@@ -137,10 +145,10 @@ class FleetWorld:
                 pods = mine.setdefault((target.pool, target.parallelism), [])
                 # What is not Ready goes first, as a ReplicaSet does it.
                 pods.sort(key=lambda pod: (pod.ready_at > self.now, pod.created))
-                del pods[target.replicas :]
-                while len(pods) < target.replicas:
-                    pods.append(Pod(created=self.now))
-            self.pods[decision.key] = {key: pods for key, pods in mine.items() if pods}
+                staying = [pod for pod in pods if pod.stays]
+                for pod in staying[target.replicas :]:
+                    pod.gone_at = self.now + (self.drain_s if pod.scheduled else 0.0)
+                pods += [Pod(created=self.now) for _ in range(target.replicas - len(staying))]
         self._schedule()
 
     def pass_time(self, seconds: float) -> None:
@@ -155,15 +163,16 @@ class FleetWorld:
 
     def replicas(self, name: str | None = None, pool: str | None = None) -> int:
         return sum(
-            len(pods)
+            pod.stays
             for key, mine in self.pods.items()
             for (where, _), pods in mine.items()
+            for pod in pods
             if (name is None or key.name == name) and (pool is None or where == pool)
         )
 
     def ready(self, pool: str | None = None) -> int:
         return sum(
-            pod.ready_at <= self.now
+            pod.stays and pod.ready_at <= self.now
             for mine in self.pods.values()
             for (where, _), pods in mine.items()
             for pod in pods
@@ -184,12 +193,18 @@ class FleetWorld:
         for mine in self.pods.values():
             for (where, _), pods in mine.items():
                 if where == name:
-                    pods[:] = [Pod(created=self.now) for _ in pods]
+                    pods[:] = [Pod(created=self.now) for pod in pods if pod.stays]
 
     def _stock(self, pool: Pool) -> int:
         return min(pool.usable_devices, self.stock.get(pool.name, pool.usable_devices))
 
     def _schedule(self) -> None:
+        for key, mine in self.pods.items():
+            left = {
+                where: [pod for pod in pods if pod.gone_at is None or pod.gone_at > self.now]
+                for where, pods in mine.items()
+            }
+            self.pods[key] = {where: pods for where, pods in left.items() if pods}
         free = {pool.name: self._stock(pool) for pool in self.pools}
         everything = [
             (pod, where, parallelism.devices)
@@ -216,12 +231,15 @@ class FleetWorld:
         )
 
     def _variant(self, where: str, parallelism: Parallelism, pods: list[Pod]) -> VariantState:
-        ready = [pod.ready_at for pod in pods if pod.ready_at <= self.now]
-        waiting = [pod.created for pod in pods if not pod.scheduled]
+        staying = [pod for pod in pods if pod.stays]
+        ready = [pod.ready_at for pod in staying if pod.ready_at <= self.now]
+        waiting = sorted(pod.created for pod in staying if not pod.scheduled)
+        # One that waits for what an ending one gives back is not stuck, as in observe/collect.py.
+        del waiting[max(0, len(waiting) - (len(pods) - len(staying))) :]
         return VariantState(
             pool=where,
             parallelism=parallelism,
-            replicas=len(pods),
+            replicas=len(staying),
             ready=len(ready),
             pods=len(pods),
             unschedulable=len(waiting),

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, is_dataclass
 from typing import Any
 
 from trimtab.api.conditions import ConditionType
+from trimtab.api.fleetbudget import AtCap
 from trimtab.api.llmdeployment import Mode
 from trimtab.models.capacity import Pool
 from trimtab.models.load import ObservedLoad
@@ -24,6 +25,8 @@ NEW_S = 120.0
 """Two windows of the rates: for so long a new replica's silence may be no news of the others."""
 _STAYS = {Verdict.CHOSEN, Verdict.DEARER, Verdict.NO_CAPACITY, Verdict.NO_PRICE,
           Verdict.OVER_BUDGET, Verdict.POOL_SHORT}  # fmt: skip
+_GIVES = {Why.BUDGET, Why.CAPACITY_SHORT, Why.NO_CANDIDATE}
+"""What a decision says whose replicas go for others, or for a cap."""
 _NEEDED = ("arrival_rps", "waiting")
 _LOOKED_AT = ("kv_utilization", "running", "input_tokens", "output_tokens", "ttft_s", "itl_s")
 _SIGNED = {"saved_share", "scales", "used", "log_mean", "forecast"}
@@ -113,6 +116,7 @@ class Judge:
                 self.steps_are_bounded(state, decision)
                 self.ready_replicas_outlive_their_replacement(state, decision)
                 self.it_wakes(state, decision)
+                self.its_own_cap_holds(state, decision)
         self.devices_are_promised_once()
         self.budgets_hold()
         for memory in self.result.memory.deployments:
@@ -159,10 +163,14 @@ class Judge:
         if state.policy.mode is Mode.SCALE_UP_ONLY:
             most = max(most, before)
         assert total(decision) <= most, decision.message
+        idle = state.policy.scale_to_zero_after_s is not None
         if not self.witnesses[state.key].sure or total(decision) < before:
             floor = max(state.policy.min_replicas, 1)
-            idle = state.policy.scale_to_zero_after_s is not None
             assert total(decision) >= min(floor, before) or idle
+        facts = {fact.type: fact.status for fact in decision.facts}
+        resting = decision.write and not decision.changed
+        if resting and facts[ConditionType.CAPACITY_AVAILABLE] is True and not idle:
+            assert total(decision) >= state.policy.min_replicas, decision.message
 
     def _leaving(self, state: DeploymentState, decision: Decision) -> int:
         """Replicas on places that may not stay, or that wait on a short pool."""
@@ -175,7 +183,7 @@ class Judge:
         )
 
     def nothing_falls_without_evidence(self, state: DeploymentState, decision: Decision) -> None:
-        """S2 to S5, S21: a fall has a whole window of fresh evidence, or a lower maximum.
+        """S2 to S5, S21: a fall has a whole window of fresh evidence, or a lower maximum or cap.
 
         There is no other number to fall back to (S4): on doubt what runs is held, and what held it
         must be fresh for a window before anything goes.
@@ -183,6 +191,8 @@ class Judge:
         assert state.policy is not None
         before = sum(v.replicas for v in state.variants)
         if before > state.policy.max_replicas:
+            return
+        if self._is_over_cap() and decision.why in _GIVES:
             return
         whole = self.witnesses[state.key].is_whole(self.snapshot.now)
         if whole and state.policy.mode is Mode.AUTO:
@@ -205,6 +215,10 @@ class Judge:
             assert added <= max(2, before, least - before)
         if before <= state.policy.max_replicas:
             assert before - total(decision) <= max(1, before // 4)
+            after = {(t.pool, t.parallelism): t.replicas for t in decision.targets}
+            ready = {(v.pool, v.parallelism): min(v.ready, v.replicas) for v in state.variants}
+            gone = sum(max(0, count - after[key]) for key, count in ready.items())
+            assert gone <= max(1, before // 4) + added
 
     def ready_replicas_outlive_their_replacement(
         self, state: DeploymentState, decision: Decision
@@ -218,7 +232,7 @@ class Judge:
         ready = {(v.pool, v.parallelism): min(v.ready, v.replicas) for v in state.variants}
         if all(after[key] >= count for key, count in ready.items()):
             return
-        if self._gives_way(state):
+        if decision.why in _GIVES and self._gives_way(state):
             return
         rates = {
             (c.pool, c.parallelism): c.capacity.max_rps * (1 - 0.10 - c.capacity.uncertainty)
@@ -236,10 +250,18 @@ class Judge:
         if sum(stable.values()) == 0:
             assert state.policy.scale_to_zero_after_s is not None
             assert asked == 0
+            for memory in self.result.memory.deployments:
+                if (memory.namespace, memory.name) == (state.key.namespace, state.key.name):
+                    assert memory.move_to is None or memory.move_since is not None
 
     def _gives_way(self, state: DeploymentState) -> bool:
-        """Whether one that is more important and surely needs it lacks room where this one runs."""
+        """Whether one that is more important and surely needs it lacks room where this one runs.
+
+        Or a cap that degrades was lowered.
+        """
         assert state.policy is not None
+        if self._is_over_cap():
+            return True
         mine = {v.pool for v in state.variants}
         for other, decision in zip(self.snapshot.deployments, self.result.decisions, strict=True):
             facts = {fact.type: fact.status for fact in decision.facts}
@@ -253,6 +275,20 @@ class Judge:
                 return True
         return False
 
+    def _is_over_cap(self) -> bool:
+        """Whether what is asked for already is beyond a cap that takes from the least important."""
+        now = [(each, usd, before) for _, each, usd, before, _ in self._pods()]
+        money = math.fsum(count * usd for _, usd, count in now)
+        devices = sum(count * each for each, _, count in now)
+        return any(
+            budget.spec.at_cap is AtCap.DEGRADE
+            and (
+                (budget.spec.max_per_hour is not None and money > float(budget.spec.max_per_hour))
+                or (budget.spec.max_devices is not None and devices > budget.spec.max_devices)
+            )
+            for budget in self.snapshot.budgets
+        )
+
     def it_wakes(self, state: DeploymentState, decision: Decision) -> None:
         """S25: with nothing there, only what is known to be idle stays so where there is room."""
         assert state.policy is not None
@@ -264,7 +300,12 @@ class Judge:
             assert is_idle(state.load), decision.message
 
     def devices_are_promised_once(self) -> None:
-        """S9 for devices: what grows fits beside everything that exists, whoever is first."""
+        """S9 for devices: what grows fits beside everything that exists, whoever is first.
+
+        Nor does a pool that rests get more than it has proved to have (S8).
+        """
+        now = self.snapshot.now
+        proven = {e.pool: e.held for e in self.result.memory.pools if now < e.short_until}
         held: dict[str, int] = {}
         grown: dict[str, int] = {}
         for pool, devices, _, before, after in self._pods():
@@ -273,6 +314,7 @@ class Judge:
         for pool, growth in grown.items():
             if growth:
                 assert held[pool] <= self.pools[pool].usable_devices
+                assert held[pool] <= proven.get(pool, math.inf)
 
     def budgets_hold(self) -> None:
         """S9: no growth beyond a cap, what surges and what terminates included."""
@@ -289,16 +331,35 @@ class Judge:
             if budget.spec.max_devices is not None:
                 assert devices <= budget.spec.max_devices
 
+    def its_own_cap_holds(self, state: DeploymentState, decision: Decision) -> None:
+        """S9 for `cost.maxPerHour`: nothing is added beyond it."""
+        assert state.policy is not None
+        cap = state.policy.max_usd_per_hour
+        pods = self._pods_of(state, decision)
+        if cap is not None and any(after > before for *_, before, after in pods):
+            assert math.fsum(after * usd for _, _, usd, _, after in pods) <= cap + 1e-6
+
     def _pods(self) -> list[tuple[str, int, float, int, int]]:
-        """Pool, devices and price of one, pods before, and the most pods that are promised."""
+        pairs = zip(self.snapshot.deployments, self.result.decisions, strict=True)
+        return [pods for state, decision in pairs for pods in self._pods_of(state, decision)]
+
+    def _pods_of(
+        self, state: DeploymentState, decision: Decision
+    ) -> list[tuple[str, int, float, int, int]]:
+        """Pool, devices and price of one, pods before, and the most pods that are promised.
+
+        What is added comes beside all that exists, pods that are ending too.
+        """
         found = []
-        for state, decision in zip(self.snapshot.deployments, self.result.decisions, strict=True):
-            pods = {(v.pool, v.parallelism): max(v.pods, v.replicas) for v in state.variants}
-            for t in decision.targets:
-                before = pods.get((t.pool, t.parallelism), 0)
-                after = max(before, t.replicas) if decision.write else before
-                usd = t.usd_per_replica_hour or 0.0
-                found.append((t.pool, t.parallelism.devices, usd, before, after))
+        pods = {(v.pool, v.parallelism): max(v.pods, v.replicas) for v in state.variants}
+        current = _current(state)
+        for t in decision.targets:
+            key = t.pool, t.parallelism
+            before = pods.get(key, 0)
+            more = max(0, t.replicas - current.get(key, 0))
+            after = before + more if decision.write else before
+            usd = t.usd_per_replica_hour or 0.0
+            found.append((t.pool, t.parallelism.devices, usd, before, after))
         return found
 
 

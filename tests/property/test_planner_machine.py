@@ -1,11 +1,12 @@
 """Random worlds, driven plan -> apply -> clock: the invariants of research/reliability.md, 3.
 
 Asserted after each plan by the judge (tests/judge.py): S1 bounds, S2 to S5 and S21 no fall on
-doubt, S6 and S10 steps, S7 replacements, S9 budgets and devices, S22 figures, S24 conditions,
-S25 waking. Asserted here: S14 order, S15 a second plan is none, S17 a crash between writes, S26
-clocks that jump (the judge's window begins anew), S8 and S12 in `Settling`. The plan is a function
-of what is there now, so that what was seen on the way (S16) is no input but its memory, and
-that is lost at random. Elsewhere: S3, S12 and S13 in test_planner_orders.py, S11 in
+doubt, S6 and S10 steps, S7 replacements, S8 pools that rest, S9 budgets and devices, S22 figures,
+S24 conditions, S25 waking; and what users told by tests/told.py: S4 fallback, schedules, who gives
+way. Asserted here: S14 order, S15 a second plan is none, S17 a crash between writes, S26 clocks
+that jump (the judge's window begins anew), S8 and S12 in `Settling`. The plan is a function of what
+is there now, so that what was seen on the way (S16) is no input but its memory, and that is lost at
+random. Elsewhere: S3, S12 and S13 in test_planner_orders.py, S11 in
 tests/unit/planner/test_doubt.py; S18, S19, S20 and S23 are of the lease and of writes
 (tests/unit/controller/test_lease.py, tests/unit/actuate).
 """
@@ -23,7 +24,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 
 from builders import catalogue_pool, planned
 from fleetworld import FleetWorld, fresh_load, idle_load
-from judge import Judge, Witness, total
+from judge import Judge, total
+from told import Listener, Told
 from trimtab.api.fleetbudget import FleetBudgetSpec
 from trimtab.models.capacity import Price
 from trimtab.models.codec import Record, dump_record, load_record
@@ -90,6 +92,43 @@ SCALINGS = st.sampled_from(
 PLACEMENTS = st.sampled_from(
     [{"tensorParallel": [1, 2]}, {"excludePools": ["cheap"]}, {"tensorParallel": [1]}]
 )
+ROUTINGS = st.sampled_from([{}, {}, {}, {"routing": "InTurn"}, {"routing": "LoadAware"}])
+"""How requests find their replica."""
+
+
+def _entry(start: str, end: str, rps: int) -> dict[str, Any]:
+    return {"name": f"from-{start[:2]}{start[3:]}", "start": start, "end": end,
+            "requestsPerSecond": f"{rps}"}  # fmt: skip
+
+
+DEMANDS = st.sampled_from(
+    [
+        {},
+        {},
+        {"demand": {"schedule": [_entry("14:16", "14:24", 60)]}},
+        {"demand": {"schedule": [_entry("14:20", "15:30", 40), _entry("14:30", "14:50", 90)]}},
+        {"demand": {"schedule": [_entry("00:00", "00:00", 30)]}},
+    ]
+)
+"""What is known beforehand, near the clock's first time, 14:13 in UTC."""
+CAPS = st.sampled_from(
+    [
+        None,
+        {"maxPerHour": "12"},
+        {"maxDevices": 4},
+        {"maxPerHour": "12", "atCap": "Degrade"},
+        {"maxDevices": 6, "atCap": "Degrade"},
+    ]
+)
+TOLD_SCALINGS = st.sampled_from(
+    [
+        {"maxReplicas": 10},
+        {"minReplicas": 3, "maxReplicas": 6},
+        {"minReplicas": 1, "maxReplicas": 8, "fallbackReplicas": 6},
+        {"maxReplicas": 4, "scaleToZeroAfter": "6m", "fallbackReplicas": 2},
+    ]
+)
+OWN_CAPS = st.sampled_from([{}, {}, {"cost": {"maxPerHour": "9"}}])
 MODES = st.sampled_from(["Auto", "Auto", "Auto", "ScaleUpOnly", "Recommend"])
 
 
@@ -130,7 +169,7 @@ class Driver(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.witnesses: dict[Key, Witness] = {}
+        self.witnesses: dict[Key, Listener] = {}
         self.unplanned = 0
         """Changes since the last plan."""
         self.stories = 0
@@ -320,10 +359,91 @@ class Driver(RuleBasedStateMachine):
         snapshot = self.world.snapshot()
         result = plan(snapshot, self.world.config)
         for state in snapshot.deployments:
-            self.witnesses.setdefault(state.key, Witness()).look(state, snapshot.now)
-        Judge(snapshot, result, self.witnesses).all()
+            self.witnesses.setdefault(state.key, Listener()).look(state, snapshot.now)
+        Judge(snapshot, result, dict(self.witnesses)).all()
+        Told(snapshot, result, self.witnesses).all()
         self.world.apply(result)
         return result
+
+
+class Taken(Driver):
+    """The same where pods take their time to end, and users tell what is to come and who is first.
+
+    Schedules, `fallbackReplicas`, caps that degrade, caps of its own, and other routers.
+    """
+
+    @rule(drain_s=st.sampled_from([0.0, 45.0, 400.0]))
+    def drain(self, drain_s: float) -> None:
+        """S9: what ends holds its devices, and costs, until it is gone."""
+        self.world.drain_s = drain_s
+
+    @_few
+    @precondition(lambda self: len(self.world.deployments) > 1)
+    @rule(which=WHICH, routing=ROUTINGS, cap=st.sampled_from([None, "maxDevices", "maxPerHour"]))
+    def crowd(self, which: int, routing: Any, cap: str | None) -> None:
+        """One comes first and is busy where all that there is, or may be, is in use.
+
+        It gets what the others can spare, who keep one replica each.
+        """
+        self.stories += 1
+        self.restore()
+        self.world.budgets = ()
+        spec = {"scaling": {"maxReplicas": 10}, "placement": {"tensorParallel": [1]}, **routing}
+        for other in range(len(self.world.deployments)):
+            self.tell(other, priority=100, **spec)
+        self.world.set_load(fresh_load(60.0))
+        self.strides(6)
+        used = {pool.name: self.world.devices(pool.name) for pool in self.world.pools}
+        if cap is None:
+            self.world.pools = [
+                replace(pool, devices=used[pool.name], max_devices=None)
+                for pool in self.world.pools
+            ]
+        else:
+            usd = sum(n * p.price.usd_per_hour for p in POOLS if (n := used[p.name]) and p.price)
+            most = {"maxDevices": sum(used.values())} if cap == "maxDevices" else {cap: f"{usd}"}
+            self.cap(most | {"atCap": "Degrade"})
+        self.tell(which, priority=500, **spec)
+        first = self.named(which)
+        before = self.world.replicas(first.name)
+        self.world.set_load(fresh_load(150.0), first.name)
+        self.strides(6)
+        assert self.world.replicas(first.name) >= before
+
+    @_few
+    @rule(which=WHICH, routing=ROUTINGS, scaling=TOLD_SCALINGS, demand=DEMANDS, load=LOADS)
+    def as_told(self, which: int, load: ObservedLoad, **told: Any) -> None:
+        """A schedule is met and Prometheus is lost, in a world that has room."""
+        self.stories += 1
+        self.restore()
+        self.world.budgets = ()
+        self.tell(which, scaling=told["scaling"], **told["routing"], **told["demand"])
+        self.world.set_load(load)
+        self.strides(4)
+        self.world.set_load(ObservedLoad(source_error="down"), self.named(which).name)
+        self.strides(5)
+
+    @change(
+        which=WHICH, scaling=TOLD_SCALINGS, mode=MODES, routing=ROUTINGS, demand=DEMANDS,
+        own_cap=OWN_CAPS,
+    )  # fmt: skip
+    def told(self, which: int, scaling: Any, mode: str, **parts: Any) -> None:
+        whole = {name: value for part in parts.values() for name, value in part.items()}
+        self.tell(which, scaling=scaling, mode=mode, **whole)
+
+    @change(given=CAPS)
+    def cap_it(self, given: dict[str, Any] | None) -> None:
+        self.cap(given)
+
+    def cap(self, given: dict[str, Any] | None) -> None:
+        made = [] if given is None else [FleetBudgetSpec.model_validate(given)]
+        self.world.budgets = tuple(Budget(name="b", spec=spec) for spec in made)
+
+    def tell(self, which: int, **spec: Any) -> None:
+        state = self.world.deployments[self.named(which)]
+        self.world.deployments[state.key] = replace(
+            described(state.key.name, **spec), load=state.load, uid=state.uid
+        )
 
 
 class Taught(Driver):
@@ -431,10 +551,12 @@ def _drawn(examples: int, steps: int) -> settings:
 
 
 Driver.TestCase.settings = _drawn(1000, 50)
+Taken.TestCase.settings = _drawn(60, 50)
 Taught.TestCase.settings = _drawn(20, 20)
 Settling.TestCase.settings = _drawn(12, 20)
 Sized.TestCase.settings = _drawn(12, 20)
 TestPlanner = pytest.mark.timeout(3600)(Driver.TestCase)
+TestTaken = pytest.mark.timeout(1800)(Taken.TestCase)
 TestTaught = pytest.mark.timeout(900)(Taught.TestCase)
 TestSettling = pytest.mark.timeout(900)(Settling.TestCase)
 TestSized = pytest.mark.timeout(900)(Sized.TestCase)
