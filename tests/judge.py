@@ -168,8 +168,7 @@ class Judge:
             floor = max(state.policy.min_replicas, 1)
             assert total(decision) >= min(floor, before) or idle
         facts = {fact.type: fact.status for fact in decision.facts}
-        resting = decision.write and not decision.changed
-        if resting and facts[ConditionType.CAPACITY_AVAILABLE] is True and not idle:
+        if decision.write and facts[ConditionType.CAPACITY_AVAILABLE] is True and not idle:
             assert total(decision) >= state.policy.min_replicas, decision.message
 
     def _leaving(self, state: DeploymentState, decision: Decision) -> int:
@@ -212,7 +211,8 @@ class Judge:
         )
         if before:
             least = max(state.policy.min_replicas, state.policy.fallback_replicas)
-            assert added <= max(2, before, least - before)
+            lacking = least - before + self._leaving(state, decision)
+            assert added <= max(2, before, lacking)
         if before <= state.policy.max_replicas:
             assert before - total(decision) <= max(1, before // 4)
             after = {(t.pool, t.parallelism): t.replicas for t in decision.targets}

@@ -59,7 +59,7 @@ def _add(
     case: Case, places: Iterable[Place], wanted: Counter[PlaceKey], targets: Counter[PlaceKey]
 ) -> None:
     """Add what is wanted at `places`, the best worth first, up to one step of growth."""
-    step = max(LEAST_GROWTH, int(GROWTH * case.total), case.minimum - case.total)
+    step = max(LEAST_GROWTH, int(GROWTH * case.total), case.minimum - case.supply)
     for place in sorted(places, key=lambda p: (p.ratio, p.name)):
         more = max(0, wanted[place.key] - place.supply)
         if not case.is_initial:
