@@ -238,9 +238,17 @@ def failure_of(error: Exception) -> WriteFailed:
     if not isinstance(error, ApiException):
         return WriteFailed(f"no answer: {error}", refused=False)
     status = int(error.status or 0)
-    message = error.summary() if hasattr(error, "summary") else error.reason
     refused = HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR
-    return WriteFailed(str(message), refused=refused and status not in _TRANSIENT, status=status)
+    refused = refused and status not in _TRANSIENT
+    return WriteFailed(_said(error), refused=refused, status=status)
+
+
+def _said(error: ApiException) -> str:
+    """Return what the API server says, or the status line where a proxy's page is called JSON."""
+    try:
+        return str(error.summary() if hasattr(error, "summary") else error.reason)
+    except (ValueError, AttributeError):
+        return str(error.reason)
 
 
 def _retry_after(error: Any) -> float:

@@ -32,7 +32,7 @@ class Server:
         self.requests: list[tuple[str, str, dict[str, str], Any]] = []
         self.status = 200
         self.headers: dict[str, str] = {}
-        self.answer: dict[str, Any] = LIVE
+        self.answer: object = LIVE
         self.delay_s = 0.0
         outer = self
 
@@ -167,6 +167,16 @@ def test_a_failure_says_whether_a_person_must_help(
     assert len(str(caught.value)) == 1024
     assert len(bench.server.requests) == 1
     assert bench.reports == [("Deployment", "apply", "refused" if refused else "failed")]
+
+
+@pytest.mark.parametrize("page", ["Service Unavailable", ["no"], None, 503])
+def test_an_error_page_that_is_no_object_is_told_by_its_status_line(
+    bench: Bench, page: object
+) -> None:
+    bench.server.status, bench.server.answer = 503, page
+    with pytest.raises(WriteFailed, match="Service Unavailable") as caught:
+        bench.writer.apply(DOCUMENT)
+    assert caught.value.refused is False
 
 
 def test_what_exists_already_and_what_is_gone_already_are_no_failures(bench: Bench) -> None:
