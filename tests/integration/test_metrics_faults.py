@@ -1,4 +1,4 @@
-"""Faults F32 to F48 of the metrics, between a real Prometheus and a running operator.
+"""Faults F32 to F49 of the metrics, between a real Prometheus and a running operator.
 
 One operator serves ten deployments of two replicas each. Every case breaks something, holds it
 for longer than the scale-down window, and heals it. It passes when nobody lost a replica, the
@@ -42,6 +42,7 @@ from trimtab.observe.prometheus import PrometheusSource
 from trimtab.observe.store import Store
 from trimtab.telemetry.names import DEMAND
 from trimtab_e2e import promproxy
+from trimtab_e2e.nodes import make_nodes
 from trimtab_e2e.promproxy import ELSEWHERE, Fault, Series
 from trimtab_e2e.steadyengines import Edit, Name
 from trimtab_e2e.waiting import eventually
@@ -456,6 +457,52 @@ def test_the_past_comes_back_as_prometheus_kept_it(world: World) -> None:
     for state in last.deployments:
         assert isinstance(state.load.waiting, Fresh)
         assert state.load.source_error is None
+
+
+def offers(node_type: str, usd: str) -> Edit:
+    """Return the edit that adds what Karpenter says of a node's price."""
+    labels = f'instance_type="{node_type}",capacity_type="on-demand",zone="a"'
+    name = "karpenter_cloudprovider_instance_type_offering_price_estimate"
+    return lambda page: f"{page}{name}{{{labels}}} {usd}\n"
+
+
+@pytest.mark.timeout(420)
+def test_a_price_that_cannot_be_true_moves_nobody(world: World) -> None:
+    """F49: there are other devices to go to, and a process that has only just been started asks."""
+    cluster = world.stack.cluster
+    cluster.add_nodes(make_nodes("h100-gke", 2, start_delay_s=1))
+    eventually(lambda: len(cluster.get("apool")["items"]) == 2, "the other pool is found", 60)
+    world.comes_to_rest(HEALED_S)
+    (mine,) = world.stack.replicas(*KEYS[0])
+    nodes = cluster.get("nodes", "-l", "cloud.google.com/gke-accelerator=nvidia-l4")["items"]
+    node_type = nodes[0]["metadata"]["labels"]["node.kubernetes.io/instance-type"]
+
+    def price() -> dict[str, str]:
+        found: dict[str, str] = cluster.get("apool", mine)["status"]["price"]
+        return found
+
+    listed, devices = price(), int(nodes[0]["status"]["allocatable"]["nvidia.com/gpu"])
+    assert listed["source"].startswith("Catalogue")
+    true = 0.9 * devices * float(listed["perDeviceHour"])
+    pod = (KEYS[0][0], world.pods(KEYS[0])[0])
+    query = "count(karpenter_cloudprovider_instance_type_offering_price_estimate)"
+    began = time.monotonic()
+    with world.editing({pod: offers(node_type, f"{true}")}):
+        eventually(lambda: world.count(query) == 1, "the price is scraped", 30)
+        world.restart_operator()
+        eventually(lambda: price()["source"] == "Karpenter", "the price is read", 60)
+    good = price()
+    assert float(good["perDeviceHour"]) == pytest.approx(true / devices, rel=0.02)
+    for wrong in ("NaN", f"{-true}", "0", f"{true * 1000}"):
+        with world.editing({pod: offers(node_type, wrong)}):
+            time.sleep(2 * SCRAPE_S)
+            world.restart_operator()
+            time.sleep(HOLD_S)
+        assert price() == good, wrong
+    looks = world.watcher.since(began)
+    assert {look.replicas[key] for look in looks for key in KEYS} == {REPLICAS}
+    assert all(world.stack.replicas(*key).get(mine) == REPLICAS for key in KEYS)
+    world.heals()
 
 
 def test_every_pod_is_scraped_by_two_jobs(world: World) -> None:
