@@ -94,10 +94,10 @@ class Told:
             return
         before = sum(v.replicas for v in state.variants)
         least = state.policy.fallback_replicas
-        # A cap that was lowered takes what runs, but not what was told.
+        # A cap that was lowered takes what runs, but not what was told; a lower maximum takes both.
         degraded = decision.why is Why.BUDGET
         least = min(before, least) if degraded else max(before, least)
-        assert total(decision) >= least, decision.message
+        assert total(decision) >= min(least, state.policy.max_replicas), decision.message
 
     def the_least_important_give_first(self, state: DeploymentState, decision: Decision) -> None:
         """At a cap that degrades, one gives only what those below it no longer have."""
