@@ -300,16 +300,16 @@ def test_vllm_with_ranks_new_labels_and_two_jobs(world: World, name: str) -> Non
 def test_samples_are_counted_once_whatever_the_ranks_and_jobs(world: World) -> None:
     world.until(settled(4.0 + 1.0 + 0.5), subject("vllm"))
     wanted = queries.build([engines.get(EngineType.VLLM)], CONFIG, [NAMESPACE])
-    found: dict[str, float] = {}
 
     def whole() -> bool:
         values = take(world.source, {"seen": wanted["seen"]}, 5.0).values
-        for part in ("samples", "covered"):
-            found[part] = values[part].get((NAMESPACE, place("vllm")), math.nan)
-        return found["samples"] == pytest.approx(8, abs=1)
+        samples, covered = (
+            values[part].get((NAMESPACE, place("vllm")), math.nan)
+            for part in ("samples", "covered")
+        )
+        return samples == pytest.approx(8, abs=1) and covered == pytest.approx(8, abs=1.5)
 
     eventually(whole, "a window is full of samples, each counted once", SETTLED_S)
-    assert found["covered"] == pytest.approx(8, abs=1.5)
 
 
 def test_of_one_store_for_two_clusters_only_ours_counts(world: World) -> None:
