@@ -1,10 +1,16 @@
-"""Every command that the documentation shows, taken apart into programs and their arguments."""
+"""Every command that pages and help pages show, taken apart into programs and their arguments."""
 
 import re
 import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import typer
+from typer.testing import CliRunner
+
+from trimtab.cli.main import app
 
 ROOT = Path(__file__).parents[1]
 PAGES = (
@@ -43,6 +49,42 @@ def commands() -> Iterator[Command]:
         page, text = str(path.relative_to(ROOT)), path.read_text("utf-8")
         for line, shown in _lines(text):
             yield from _split(page, line, shown=shown)
+
+
+def help_pages() -> dict[tuple[str, ...], str]:
+    """Give what each of our commands prints on --help, on a terminal of 80 columns."""
+    runner = CliRunner()
+    pages = {}
+    for words in _names(typer.main.get_command(app)):
+        result = runner.invoke(app, [*words, "--help"], env={"COLUMNS": "80"})
+        assert result.exit_code == 0, result.output
+        pages[words] = result.stdout
+    return pages
+
+
+def helped() -> Iterator[Command]:
+    """Yield the commands that help pages show as examples."""
+    for words, text in help_pages().items():
+        for line in examples_of(text):
+            yield from _split(" ".join(("trimtab", *words, "--help")), line, shown=True)
+
+
+def examples_of(page: str) -> list[str]:
+    """Return the lines under Examples of a help page, those that a backslash breaks as one."""
+    _, _, below = page.partition("  Examples:\n")
+    block = re.match(r"(?: {4}\S.*\n(?: {8}\S.*\n)*)*", below)
+    assert block is not None
+    whole = re.sub(r" \\\n {8}", " ", block[0])
+    return [line.strip() for line in whole.splitlines()]
+
+
+def _names(group: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """Yield the words of every command that does something, subcommands too."""
+    subcommands = getattr(group, "commands", None)
+    if subcommands is None or group.invoke_without_command:
+        yield path
+    for name, command in sorted((subcommands or {}).items()):
+        yield from _names(command, (*path, name))
 
 
 def _lines(text: str) -> Iterator[tuple[str, bool]]:

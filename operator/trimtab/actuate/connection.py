@@ -5,6 +5,7 @@ from typing import Any
 
 import kubernetes.client
 import kubernetes.config
+import yaml
 from kubernetes.config.config_exception import ConfigException
 from kubernetes.dynamic import DynamicClient, Resource
 
@@ -13,6 +14,8 @@ from trimtab.errors import InvalidInput
 from trimtab.version import VERSION
 
 USER_AGENT = f"trimtab/{VERSION}"
+_NO_KUBECONFIG = (ConfigException, OSError, UnicodeDecodeError, yaml.YAMLError, TypeError)
+"""What the client's loader raises for a file that is none; the last where it is YAML of a list."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,10 +63,10 @@ def connect(kubeconfig: str | None = None) -> Connection:
     configuration = kubernetes.client.Configuration()
     try:
         _load(kubeconfig, configuration)
-    except ConfigException as error:
+    except _NO_KUBECONFIG as error:
         raise InvalidInput(
             "--kubeconfig",
-            f"no cluster can be reached with it ({error})",
+            f"no cluster can be reached with it ({' '.join(str(error).split())})",
             "Set KUBECONFIG or --kubeconfig to a file that kubectl works with",
         ) from error
     # Whoever asks decides about retries: a write that is sent again behind our back may be one
@@ -83,7 +86,7 @@ def own_namespace(kubeconfig: str | None = None) -> str:
     """Return the namespace of the kubeconfig's current context, as kubectl takes it."""
     try:
         _, current = kubernetes.config.list_kube_config_contexts(kubeconfig)
-    except ConfigException:
+    except _NO_KUBECONFIG:
         return "default"
     return current["context"].get("namespace") or "default"
 

@@ -9,11 +9,12 @@ from trimtab.api.base import GROUP
 from trimtab.api.crd import KINDS, chart_template, file_name, render
 from trimtab.api.reference import reference
 from trimtab.cli import enginespage, metricspage
+from trimtab.cli.output import examples
 
 app = typer.Typer(
-    help="The CustomResourceDefinitions and the references, generated from the code.",
+    help="Write or check what is generated from the code.",
     no_args_is_help=True,
-    rich_markup_mode="rich",
+    rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
 
@@ -33,13 +34,14 @@ Page = Annotated[
 ]
 
 
-@app.command(
-    epilog="[bold]Examples[/]\n\n  trimtab crds write\n\n  trimtab crds write --dir /tmp/crds"
-)
+@app.command(epilog=examples("trimtab crds write", "trimtab crds write --dir /tmp/crds"))
 def write(
     directory: Directory = Path("crds"), chart: Chart = _CHART, page: Page = Path("docs/api.md")
 ) -> None:
-    """Write the definitions and the references; remove definitions of kinds that are gone."""
+    """Write the definitions and the references.
+
+    Definitions of kinds that are gone are removed.
+    """
     for path, text in _generated(directory, chart, page).items():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
@@ -49,11 +51,11 @@ def write(
         typer.echo(f"removed {path}")
 
 
-@app.command(epilog="[bold]Examples[/]\n\n  trimtab crds check")
+@app.command(epilog=examples("trimtab crds check"))
 def check(
     directory: Directory = Path("crds"), chart: Chart = _CHART, page: Page = Path("docs/api.md")
 ) -> None:
-    """Exit with 1 where a file is not, byte for byte, what `write` would write."""
+    """Exit with 1 where `write` would change a file, by a byte."""
     problems = [
         f"{path}: {'differs from the code' if path.exists() else 'is missing'}"
         for path, text in _generated(directory, chart, page).items()

@@ -10,15 +10,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from trimtab.cli.output import Output, echo
+from trimtab.cli.output import Output, echo, examples
 from trimtab.config import OperatorConfig
 
-EPILOG = """[bold]Examples[/]
-
-  trimtab doctor
-
-  trimtab doctor --prometheus-url http://localhost:9090 -o json
-"""
+EPILOG = examples(
+    "trimtab doctor",
+    "trimtab doctor --prometheus-url http://localhost:9090 -o json",
+)
 
 _DEFAULTS = OperatorConfig()
 _MARKS = {"ok": ("ok", "green"), "warning": ("!", "yellow"), "failed": ("FAILED", "bold red")}
@@ -48,7 +46,7 @@ def doctor(
         str | None, typer.Option(help="Cluster to look at. Default: KUBECONFIG.")
     ] = None,
 ) -> None:
-    """Check the cluster, the lease, Prometheus, pools, deployments and every signal.
+    """Check the cluster, the lease, Prometheus, pools and signals.
 
     It reads and changes nothing. The exit code is 1 when something keeps the fleet from being
     scaled, 0 otherwise.

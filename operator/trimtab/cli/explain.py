@@ -14,7 +14,7 @@ from rich.text import Text
 from trimtab.api.llmdeployment import LLMDeployment, LLMDeploymentStatus
 from trimtab.cli import manifests, replay
 from trimtab.cli.explained import render
-from trimtab.cli.output import Output, echo
+from trimtab.cli.output import Output, echo, examples
 from trimtab.config import PlannerConfig
 from trimtab.errors import InvalidInput, Unavailable
 from trimtab.models.plan import Decision
@@ -24,18 +24,13 @@ from trimtab.planner.published import published_world
 from trimtab.planner.whatif import WhatIf, whatif
 from trimtab.planner.written import manifests_of
 
-EPILOG = """[bold]Examples[/]
-
-  trimtab explain chat -n assistants
-
-  kubectl trimtab explain chat -n assistants -o json
-
-  trimtab explain chat -f examples/chatbot.yaml
-
-  kubectl get llmd,apool,spol,perf,budget -A -o yaml | trimtab explain chat -f -
-
-  trimtab explain chat --record decisions.jsonl
-"""
+EPILOG = examples(
+    "trimtab explain chat -n assistants",
+    "kubectl trimtab explain chat -n assistants -o json",
+    "trimtab explain chatbot -f examples/chatbot.yaml -f examples/pools.yaml",
+    "kubectl get llmd,apool,spol,perf,budget -A -o yaml\n| trimtab explain chat -f -",
+    "trimtab explain chat --record decisions.jsonl",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +76,7 @@ def explain(
         str | None, typer.Option(help="Cluster to ask. Default: KUBECONFIG.")
     ] = None,
 ) -> None:
-    """Say why a deployment has the fleet that it has, and what would change that.
+    """Say why a deployment has its fleet, and what would change it.
 
     The decision is the record in the status of the object. With --file, objects without a status
     are planned as trimtab plan does. What would change the answer is found by planning again, as

@@ -15,31 +15,24 @@ from rich.text import Text
 from trimtab.api.conditions import ConditionStatus, ConditionType
 from trimtab.api.llmdeployment import LLMDeployment, LLMDeploymentStatus
 from trimtab.cli import manifests
-from trimtab.cli.output import Output, echo
+from trimtab.cli.output import Output, echo, examples
 from trimtab.errors import InvalidInput, Unavailable
 from trimtab.models.load import LatencyTargets
 from trimtab.models.policy import resolve
 from trimtab.planner.written import manifests_of
 from trimtab.units import format_duration, format_money, parse_duration
 
-STATUS_EPILOG = """[bold]Examples[/]
-
-  trimtab status
-
-  trimtab status -n assistants -o json
-
-  kubectl get llmd,spol -A -o yaml | trimtab status -f -
-"""
-TOP_EPILOG = """[bold]Examples[/]
-
-  trimtab top
-
-  trimtab top -n assistants --interval 5s
-
-  trimtab top --once
-
-  trimtab top -o json
-"""
+STATUS_EPILOG = examples(
+    "trimtab status",
+    "trimtab status -n assistants -o json",
+    "kubectl get llmd,spol -A -o yaml | trimtab status -f -",
+)
+TOP_EPILOG = examples(
+    "trimtab top",
+    "trimtab top -n assistants --interval 5s",
+    "trimtab top --once",
+    "trimtab top -o json",
+)
 
 _WORST = (
     (ConditionType.STALLED, ConditionStatus.FALSE),
@@ -103,7 +96,7 @@ def status(
     file: _File = None,
     kubeconfig: _Kubeconfig = None,
 ) -> None:
-    """Show every deployment: replicas, price, latency against its target, condition, and why.
+    """Show every deployment in a line: replicas, price, state, why.
 
     It reads the LLMDeployments and ServingPolicies that you may read, and nothing else.
     """

@@ -1,6 +1,5 @@
 """The `trimtab` command: one word per job, an example in every help, errors with their remedy."""
 
-import inspect
 import sys
 from typing import Annotated, Any
 
@@ -15,6 +14,7 @@ from trimtab.cli import explain as explaining
 from trimtab.cli import plan as planning
 from trimtab.cli import run as running
 from trimtab.cli import simulate as simulating
+from trimtab.cli.output import examples
 from trimtab.errors import InvalidInput, TrimtabError
 from trimtab.version import VERSION
 
@@ -39,7 +39,8 @@ app = typer.Typer(
     cls=_Group,
     help="Keeps LLM serving on Kubernetes at its latency targets for the least money.",
     no_args_is_help=True,
-    rich_markup_mode="rich",
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
 )
 app.command(epilog=running.EPILOG)(running.run)
@@ -54,33 +55,22 @@ app.add_typer(predict.app, name="predict")
 app.add_typer(profiles.app, name="profile")
 
 
-@app.command(epilog="[bold]Example[/]\n\n  trimtab version")
+@app.command(epilog=examples("trimtab version"))
 def version() -> None:
     """Print the version."""
     typer.echo(VERSION)
 
 
 @app.command(
-    epilog="[bold]Examples[/]\n\n  source <(trimtab completion bash)\n\n"
-    "  trimtab completion fish > ~/.config/fish/completions/trimtab.fish"
+    epilog=examples(
+        "source <(trimtab completion bash)",
+        "trimtab completion fish > ~/.config/fish/completions/trimtab.fish",
+    )
 )
 def completion(shell: Annotated[Shells, typer.Argument(help="Whose words to speak.")]) -> None:
-    """Print the script that lets a shell complete commands, options and their values."""
+    """Print the script with which a shell completes what is begun."""
     typer.echo(
         get_completion_script(
             prog_name="trimtab", complete_var="_TRIMTAB_COMPLETE", shell=shell.value
         )
     )
-
-
-def _flow(group: typer.Typer) -> None:
-    """Let the help of every command in `group` break where the terminal ends, not the source."""
-    for command in group.registered_commands:
-        text = inspect.getdoc(command.callback) or ""
-        command.help = "\n\n".join(" ".join(part.split("\n")) for part in text.split("\n\n"))
-    for below in group.registered_groups:
-        if below.typer_instance is not None:
-            _flow(below.typer_instance)
-
-
-_flow(app)

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from trimtab.cli import manifests
-from trimtab.cli.output import Output, echo
+from trimtab.cli.output import Output, echo, examples
 from trimtab.config import PlannerConfig
 from trimtab.errors import InvalidInput
 from trimtab.models.codec import load_record
@@ -24,24 +24,17 @@ from trimtab.planner.plan import plan as decide
 from trimtab.planner.texts import carbon, power
 from trimtab.units import format_money
 
-EPILOG = """[bold]Examples[/]
-
-  trimtab plan -f manifests/
-
-  trimtab plan -f chat.yaml -f pools.yaml -o yaml
-
-  trimtab plan --snapshot tick.json -f what-if.yaml
-
-[bold]Exit code[/]
-
+EPILOG = examples(
+    "trimtab plan -f manifests/",
+    "trimtab plan -f examples/chatbot.yaml -f examples/pools.yaml -o yaml",
+    "trimtab plan --snapshot decisions.jsonl -f change.yaml",
+    more="""\b
+Exit code:
   0  every deployment that needs a fleet gets one, be it a short one
-
   1  a file is wrong
-
   2  an option is wrong
-
-  3  a deployment that needs a fleet gets none
-"""
+  3  a deployment that needs a fleet gets none""",
+)
 NO_FLEET = 3
 """Exit code of a plan that leaves a deployment without any replica that it needs."""
 

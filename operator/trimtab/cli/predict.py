@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from trimtab.cli.output import Output, echo
+from trimtab.cli.output import Output, echo, examples
 from trimtab.cli.predictcurve import curve_of, curve_svg, curve_table
 from trimtab.cli.predictfile import answer_file, cell, opened
 from trimtab.cli.replicaoptions import ReplicaOptions, with_replica_options
@@ -23,22 +23,20 @@ from trimtab.performance.capacity import replica_capacity, replica_of
 from trimtab.performance.question import answer, request_of
 from trimtab.units import parse_duration
 
+_CAPACITY = "trimtab predict capacity --model openai/gpt-oss-120b --accelerator h200\n--ttft 500ms"
+
 app = typer.Typer(
-    help="Say what one replica of a model on an accelerator does, without running it.",
     invoke_without_command=True,
     pretty_exceptions_enable=False,
-    epilog="""[bold]Examples[/]
-
-  trimtab predict --model meta-llama/Llama-3.1-8B --accelerator l40s --request-rate 2
-
-  trimtab predict --model Qwen/Qwen3-32B-AWQ --accelerator h100 --svg curve.svg
-
-  trimtab predict --model acme/new --config config.json --accelerator h100 --concurrency 16
-
-  trimtab predict --batch in.csv --output out.csv
-
-  trimtab predict capacity --model openai/gpt-oss-120b --accelerator h200 --ttft 500ms
-""",
+    rich_markup_mode=None,
+    epilog=examples(
+        "trimtab predict --model meta-llama/Llama-3.1-8B --accelerator l40s\n--request-rate 2",
+        "trimtab predict --model Qwen/Qwen3-32B-AWQ --accelerator h100\n--svg curve.svg",
+        "trimtab predict --model acme/new --config config.json --accelerator h100\n"
+        "--concurrency 16",
+        "trimtab predict --batch in.csv --output out.csv",
+        _CAPACITY,
+    ),
 )
 
 
@@ -67,15 +65,23 @@ def predict(
     ] = None,
     shape: Shape = Output.TABLE,
 ) -> None:
-    """Predict latencies at one load, over all loads when none is given, or for a file of them.
+    """Say what one replica of a model does on an accelerator.
 
-    The columns of a file are model, accelerator, quantization, kv_dtype, tensor_parallel,
+    It says so at one load, over all loads when none is given, or for a file of questions. The
+    columns of a file are model, accelerator, quantization, kv_dtype, tensor_parallel,
     pipeline_parallel, expert_parallel, engine, input_tokens, output_tokens, prefix_hit, and either
     concurrency or request_rate; spread, max_num_seqs, max_num_batched_tokens, max_model_len,
     draft_tokens and accepted_tokens may be there too. Blanks take the defaults.
     """
     if context.invoked_subcommand is not None:
         return
+    load = request_rate if concurrency is None else concurrency
+    if output is not None and batch is None:
+        raise InvalidInput("--output", "is given without --batch", "For a format write -o json")
+    if svg is not None and (batch is not None or load is not None):
+        raise InvalidInput("--svg", "draws all loads", "Leave out the load and --batch")
+    if batch is not None and (asked.model or asked.accelerator or load is not None):
+        raise InvalidInput("--batch", "names these in its columns", "Leave out the other options")
     if batch is not None:
         _answer_batch(batch, output, asked)
     elif request_rate is None and concurrency is None:
@@ -85,12 +91,7 @@ def predict(
         _show(asdict(answer(question, asked.profiles())), shape)
 
 
-@app.command(
-    epilog="""[bold]Example[/]
-
-  trimtab predict capacity --model openai/gpt-oss-120b --accelerator h200 --ttft 500ms
-"""
-)
+@app.command(epilog=examples(_CAPACITY))
 @with_replica_options
 def capacity(
     asked: ReplicaOptions,
@@ -100,7 +101,10 @@ def capacity(
     percentile: Annotated[int, typer.Option(min=50, max=99, help="Share within targets.")] = 95,
     shape: Shape = Output.TABLE,
 ) -> None:
-    """Print the largest request rate at which all targets hold; exit with 2 when there is none."""
+    """Print the largest request rate at which all targets hold.
+
+    The exit code is 2 when there is none.
+    """
     targets = LatencyTargets(
         percentile=percentile / 100,
         ttft_s=None if ttft is None else parse_duration(ttft, "--ttft"),

@@ -14,25 +14,21 @@ from trimtab.api.performanceprofile import PerformanceProfile
 from trimtab.cli.benchmarks.document import read_document
 from trimtab.cli.benchmarks.manifest import Identity, manifest
 from trimtab.cli.benchmarks.reading import Tool, measurements, tool_of
-from trimtab.cli.output import Output, echo
+from trimtab.cli.output import Output, echo, examples
 from trimtab.errors import InvalidInput
 
 app = typer.Typer(
-    help="Make PerformanceProfiles from measurements.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
 
-EPILOG = """[bold]Examples[/]
-
-  trimtab profile import result.json --accelerator h100 > profile.yaml
-
-  trimtab profile import stage_*_lifecycle_metrics.json --model Qwen/Qwen3-8B --accelerator l40s
-
-  trimtab profile import points.csv --model acme/new --accelerator a10g -o table
-
-  trimtab profile import steps.csv --format steps --output-tokens 256 | kubectl apply -f -
-"""
+EPILOG = examples(
+    "trimtab profile import result.json --accelerator h100 > profile.yaml",
+    "trimtab profile import stage_*_lifecycle_metrics.json\n"
+    "--model Qwen/Qwen3-8B --accelerator l40s",
+    "trimtab profile import points.csv --model acme/new --accelerator a10g\n-o table",
+    "trimtab profile import steps.csv --format steps --output-tokens 256\n| kubectl apply -f -",
+)
 
 
 @app.callback()
@@ -66,12 +62,13 @@ def import_(
     ] = None,
     output: Annotated[Output, typer.Option("--output", "-o", help="Format.")] = Output.YAML,
 ) -> None:
-    """Print a PerformanceProfile made of benchmark results, ready for kubectl or `trimtab predict`.
+    """Print a PerformanceProfile made of benchmark results.
 
-    Known are results of vLLM's and SGLang's benchmark, inference-perf stage reports, GenAI-Perf
-    and GuideLLM exports, AIConfigurator-like rows, tables of step times, and plain CSV with the
-    columns input_tokens, output_tokens, requests_per_second, ttft_p95_ms and itl_p95_ms. What the
-    files say of model, accelerator and devices counts; options choose among them or fill gaps.
+    It is ready for kubectl and `trimtab predict`. Known are results of vLLM's and SGLang's
+    benchmark, inference-perf stage reports, GenAI-Perf and GuideLLM exports, AIConfigurator-like
+    rows, tables of step times, and plain CSV with the columns input_tokens, output_tokens,
+    requests_per_second, ttft_p95_ms and itl_p95_ms. What the files say of model, accelerator and
+    devices counts; options choose among them or fill gaps.
     """
     notes = Console(stderr=True, markup=False, highlight=False, soft_wrap=True)
     found, tools = [], set()

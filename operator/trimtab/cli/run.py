@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from trimtab.cli.output import examples
 from trimtab.config import MetricsFrom, OperatorConfig, PlannerConfig
 from trimtab.errors import InvalidInput
 from trimtab.observe.access import parse_header
@@ -16,14 +17,11 @@ from trimtab.observe.promql import parse_label
 from trimtab.telemetry.logs import LogFormat, configure
 from trimtab.units import format_duration, parse_duration
 
-EPILOG = """[bold]Examples[/]
-
-  trimtab run --prometheus-url http://prometheus.monitoring:9090
-
-  KUBECONFIG=~/.kube/config trimtab run --log-format text --period 5s
-
-Every option can be set by an environment variable too, such as TRIMTAB_PERIOD=5s.
-"""
+EPILOG = examples(
+    "trimtab run --prometheus-url http://prometheus.monitoring:9090",
+    "KUBECONFIG=~/.kube/config trimtab run --log-format text --period 5s",
+    more="Every option can be set by an environment variable too, such as TRIMTAB_PERIOD=5s.",
+)
 
 _OPERATOR = OperatorConfig()
 _PLANNER = PlannerConfig()
@@ -197,7 +195,7 @@ def run(
         LogFormat, _option("--log-format", "How log lines look.")
     ] = LogFormat.JSON,
 ) -> None:
-    """Run the operator: watch LLMDeployments, decide pools and replicas, keep them so.
+    """Run the operator: decide pools and replicas, and keep them so.
 
     Needs the CustomResourceDefinitions and the rules of deploy/rbac.yaml. Several may run at
     once; the one that holds the lease acts.

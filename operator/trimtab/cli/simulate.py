@@ -29,16 +29,13 @@ from trimtab.simulate.scenario import history_entries, load_scenario
 from trimtab.simulate.sections import section_of
 from trimtab.units import parse_duration
 
-EPILOG = """[bold]Examples[/]
-
-  trimtab simulate examples/scenarios/steady.yaml
-
-  trimtab simulate -f manifests/ --trace requests.csv --policy trimtab,hpa-queue --report out.html
-
-  trimtab simulate weeks.yaml --mode fluid --no-hindsight -o csv
-
-  trimtab simulate --record decisions.jsonl
-"""
+EPILOG = printed.examples(
+    "trimtab simulate examples/scenarios/steady.yaml",
+    "trimtab simulate -f manifests/ --trace requests.csv\n"
+    "--policy trimtab,hpa-queue --report out.html",
+    "trimtab simulate weeks.yaml --mode fluid --no-hindsight -o csv",
+    "trimtab simulate --record decisions.jsonl",
+)
 _USUAL = ("trimtab", "static-peak", "hpa-queue", "keda")
 """What most people run today, beside Trimtab."""
 
@@ -105,7 +102,7 @@ def simulate(
         Path | None, typer.Option(help="A decision log: make every decision in it again.")
     ] = None,
 ) -> None:
-    """Run policies on simulated traffic and say what each costs and what its users get.
+    """Run policies on simulated traffic, and say what each is worth.
 
     The traffic is a scenario's, or a log of your own requests with the manifests of your cluster.
     Every policy meets the same requests and the same luck. With --record a real operator's

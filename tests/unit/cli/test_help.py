@@ -1,44 +1,45 @@
-"""Every command explains itself: a help page that ends with an example of it."""
+"""Every command explains itself: a help page with an example of it, which fits the terminal."""
 
-import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any
 
 import pytest
-import typer
 from typer.testing import CliRunner
 
+from doccommands import examples_of, help_pages
 from trimtab.cli.main import app
 
-
-def commands(group: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
-    """Yield the words of every command that does something, subcommands too."""
-    subcommands = getattr(group, "commands", None)
-    if subcommands is None or group.invoke_without_command:
-        yield path
-    for name, command in sorted((subcommands or {}).items()):
-        yield from commands(command, (*path, name))
-
-
-ALL = list(commands(typer.main.get_command(app)))
+PAGES = help_pages()
 
 
 def test_the_commands_are_found() -> None:
-    assert {words[0] for words in ALL} >= {"run", "plan", "explain", "status", "top", "doctor"}
+    assert {words[0] for words in PAGES} >= {"run", "plan", "explain", "status", "top", "doctor"}
 
 
-@pytest.mark.parametrize("words", ALL, ids=" ".join)
-def test_a_command_has_a_help_page_with_an_example_of_it(words: tuple[str, ...]) -> None:
-    result = CliRunner().invoke(app, [*words, "--help"], env={"COLUMNS": "120"})
-    assert result.exit_code == 0
-    _, _, examples = result.stdout.rpartition("Example")
-    assert examples != result.stdout
-    assert re.search(rf"\btrimtab {' '.join(words)}\b", examples), examples
+@pytest.mark.parametrize("words", PAGES, ids=" ".join)
+def test_a_help_page_shows_how_the_command_is_typed(words: tuple[str, ...]) -> None:
+    name = " ".join(("trimtab", *words))
+    assert any(f"{name} " in f"{example} " for example in examples_of(PAGES[words]))
+
+
+@pytest.mark.parametrize("words", PAGES, ids=" ".join)
+def test_a_help_page_fits_a_terminal_of_80_columns(words: tuple[str, ...]) -> None:
+    wide = [line for line in PAGES[words].splitlines() if len(line) > 80]
+    # The choices of an option are one word: broken, nobody could read or copy them.
+    assert all(line.split()[-1].startswith("<") for line in wide), wide
+
+
+@pytest.mark.parametrize("words", [(), ("crds",), ("predict",), ("profile",)], ids=" ".join)
+def test_a_list_of_commands_says_of_each_what_it_does(words: tuple[str, ...]) -> None:
+    page = CliRunner().invoke(app, [*words, "-h"], env={"COLUMNS": "80"}).stdout
+    rows = page.partition("Commands:\n")[2].partition("\n\n")[0].splitlines()
+    assert rows
+    assert not any(row.endswith("...") for row in rows), (
+        "it was cut: the first sentence is too long"
+    )
 
 
 def test_kubectl_finds_it_as_a_plugin() -> None:

@@ -224,6 +224,21 @@ def test_the_doctor_says_that_it_cannot_look(
     assert "-> " in out
 
 
+@pytest.mark.parametrize("command", [("status",), ("explain", "chat"), ("doctor",)], ids=" ".join)
+@pytest.mark.parametrize(
+    "text", ["- a list\n", "only words\n", "a: [b\n", "current-context: x\n"], ids=str.strip
+)
+def test_a_kubeconfig_that_is_none_is_refused_with_a_remedy(
+    command: tuple[str, ...], text: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "config"
+    path.write_text(text)
+    code, out, err = run(*command, "--kubeconfig", str(path))
+    assert code == 1
+    assert "--kubeconfig" in out + err
+    assert "Set KUBECONFIG" in out + err
+
+
 def test_who_may_not_read_everywhere_may_read_where_he_may(server: Server, kubeconfig: str) -> None:
     server.forbidden = {"llmdeployments"}
     _, _, err = run("status", "--kubeconfig", kubeconfig)

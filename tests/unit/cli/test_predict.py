@@ -236,3 +236,20 @@ def test_a_question_without_a_model_is_refused_with_a_remedy() -> None:
     result = RUN.invoke(app, ["predict", "--request-rate", "1"])
     assert result.exit_code == 1
     assert "--model" in result.output
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        (("--output", "json"), "--output"),
+        (("--svg", "curve.svg", "--concurrency", "2"), "--svg"),
+        (("--batch", "in.csv"), "--batch"),
+        (("--request-rate", "1", "--concurrency", "2"), "concurrency"),
+    ],
+)
+def test_an_option_that_would_go_unheard_is_refused(options: tuple[str, ...], named: str) -> None:
+    result = RUN.invoke(
+        app, ["predict", "--model", "Qwen/Qwen3-8B", "--accelerator", "h100", *options]
+    )
+    assert result.exit_code == 1
+    assert result.stderr.startswith(f"error: {named}")

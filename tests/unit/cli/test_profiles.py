@@ -9,36 +9,11 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
+from toolfiles import CSV, INFERENCE_PERF, STEPS, VLLM
 from trimtab.cli.main import app
 
 RUN = CliRunner()
 
-VLLM: dict[str, Any] = {
-    "date": "20261101-101010", "backend": "vllm", "model_id": "meta-llama/Llama-3.1-8B-Instruct",
-    "num_prompts": 100, "request_rate": 4.0, "max_concurrency": None, "duration": 25.6,
-    "completed": 100, "total_input_tokens": 51200, "total_output_tokens": 25600,
-    "request_throughput": 3.9, "mean_ttft_ms": 50.0, "median_ttft_ms": 45.5, "p99_ttft_ms": 120.25,
-    "mean_tpot_ms": 9.0, "median_tpot_ms": 8.9, "p99_tpot_ms": 31.5, "mean_itl_ms": 9.1,
-    "median_itl_ms": 8.5, "p99_itl_ms": 80.0,
-}  # fmt: skip
-
-
-INFERENCE_PERF: dict[str, Any] = {
-    "load_summary": {"count": 100, "requested_rate": 4.0, "achieved_rate": 3.98},
-    "successes": {
-        "count": 100,
-        "latency": {
-            "request_latency": {"mean": 2.3},
-            "time_to_first_token": {"mean": 0.05, "median": 0.0455, "p95": 0.09, "p99": 0.12025},
-            "time_per_output_token": {"mean": 0.009, "median": 0.0085, "p95": 0.02, "p99": 0.0315},
-            "inter_token_latency": {"mean": 0.009, "median": 0.0085, "p95": 0.04, "p99": 0.08},
-        },
-        "throughput": {"requests_per_sec": 3.9},
-        "prompt_len": {"mean": 512.0},
-        "output_len": {"mean": 256.0},
-    },
-    "failures": {"count": 0},
-}
 ONLY_SINGLE_GAPS = {
     **INFERENCE_PERF["successes"],
     "latency": {
@@ -75,9 +50,6 @@ GUIDELLM: dict[str, Any] = {
         }
     ]
 }
-CSV = """input_tokens,output_tokens,requests_per_second,ttft_p95_ms,itl_p95_s,ttft_p99_ms,itl_p99_s
-512,256,3.9,90,0.020,120.25,0.0315
-"""
 CSV_OF_REQUESTS = """isl,osl,rps,ttft_p95_ms,itl_p95_s,ttft_mean_ms,itl_mean_s,e2e_mean_s
 512,256,3.9,90,2.4,50,2.3,2.35
 """
@@ -177,12 +149,7 @@ def test_a_request_s_mean_gap_is_taken_where_it_is_there(
 
 
 def test_steps_become_the_loads_that_keep_these_batches(tmp_path: Path) -> None:
-    steps = """system,model,tp,precision,phase,batch_size,context_tokens,latency_ms
-h100_sxm,Qwen/Qwen3-8B,1,fp8,prefill,1,512,20
-h100_sxm,Qwen/Qwen3-8B,1,fp8,decode,8,512,10
-h100_sxm,Qwen/Qwen3-8B,1,fp8,decode,8,4096,15
-"""
-    path = written(tmp_path, steps)
+    path = written(tmp_path, STEPS)
     assert "--output-tokens: is missing" in refused(path)
     spec = imported(path, "--output-tokens", "256")["spec"]
     assert spec["quantization"] == "fp8"

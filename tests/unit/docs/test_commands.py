@@ -1,4 +1,4 @@
-"""Every command in the documentation is run, or what it names is there and its flags exist.
+"""Every command in pages and help pages is run, or what it names is there and its flags exist.
 
 Commands of `trimtab` that need no cluster are run, in a folder with the files that pages name. Of
 the others the flags are checked against the program itself, files against the repository, values
@@ -19,7 +19,8 @@ import yaml
 from typer.testing import CliRunner
 
 from builders import NOW, planned
-from doccommands import ROOT, Command, commands
+from doccommands import ROOT, Command, commands, helped
+from toolfiles import CSV, INFERENCE_PERF, STEPS, VLLM
 from trimtab.api.crd import KINDS
 from trimtab.cli.main import app
 from trimtab.config import PlannerConfig
@@ -27,7 +28,7 @@ from trimtab.models.codec import Record, dump_record
 from trimtab.models.snapshot import Snapshot
 from trimtab.planner.plan import plan
 
-ALL = list(dict.fromkeys(commands()))
+ALL = list(dict.fromkeys([*commands(), *helped()]))
 TRIMTAB = ("trimtab", ".venv/bin/trimtab")
 FOREIGN = {"vllm", "source", "export", "git", "ruff", "pytest"}
 """Programs that are not ours, and shell words; nothing of theirs can be checked here."""
@@ -112,14 +113,12 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "architectures": ["LlamaForCausalLM"], "torch_dtype": "bfloat16",
     }  # fmt: skip
     (tmp_path / "config.json").write_text(json.dumps(geometry))
-    measured = {
-        "backend": "vllm", "model_id": "meta-llama/Llama-3.1-8B-Instruct", "num_prompts": 100,
-        "request_rate": 4.0, "duration": 25.6, "completed": 100, "total_input_tokens": 51200,
-        "total_output_tokens": 25600, "request_throughput": 3.9, "mean_ttft_ms": 50.0,
-        "median_ttft_ms": 45.5, "p99_ttft_ms": 120.25, "mean_tpot_ms": 9.0, "median_tpot_ms": 8.9,
-        "p99_tpot_ms": 12.0, "mean_itl_ms": 9.1, "median_itl_ms": 8.5, "p99_itl_ms": 31.5,
-    }  # fmt: skip
-    (tmp_path / "result-1.json").write_text(json.dumps(measured))
+    for name in ("result.json", "result-1.json"):
+        (tmp_path / name).write_text(json.dumps(VLLM))
+    (tmp_path / "stage_0_lifecycle_metrics.json").write_text(json.dumps(INFERENCE_PERF))
+    (tmp_path / "points.csv").write_text(CSV)
+    (tmp_path / "steps.csv").write_text(STEPS)
+    shutil.copy(ROOT / "examples/pools.yaml", tmp_path / "change.yaml")
     snapshot, config = Snapshot(now=NOW, deployments=(planned(),), pools=()), PlannerConfig()
     record = Record(snapshot=snapshot, config=config, plan=plan(snapshot, config))
     (tmp_path / "decisions.jsonl").write_bytes(dump_record(record))
