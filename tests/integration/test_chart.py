@@ -107,10 +107,32 @@ def test_every_helm_renders_the_same(chart_cluster: LocalCluster) -> None:
         ("logging.level=trace", "/logging/level"),
         ("watchNamespaces={Team_A}", "/watchNamespaces/0"),
         ("image.digest=latest", "/image/digest"),
+        ("metrics.port=8080", "metrics.port: 8080 is the port of the probes"),
+        ("serviceMonitor.enabled=true,metrics.enabled=false", "needs metrics.enabled"),
     ],
 )
 def test_a_wrong_value_is_refused_by_name(helm: Helm, setting: str, says: str) -> None:
     assert says in helm("template", "trimtab", str(CHART), "--set", setting, fails=True)
+
+
+@pytest.mark.parametrize(
+    ("setting", "ports"),
+    [
+        ("prometheus.url=http://prometheus:9090", {443, 6443, 9090}),
+        ("prometheus.url=https://thanos.monitoring:10902/api", {443, 6443, 9090, 10902}),
+        ("prometheus.url=http://prometheus.monitoring", {443, 6443, 9090, 80}),
+        ("prometheus.url=https://[fd00::1],networkPolicy.egressPorts={6443}", {6443, 443}),
+        ("metricsSource=scrape", {443, 6443, 9090, 8000}),
+    ],
+)
+def test_the_network_policy_lets_the_operator_reach_what_it_is_told_to_ask(
+    helm: Helm, setting: str, ports: set[int]
+) -> None:
+    documents = rendered(helm, "networkPolicy.enabled=true", setting)
+    [policy] = [each for each in documents if each["kind"] == "NetworkPolicy"]
+    dns, rest = policy["spec"]["egress"]
+    assert {each["port"] for each in dns["ports"]} == {53}
+    assert sorted(each["port"] for each in rest["ports"]) == sorted(ports)
 
 
 def test_its_rights_are_those_that_the_tests_run_with(helm: Helm) -> None:
@@ -233,7 +255,7 @@ def test_an_upgrade_and_a_rollback_keep_the_definitions_and_what_they_hold(
         }
     )
     uid = chart_cluster.get("llmd", "kept")["metadata"]["uid"]
-    helm("upgrade", release, str(CHART), "--reuse-values", "--set", "replicaCount=1")
+    helm("upgrade", release, str(CHART), "--reset-then-reuse-values", "--set", "replicaCount=1")
     assert chart_cluster.get("deploy", release, "-n", NAMESPACE)["spec"]["replicas"] == 1
     assert not chart_cluster.get("pdb", "-n", NAMESPACE)["items"]
     helm("rollback", release, "1")

@@ -43,6 +43,21 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end -}}
 {{- end -}}
 
+{{- /* Ports that the operator connects to: those named, and the one in Prometheus' URL. */ -}}
+{{- define "trimtab.egressPorts" -}}
+{{- $ports := list -}}
+{{- range .Values.networkPolicy.egressPorts }}{{- $ports = append $ports (int .) -}}{{- end -}}
+{{- with .Values.prometheus.url }}
+{{- $url := urlParse . -}}
+{{- $port := regexFind "[0-9]+$" (regexFind ":[0-9]+$" $url.host) -}}
+{{- $ports = append $ports (int (default (ternary "443" "80" (eq $url.scheme "https")) $port)) -}}
+{{- end -}}
+{{- if ne .Values.metricsSource "prometheus" }}{{- $ports = append $ports 8000 -}}{{- end -}}
+{{- range uniq $ports }}
+- {port: {{ . }}}
+{{- end -}}
+{{- end -}}
+
 {{- /* What is needed of namespaced objects, everywhere or in each watched namespace. */ -}}
 {{- define "trimtab.namespacedRules" -}}
 # Our own resources. The spec of a user's object is never written.

@@ -101,18 +101,42 @@ def test_no_two_panels_lie_on_each_other(path: Path) -> None:
         taken |= cells
 
 
-def test_every_value_is_explained() -> None:
+def explained() -> dict[str, str]:
+    """Give the words above each value in values.yaml, as helm-docs reads them."""
+    found: dict[str, str] = {}
+    path: list[str] = []
+    words: list[str] = []
+    for line in (CHART / "values.yaml").read_text().splitlines():
+        text = line.strip()
+        if text.startswith("#"):
+            words = [*words, text.removeprefix("#").strip()]
+        elif key := re.match(r"( *)([A-Za-z]+):", line):
+            path = [*path[: len(key[1]) // 2], key[2]]
+            if words:
+                found[".".join(path)] = " ".join(words).removeprefix("-- ")
+            words = []
+    return found
+
+
+def test_the_table_of_values_is_what_values_yaml_says() -> None:
     rows = {
-        cells[0].strip(): cells[3].strip()
+        cells[0].strip(): (json.loads(cells[2].strip().strip("`")), cells[3].strip())
         for line in (CHART / "README.md").read_text().splitlines()
-        if line.startswith("| ")
+        if line.startswith("| ") and not line.startswith("| Key")
         for cells in [re.split(r"(?<!\\)\|", line.strip("|"))]
     }
     values = load("values.yaml")
     schema = json.loads((CHART / "values.schema.json").read_text())
     for path in leaves(values, schema):
-        described = next((text for key, text in rows.items() if key.startswith(path)), "")
-        assert described, path
+        assert any(path.startswith(key) for key in rows), f"{path} has no row"
+    words = explained()
+    assert words.keys() == rows.keys()
+    for path, (default, description) in rows.items():
+        value = values
+        for key in path.split("."):
+            value = value[key]
+        assert value == default, path
+        assert words[path] == description, path
 
 
 def test_a_typo_in_a_value_is_an_error_at_every_level() -> None:
