@@ -8,6 +8,7 @@ which serves rows of the Azure conversation trace and exposes real-shaped metric
 """
 
 import os
+import shlex
 import subprocess
 import sys
 import time
@@ -130,6 +131,15 @@ class Demo:
         say("[bold]4.[/] Traffic: the Azure conversation trace, rising and falling\n")
         stack.fleet.start()
         stack.fleet.load(yaml.safe_load((EXAMPLE / "load.yaml").read_text()))
+        say("Look around meanwhile: in a second terminal, paste")
+        say(f"{self._desk()}\n", highlight=False, markup=False)
+
+    def _desk(self) -> str:
+        """Return the line that gives a shell this cluster, its kubectl and this trimtab."""
+        cluster = self._stack.cluster
+        programs = [Path(cluster.kubectl_path).parent, Path(sys.executable).parent]
+        path = ":".join(shlex.quote(str(folder)) for folder in programs)
+        return f"export KUBECONFIG={shlex.quote(str(cluster.kubeconfig))} PATH={path}:$PATH"
 
     def _look(self, now: float) -> None:
         cluster = self._stack.cluster

@@ -36,7 +36,7 @@ LIVE = {"run", "doctor"}
 """Commands that need a cluster whatever they are given."""
 KUBECTL = {
     "annotate", "apply", "create", "delete", "describe", "explain", "get", "label", "logs", "patch",
-    "port-forward", "rollout", "trimtab",
+    "port-forward", "rollout", "trimtab", "wait",
 }  # fmt: skip
 OTHERS_KINDS = {
     "llm",  # the category of our kinds
