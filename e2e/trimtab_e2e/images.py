@@ -37,7 +37,7 @@ _NOT_NEEDED = (
     "ensurepip", "lib2to3", "config-*", "__pycache__",
 )  # fmt: skip
 # As in the Dockerfile: a second, asynchronous Kubernetes client that nothing imports, and tests.
-_PRUNED = ("kubernetes/aio", "**/tests")
+PRUNED = ("kubernetes/aio", "**/tests")
 _EPOCH = 1_704_067_200  # 2024-01-01: the same content is the same layer
 _LIBRARY = re.compile(r"(/\S+\.so\S*)")
 _STANDARD = ("/lib/", "/usr/lib/", "/lib64/")
@@ -94,7 +94,7 @@ def base_layer(progress: Progress = print_progress) -> Layer:
             site = root / SITE.relative_to("/")
             requirements = str(REPOSITORY / "requirements" / "runtime.txt")
             _pip("--require-hashes", "--requirement", requirements, "--target", str(site))
-            for folder in [site / "bin", *(found for p in _PRUNED for found in site.glob(p))]:
+            for folder in [site / "bin", *(found for p in PRUNED for found in site.glob(p))]:
                 shutil.rmtree(folder, ignore_errors=True)
             _link_libraries(root)
             _surroundings(root)
@@ -121,6 +121,15 @@ def operator_layer(folder: Path) -> Layer:
         layer = folder / "operator.tar"
         _tar(root, layer)
     return Layer(layer)
+
+
+def operator_image(
+    name: str, layers: Sequence[Layer], environment: Mapping[str, str] | None = None
+) -> Image:
+    """Give the operator's image, run as the Dockerfile's is."""
+    return Image(
+        name=name, layers=layers, entrypoint=["trimtab"], command=["run"], environment=environment
+    )
 
 
 def script_layer(folder: Path, name: str, script: str, packages: Iterable[Path] = ()) -> Layer:
@@ -181,20 +190,24 @@ def write_archive(path: Path, images: Sequence[Image]) -> None:
         _add(archive, "index.json", _json(index))
 
 
-def _config(image: Image, digests: list[str]) -> dict[str, Any]:
-    environment = {
+def variables(image: Image) -> dict[str, str]:
+    """Give the environment that a container of `image` starts with."""
+    return {
         "PATH": f"{_HOME}/bin:/usr/local/bin:/usr/bin:/bin",
         "PYTHONPATH": str(SITE),
         "PYTHONUNBUFFERED": "1",
         "PYTHONDONTWRITEBYTECODE": "1",
         **(image.environment or {}),
     }
+
+
+def _config(image: Image, digests: list[str]) -> dict[str, Any]:
     return {
         "architecture": "amd64",
         "os": "linux",
         "config": {
             "User": image.user,
-            "Env": [f"{name}={value}" for name, value in environment.items()],
+            "Env": [f"{name}={value}" for name, value in variables(image).items()],
             "Entrypoint": list(image.entrypoint),
             "Cmd": list(image.command),
         },

@@ -226,12 +226,10 @@ def write_images(archive: Path, cluster: LocalCluster) -> dict[str, int]:
         made = [
             Image(name=PAUSE_IMAGE, layers=[pause], entrypoint=["/pause"]),
             *(
-                Image(
-                    name=f"docker.io/{OPERATOR_IMAGE}:{tag}",
-                    layers=[base, operator],
-                    entrypoint=["trimtab"],
-                    command=["run"],
-                    environment={"TRIMTAB_E2E_RELEASE": tag},
+                images.operator_image(
+                    f"docker.io/{OPERATOR_IMAGE}:{tag}",
+                    [base, operator],
+                    {"TRIMTAB_E2E_RELEASE": tag},
                 )
                 for tag in RELEASES
             ),

@@ -225,7 +225,8 @@ def _concern(state: LLMDeploymentStatus) -> tuple[str, bool, str]:
 def _screen(lines: list[Line], namespace: str | None, console: Console) -> Group:
     well = sum(line.healthy for line in lines)
     at = datetime.now().strftime("%H:%M:%S")
-    head = f"trimtab top, {at}: {len(lines)} deployments, {well} well, ${_total(lines)}/h\n"
+    noun = "deployment" if len(lines) == 1 else "deployments"
+    head = f"trimtab top, {at}: {len(lines)} {noun}, {well} well, ${_total(lines)}/h\n"
     shown = _table(_dearest(lines), console) if lines else _nothing(namespace)
     return Group(Text(head, style="bold"), shown)
 

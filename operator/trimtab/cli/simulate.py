@@ -109,6 +109,8 @@ def simulate(
     decisions are made again, and any that differs is an error.
     """  # fmt: skip
     if record is not None:
+        if scenarios or file or trace is not None:
+            raise InvalidInput("--record", "traffic to simulate is given too", "Give one of them")
         _replay(record)
         return
     policies = list(NAMES) if policy == "all" else [name.strip() for name in policy.split(",")]

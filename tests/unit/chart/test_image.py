@@ -1,5 +1,7 @@
 """What the image says of its content: every pinned package, in the version that is installed."""
 
+import json
+import re
 import sysconfig
 from pathlib import Path
 
@@ -8,6 +10,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from trimtab.version import VERSION
+from trimtab_e2e import images
 from trimtab_e2e.sbom import bom
 
 ROOT = Path(__file__).parents[3]
@@ -68,3 +71,29 @@ def test_whoever_builds_can_pin_the_base_and_the_image_says_which_it_was() -> No
 
 def test_the_image_s_build_writes_it() -> None:
     assert "sbom.py . > /opt/trimtab/sbom.cdx.json" in (ROOT / "Dockerfile").read_text()
+
+
+def test_the_image_that_our_tests_run_is_that_of_the_dockerfile() -> None:
+    """What can be told without Docker: user, program, variables, pins and what is left out."""
+    text = (ROOT / "Dockerfile").read_text()
+    said = dict(re.findall(r"^(USER|ENTRYPOINT|CMD|ENV) (.+)$", text, re.MULTILINE))
+    made = images.operator_image("trimtab", ())
+    assert said["USER"] == made.user
+    assert json.loads(said["ENTRYPOINT"]) == made.entrypoint
+    assert json.loads(said["CMD"]) == made.command
+    variables = dict(word.split("=", 1) for word in said["ENV"].split())
+    assert variables.pop("PATH") == "/opt/trimtab/bin:$PATH"
+    assert variables.items() <= images.variables(made).items()
+    assert images.variables(made)["PATH"].startswith("/opt/trimtab/bin:")
+    left_out = re.findall(r"rm -rf (\S+) && find \. -name (\S+) -type d", text)
+    assert left_out == [("kubernetes/aio", "tests")]
+    assert images.PRUNED == ("kubernetes/aio", "**/tests")
+
+
+def test_everything_that_the_dockerfile_copies_is_in_the_repository() -> None:
+    lines = [line.split() for line in (ROOT / "Dockerfile").read_text().splitlines()]
+    copied = [line[1:-1] for line in lines if line[:1] == ["COPY"] and "--from=build" not in line]
+    sources = [source for each in copied for source in each]
+    assert {"operator", "requirements/runtime.txt", "README.md"} <= set(sources)
+    for source in sources:
+        assert (ROOT / source).exists(), source

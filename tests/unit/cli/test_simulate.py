@@ -147,6 +147,7 @@ def test_several_deployments_get_the_rows_of_their_models(tmp_path: Path) -> Non
         (("-f", "{both}", "--trace", "azure-conv", "--duration", "2"), "is not a duration"),
         (("x.yaml", "--trace", "azure-conv"), "names its own manifests"),
         (("--record", "gone.jsonl"), "cannot read it"),
+        (("--record", "gone.jsonl", "steady.yaml"), "Give one of them"),
     ],
 )
 def test_a_mistake_is_one_line_and_a_remedy(
