@@ -19,10 +19,13 @@ _TAIL = """
 
 | question | query |
 |---|---|
-| what does it cost now | `sum(trimtab_cost_dollars_per_hour)` |
+| what does it cost now | \
+`sum(trimtab_cost_dollars_per_hour unless on (namespace, name) trimtab_recommended == 1)` |
 | which deployments miss their targets | `trimtab_slo_attainment_ratio < 0.95` |
 | what was decided in the last hour | `sum by (why) (increase(trimtab_decisions_total[1h]))` |
-| which replicas are missing | `trimtab_desired_replicas - trimtab_ready_replicas > 0` |
+| which replicas are missing | \
+`trimtab_desired_replicas - trimtab_ready_replicas > 0 \
+unless on (namespace, name) trimtab_recommended == 1` |
 | how many devices are promised | `sum by (pool) (trimtab_pool_devices{state="promised"})` |
 | does anybody lead | `sum(trimtab_leader)` |
 | what takes time in a cycle | `rate(trimtab_cycle_seconds_sum[5m])` |
@@ -50,6 +53,7 @@ def _families() -> Iterator[Metric]:
         name="",
         desired=0,
         ready=0,
+        recommended=False,
         usd_per_hour=0.0,
         slo=0.0,
         demand_rps=0.0,

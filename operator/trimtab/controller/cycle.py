@@ -21,7 +21,7 @@ from trimtab.controller.warm import Recall, recalled
 from trimtab.models.codec import Record
 from trimtab.models.load import ObservedLoad
 from trimtab.models.memory import PlannerMemory
-from trimtab.models.plan import Decision, Plan, VariantTarget
+from trimtab.models.plan import Decision, Plan, VariantTarget, Why
 from trimtab.models.signals import fresh_value
 from trimtab.models.snapshot import DeploymentState, Key, Snapshot
 from trimtab.observe.collect import collect
@@ -232,6 +232,7 @@ def _sample(state: DeploymentState, decision: Decision) -> DeploymentSample:
         name=state.key.name,
         desired=decided,
         ready=serving,
+        recommended=not decision.write and decision.why not in (Why.PAUSED, Why.INVALID),
         usd_per_hour=decision.usd_per_hour,
         slo=fresh_value(state.load.slo_attainment),
         demand_rps=decision.demand.rps,

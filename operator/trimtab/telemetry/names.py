@@ -28,6 +28,7 @@ WATCH_AGE = "trimtab_watch_age_seconds"
 LIST_AGE = "trimtab_list_age_seconds"
 DESIRED = "trimtab_desired_replicas"
 READY = "trimtab_ready_replicas"
+RECOMMENDED = "trimtab_recommended"
 COST = "trimtab_cost_dollars_per_hour"
 SLO = "trimtab_slo_attainment_ratio"
 DEMAND = "trimtab_demand_requests_per_second"
@@ -49,6 +50,8 @@ class DeploymentSample:
     name: str
     desired: int
     ready: int
+    recommended: bool
+    """Whether the decision is only published: what it asks for is then neither missing nor paid."""
     usd_per_hour: float | None
     slo: float | None
     demand_rps: float | None
@@ -127,6 +130,9 @@ class Fleet(Collector):
         """Yield every family, for prometheus_client."""
         desired = GaugeMetricFamily(DESIRED, "Decided replicas", labels=_DEPLOYMENT)
         ready = GaugeMetricFamily(READY, "Decided replicas that serve", labels=_DEPLOYMENT)
+        recommended = GaugeMetricFamily(
+            RECOMMENDED, "1 where the decision is only published, else 0", labels=_DEPLOYMENT
+        )
         cost = GaugeMetricFamily(COST, "Price of the decided replicas", labels=_DEPLOYMENT)
         slo = GaugeMetricFamily(SLO, "Share of requests within the targets", labels=_DEPLOYMENT)
         demand = GaugeMetricFamily(DEMAND, "Demand that was planned for", labels=_DEPLOYMENT)
@@ -138,6 +144,7 @@ class Fleet(Collector):
             where = (item.namespace, item.name)
             desired.add_metric(where, item.desired)
             ready.add_metric(where, item.ready)
+            recommended.add_metric(where, item.recommended)
             for family, value in (
                 (cost, item.usd_per_hour),
                 (slo, item.slo),
@@ -153,4 +160,4 @@ class Fleet(Collector):
             devices.add_metric((pool.name, "total"), pool.total)
             devices.add_metric((pool.name, "promised"), pool.promised)
             devices.add_metric((pool.name, "foreign"), pool.foreign)
-        yield from (desired, ready, cost, slo, demand, queue, signals, devices)
+        yield from (desired, ready, recommended, cost, slo, demand, queue, signals, devices)

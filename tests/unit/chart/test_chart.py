@@ -48,8 +48,8 @@ def exported() -> set[str]:
     metrics.written("Deployment", "apply", "ok")
     metrics.watch_age.labels(kind="Node").set(1)
     deployment = DeploymentSample(
-        namespace="a", name="b", desired=1, ready=1, usd_per_hour=1, slo=1, demand_rps=1, queued=1,
-        signals=(("fresh", 1),),
+        namespace="a", name="b", desired=1, ready=1, recommended=False, usd_per_hour=1, slo=1,
+        demand_rps=1, queued=1, signals=(("fresh", 1),),
     )  # fmt: skip
     metrics.fleet.show([deployment], [PoolSample(name="p", total=1, promised=1, foreign=0)])
     page = generate_latest(metrics.registry).decode()

@@ -14,6 +14,7 @@ def sample(**over: Any) -> DeploymentSample:
         "name": "chat",
         "desired": 3,
         "ready": 2,
+        "recommended": False,
         "usd_per_hour": 7.5,
         "slo": None,
         "demand_rps": 4.0,
@@ -41,6 +42,7 @@ def test_the_fleet_is_exported_and_unknown_is_left_out() -> None:
     metrics.fleet.show([sample()], [PoolSample(name="h100", total=16, promised=3, foreign=1)])
     got = exported(metrics)
     assert got["trimtab_desired_replicas"] == {"name=chat,namespace=assistants": 3}
+    assert got["trimtab_recommended"] == {"name=chat,namespace=assistants": 0}
     assert got["trimtab_queued_requests"] == {"name=chat,namespace=assistants": 0}
     assert got["trimtab_slo_attainment_ratio"] == {}
     assert got["trimtab_signals"]["name=chat,namespace=assistants,state=fresh"] == 9
