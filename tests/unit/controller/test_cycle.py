@@ -236,6 +236,25 @@ def test_metrics_show_the_fleet(world: World) -> None:
     assert registry.get_sample_value("trimtab_desired_replicas", where) is None
 
 
+@pytest.mark.parametrize(
+    ("over", "recommended"),
+    [
+        ({}, 0),
+        ({"spec": {"mode": "Recommend"}}, 1),
+        ({"annotations": {"trimtab.dev/paused": "true"}}, 0),
+    ],
+    ids=["carried out", "only published", "paused: what runs is meant"],
+)
+def test_metrics_tell_a_recommended_fleet_from_one_that_shall_serve(
+    world: World, over: dict[str, Any], recommended: int
+) -> None:
+    world.put(chat(**over))
+    world.turn()
+    where = {"namespace": "assistants", "name": "chat"}
+    value = world.context.metrics.registry.get_sample_value("trimtab_recommended", where)
+    assert value == recommended
+
+
 def budget(**spec: Any) -> Document:
     return {
         "apiVersion": "trimtab.dev/v1alpha1",
