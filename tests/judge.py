@@ -5,7 +5,7 @@ nothing of how a plan comes about: what was fresh, and since when, a witness has
 """
 
 import math
-from dataclasses import dataclass, field, is_dataclass
+from dataclasses import dataclass, field, is_dataclass, replace
 from typing import Any
 
 from trimtab.api.conditions import ConditionType
@@ -41,6 +41,16 @@ def is_fresh(load: ObservedLoad) -> bool:
     # Without traffic some are missing; what is not exported at all is another matter.
     there = [one for one in others if not isinstance(one, Missing) or one.absent]
     return all(isinstance(signal, Fresh) and signal.age_s >= 0 for signal in [*needed, *there])
+
+
+def is_sure(load: ObservedLoad) -> bool:
+    """Whether its demand is at least what was measured, be it only by some replicas."""
+    partial: dict[str, Any] = {
+        name: Fresh(value=signal.value)
+        for name in (*_NEEDED, *_LOOKED_AT)
+        if isinstance(signal := getattr(load, name), Partial)
+    }
+    return is_fresh(replace(load, **partial))
 
 
 def is_idle(load: ObservedLoad) -> bool:
@@ -268,7 +278,8 @@ class Judge:
             if (
                 other.policy is not None
                 and other.policy.priority > state.policy.priority
-                and self.witnesses[other.key].sure
+                and not other.paused
+                and is_sure(other.load)
                 and facts[ConditionType.CAPACITY_AVAILABLE] is False
                 and mine & {c.pool for c in decision.candidates}
             ):

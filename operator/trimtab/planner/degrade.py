@@ -5,10 +5,11 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from trimtab.api.conditions import Reason
 from trimtab.api.fleetbudget import AtCap
 from trimtab.api.llmdeployment import Mode
 from trimtab.config import PlannerConfig
-from trimtab.models.plan import Why
+from trimtab.models.plan import DemandSource, Why
 from trimtab.models.snapshot import Budget, Key
 from trimtab.planner.allocate import Fleet
 from trimtab.planner.case import Case
@@ -68,7 +69,7 @@ def degrade(
                 # Those that are more important give only once these have nothing left to give.
                 below = case.policy.priority + 1
     for case in sorted(cases, key=lambda c: (-c.policy.priority, c.state.key)):
-        if fleets[case.state.key].is_short:
+        if _seeks(fleets[case.state.key]):
             others = [other for other in cases if other.policy.priority < case.policy.priority]
             for key in _make_room(case, fleets[case.state.key], others, books):
                 givers.setdefault(key, Why.CAPACITY_SHORT)
@@ -104,15 +105,14 @@ class _Books:
 def _make_room(case: Case, fleet: Fleet, others: Sequence[Case], books: _Books) -> Iterable[Key]:
     """Take from `others`, the least important first, what `case` lacks where it would grow.
 
-    Only for a demand that is sure: a doubtful one takes nothing from anybody. Nor does one that is
-    at its own maximum, which could not use what it got. Nor does one give whose own demand is in
-    doubt.
+    Only for a demand that is sure: a doubtful one takes nothing from anybody. Nor does one give
+    whose own demand is in doubt.
     """
     unit = _unit(case)
-    if unit is None or not case.evidence.fresh or unit.usable_rps <= 0:
+    if unit is None or not _is_sure(case) or unit.usable_rps <= 0:
         return
     size = unit.parallelism.devices
-    if books.left.free.get(unit.pool, 0) >= size or fleet.is_full:
+    if books.left.free.get(unit.pool, 0) >= size:
         return
     lacking = math.ceil(fleet.short_rps / unit.usable_rps) * size
     # What leaves already, and what is given back from this plan on, comes first.
@@ -134,9 +134,29 @@ def _make_room(case: Case, fleet: Fleet, others: Sequence[Case], books: _Books) 
             yield other.state.key
 
 
+def _seeks(fleet: Fleet) -> bool:
+    """Return whether one would take a replica more: it lacks some now, and could use it.
+
+    One that is at its own maximum could not. One that covers the demand of now asks for none, even
+    where it would not carry what its window held: it would leave free what another gave for it.
+    """
+    grows = any(option.upper > option.current for option in fleet.problem.options)
+    return grows and fleet.is_short and not fleet.is_full
+
+
+def _is_sure(case: Case) -> bool:
+    """Return whether a demand is at least what it is taken for.
+
+    What those replicas serve that report is. In a burst some are always too new to report, and who
+    waited for them would wait until it is over.
+    """
+    measured = case.need.source is DemandSource.PROMETHEUS
+    return case.evidence.fresh or (case.evidence.reason is Reason.METRICS_PARTIAL and measured)
+
+
 def _is_blocked(case: Case, fleet: Fleet, room: BudgetRoom) -> bool:
     unit = _unit(case)
-    if unit is None or not fleet.is_short or fleet.is_full:
+    if unit is None or not _seeks(fleet):
         return False
     return (unit.price or 0.0) > room.money or unit.parallelism.devices > room.devices
 

@@ -12,7 +12,7 @@ from trimtab.api.conditions import Reason
 from trimtab.api.fleetbudget import AtCap, FleetBudgetSpec
 from trimtab.api.llmdeployment import Mode
 from trimtab.models.hardware import Parallelism
-from trimtab.models.plan import Verdict, Why
+from trimtab.models.plan import DemandSource, Verdict, Why
 from trimtab.models.snapshot import Budget
 from trimtab.planner.allocate import Fleet
 from trimtab.planner.case import Case
@@ -21,6 +21,8 @@ from trimtab.planner.degrade import degrade
 from trimtab.planner.problem import BudgetRoom, Room
 
 TWO = choice("a"), choice("b", usd=8.0)
+UNMEASURED = replace(case(on()).need, source=DemandSource.WORKLOAD)
+"""A demand that only the workload tells."""
 
 
 def settled(c: Case) -> Fleet:
@@ -285,6 +287,8 @@ def test_where_a_replica_has_room_nobody_gives(devices: int, free: int, after: i
         ({"max_replicas": 1}, 8),
         ({"max_replicas": 2}, 7),
         ({"evidence": evidence(reason=Reason.METRICS_STALE)}, 8),
+        ({"evidence": evidence(reason=Reason.METRICS_PARTIAL)}, 7),
+        ({"evidence": evidence(reason=Reason.METRICS_PARTIAL), "need": UNMEASURED}, 8),
         ({"choices": (choice(rps=0.0),)}, 8),
         ({"choices": (choice(rps=1.0),)}, 6),
         ({"choices": (choice(refusal=Verdict.NOT_ALLOWED),)}, 8),
@@ -292,6 +296,25 @@ def test_where_a_replica_has_room_nobody_gives(devices: int, free: int, after: i
 )
 def test_only_who_can_grow_and_surely_needs_it_is_given(over: dict[str, Any], after: int) -> None:
     assert made_room(low(), high(**over))[0] == {"low": after}
+
+
+@pytest.mark.parametrize(("most", "after"), [(1, 8), (2, 7)])
+def test_who_covers_the_demand_of_now_takes_nothing_for_that_of_the_window(
+    most: int, after: int
+) -> None:
+    cases = [low(), high()]
+    counts = {c.state.key: Counter({p.key: p.replicas for p in c.running}) for c in cases}
+    asked = fleet(option(current=1, upper=most), counts=(1,), rps=16.0)
+    fleets = {key("low"): settled(cases[0]), key("high"): asked}
+    members = frozenset(counts)
+    blocked = Room(
+        free={"h100": 99}, budgets=(BudgetRoom(name="b", members=members, money=0, devices=0),)
+    )
+    budget = Budget(name="b", spec=FleetBudgetSpec(max_devices=9, at_cap=AtCap.DEGRADE))
+    for budgets, room in (([], Room(free={})), ([budget], blocked)):
+        targets = {name: mine.copy() for name, mine in counts.items()}
+        degrade(budgets, cases, fleets, room, targets, CONFIG)
+        assert sum(targets[key("low")].values()) == after
 
 
 @pytest.mark.parametrize(("over", "after"), [({"may_fall": False}, 8), ({"may_fall": True}, 7)])

@@ -6,7 +6,7 @@ from builders import catalogue_pool, planned
 from fleetworld import FleetWorld, decision_for, fresh_load
 from trimtab.models.load import ObservedLoad
 from trimtab.models.plan import Why
-from trimtab.models.signals import Stale
+from trimtab.models.signals import Partial, Stale
 
 USABLE = 13.6
 """Requests/s that one replica is given (fleetworld.profiles)."""
@@ -46,6 +46,38 @@ def test_each_keeps_one_and_what_it_needs_at_least() -> None:
     there.set_load(fresh_load(20.0 * USABLE), "chat")
     there.run(300.0)
     assert (there.replicas("chat"), there.replicas("batch")) == (2, 2)
+
+
+def test_a_step_is_given_in_every_plan_and_none_waits_for_the_one_before_to_be_gone() -> None:
+    there = crowded()
+    there.drain_s = 600.0
+    there.set_load(fresh_load(2.7 * USABLE), "chat")
+    there.tick()
+    assert there.replicas("batch") == 2
+    there.tick()
+    assert there.replicas("batch") == 1
+    assert there.replicas("chat") == 1
+
+
+def test_what_replicas_that_report_serve_is_sure_and_takes_what_it_lacks() -> None:
+    there = crowded()
+    partial = Partial(value=2.7 * USABLE, reporting=1, expected=2)
+    there.set_load(fresh_load(0.0, arrival_rps=partial), "chat")
+    there.tick()
+    assert there.replicas("batch") == 2
+    there.run(120.0)
+    assert (there.replicas("chat"), there.replicas("batch")) == (3, 1)
+
+
+def test_what_covers_its_demand_takes_nothing_for_what_its_window_held() -> None:
+    there = crowded()
+    there.set_load(fresh_load(2.7 * USABLE), "chat")
+    there.tick()
+    there.set_load(fresh_load(1.5 * USABLE), "chat")
+    assert there.replicas("batch") == 2
+    for _ in range(40):
+        there.tick()
+        assert (there.replicas("chat"), there.replicas("batch")) == (2, 2)
 
 
 def test_it_comes_back_when_the_pool_has_room_again() -> None:
