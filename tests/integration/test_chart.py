@@ -362,32 +362,59 @@ def test_prometheus_understands_every_alert_and_panel(chart_cluster: LocalCluste
         answered(chart_cluster, plain.replace("$__rate_interval", "1m"))
 
 
-def with_series(expression: str, series: dict[str, dict[str, float]]) -> str:
-    """Put values by deployment into the place of metrics, as PromQL has no word for a series."""
+def with_series(expression: str, series: dict[str, dict[str, float | str]]) -> str:
+    """Put values by name into the place of metrics, as PromQL has no word for a series."""
 
     def literal(metric: re.Match[str]) -> str:
         one = 'label_replace(label_replace(vector({}),"name","{}","",""),"namespace","a","","")'
-        values = series[metric[0]]
-        return f"({' or '.join(one.format(value, name) for name, value in values.items())})"
+        values = [one.format(value, name) for name, value in series[metric[0]].items()]
+        return f"({' or '.join(values) or 'vector(0) < 0'})"
 
-    return re.sub(r"trimtab_[a-z_]+(?:\{[^}]*\})?", literal, expression)
+    told = re.sub(r"trimtab_[a-z_]+(?:\{[^}]*\})?", literal, expression)
+    return re.sub(r"\)\[(\w+)\]", r")[\1:15s]", told)
+
+
+def fires_for(
+    cluster: LocalCluster, alert: str, series: dict[str, dict[str, float | str]]
+) -> set[str]:
+    """Give the deployments that an alert fires for; one of the operator has no name."""
+    rules = yaml.safe_load((CHART / "alerts.yaml").read_text())["groups"]
+    [rule] = [rule for group in rules for rule in group["rules"] if rule["alert"] == alert]
+    found = answered(cluster, with_series(rule["expr"], series))
+    return {each["metric"].get("name", "") for each in found}
 
 
 @pytest.mark.parametrize(
-    ("alert", "fires_for"),
-    [("TrimtabReplicasMissing", {"waits"}), ("TrimtabNothingMeasured", {"blind"})],
+    ("alert", "of"), [("TrimtabReplicasMissing", "waits"), ("TrimtabNothingMeasured", "blind")]
 )
 def test_an_alert_is_about_what_shall_serve_and_does_not(
-    chart_cluster: LocalCluster, alert: str, fires_for: set[str]
+    chart_cluster: LocalCluster, alert: str, of: str
 ) -> None:
-    rules = yaml.safe_load((CHART / "alerts.yaml").read_text())["groups"]
-    [rule] = [rule for group in rules for rule in group["rules"] if rule["alert"] == alert]
     # `trial` only recommends, as the quickstart has one begin: it has no replica and wants none.
-    series: dict[str, dict[str, float]] = {
+    series: dict[str, dict[str, float | str]] = {
         "trimtab_desired_replicas": {"well": 2, "waits": 2, "blind": 1, "trial": 3},
         "trimtab_ready_replicas": {"well": 2, "waits": 1, "blind": 1, "trial": 0},
         "trimtab_recommended": {"well": 0, "waits": 0, "blind": 0, "trial": 1},
         'trimtab_signals{state="fresh"}': {"well": 9, "waits": 1},
     }
-    found = answered(chart_cluster, with_series(rule["expr"], series))
-    assert {each["metric"]["name"] for each in found} == fires_for
+    assert fires_for(chart_cluster, alert, series) == {of}
+
+
+@pytest.mark.parametrize(
+    ("ok", "leads", "fires"),
+    [
+        ({}, 1, True),
+        ({"one": 7}, 1, True),
+        ({"one": "time()"}, 1, False),
+        ({}, 0, False),
+    ],
+    ids=["no cycle ever went well", "none does any more", "they go well", "nobody leads"],
+)
+def test_a_leader_that_plans_nothing_is_told(
+    chart_cluster: LocalCluster, ok: dict[str, float | str], leads: int, fires: bool
+) -> None:
+    series: dict[str, dict[str, float | str]] = {
+        'trimtab_cycles_total{outcome="ok"}': ok,
+        "trimtab_leader": {"one": leads, "other": 0},
+    }
+    assert bool(fires_for(chart_cluster, "TrimtabPlanningStopped", series)) == fires
