@@ -12,7 +12,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from trimtab.api.conditions import ConditionStatus, ConditionType
+from trimtab.api.conditions import ConditionStatus, ConditionType, Reason
 from trimtab.api.llmdeployment import LLMDeployment, LLMDeploymentStatus
 from trimtab.cli import manifests
 from trimtab.cli.output import Output, echo, examples
@@ -285,7 +285,9 @@ def _measured(line: Line) -> Text:
 
 
 def _total(lines: Iterable[Line]) -> str:
-    return format_money(sum(line.usd_per_hour or 0.0 for line in lines))
+    """Return the price of what shall run: a fleet that is only recommended costs nothing."""
+    running = (line for line in lines if line.condition != Reason.RECOMMENDING)
+    return format_money(sum(line.usd_per_hour or 0.0 for line in running))
 
 
 def _plain(line: Mapping[str, Any]) -> dict[str, Any]:

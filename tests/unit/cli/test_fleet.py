@@ -161,6 +161,14 @@ def test_top_once_lists_the_dearest_first(tmp_path: Path) -> None:
     assert order == ["dear", "slow"]
 
 
+@pytest.mark.parametrize("command", [["status"], ["top", "--once"]], ids=" ".join)
+def test_what_is_only_recommended_is_not_on_the_bill(tmp_path: Path, command: list[str]) -> None:
+    trial = deployment("trial", "30.00", condition("Ready", "False", "Recommending", "0 of 3"))
+    out = run(tmp_path, command, trial, deployment("chat", "4.00"))
+    assert "30.00" in out, "what it would cost is said all the same"
+    assert next(line for line in out.splitlines() if line.startswith("total")).split()[1] == "4.00"
+
+
 def test_top_for_a_program_looks_once_and_lists_the_dearest_first(tmp_path: Path) -> None:
     out = run(tmp_path, ["top", "-o", "json"], deployment("a", "1.00"), deployment("b", "9.00"))
     assert [line["name"] for line in json.loads(out)] == ["b", "a"]
