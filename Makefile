@@ -97,7 +97,7 @@ fmt: $(STAMP) ## Format the code
 	@$(BIN)/ruff check --fix $(SOURCES)
 
 .PHONY: generate
-generate: $(STAMP) ## Write what is generated: CRDs and the API reference
+generate: $(STAMP) ## Write what is generated: CRDs, the API reference, metrics, engines
 	@$(BIN)/trimtab crds write
 
 .PHONY: verify
