@@ -2,7 +2,9 @@
 
 Each step takes the running requests first (one token each, or the next chunk of a prompt), then
 waiting ones in order of arrival while token budget, sequences and KV blocks last. A prompt is
-admitted only when all of it would fit (`scheduler_reserve_full_isl`). When blocks run out, the
+admitted only when all of it would fit (`scheduler_reserve_full_isl`). Unless the engine takes turns
+with its device, a step is chosen when the one before it begins: who comes later is in the next but
+one (see `limits.ahead_of`). When blocks run out, the
 request that was admitted last loses its blocks and goes back to the head of the queue, to be
 computed anew, but for what the prefix cache keeps of it. As long as nothing of this happens the
 batch stays the same, and the engine skips from one change to the next (see `stretch`).
@@ -26,7 +28,7 @@ from trimtab.simulate.events import (
     Steps,
 )
 from trimtab.simulate.job import Job
-from trimtab.simulate.limits import check, longest_answer
+from trimtab.simulate.limits import ahead_of, check, longest_answer
 from trimtab.simulate.pace import Pace
 from trimtab.simulate.prefix import PrefixCache
 from trimtab.simulate.stretch import Stretch
@@ -56,6 +58,9 @@ class Engine:
         """When the next step may begin."""
         self._step = 0
         """Steps before the current stretch."""
+        self._ahead = ahead_of(settings)
+        self._begun = -inf
+        """When the last step began."""
         self._arriving: deque[Job] = deque()
         self._waiting: deque[Job] = deque()
         self._running: dict[int, Job] = {}
@@ -124,7 +129,7 @@ class Engine:
             return False
         stretch = self._stretch
         if stretch is not None and not self._waiting and not self._arriving:
-            stretch.cut_at(now)
+            stretch.cut_at(now, ahead=self._ahead)
         self._arriving.append(Job(request, answer, now))
         self.outstanding += 1
         return True
@@ -162,7 +167,8 @@ class Engine:
                 self._schedule(start)
                 continue
             if stretch.steps > 1 and self._arriving and not self._waiting:
-                stretch.cut_at(max(self._now, self._arriving[0].reached_at))
+                at = max(self._now, self._arriving[0].reached_at)
+                stretch.cut_at(at, ahead=self._ahead)
             done = stretch.ended_by(until)
             self._report(stretch, done)
             if done < stretch.steps:
@@ -187,8 +193,9 @@ class Engine:
                 self._remove(job)
                 self._leave(job.finished(now, FinishReason.ABORT, generated))
         self._leaving.clear()
-        while self._arriving and self._arriving[0].reached_at <= now:
-            self._waiting.append(self._arriving.popleft())
+        self._queue_up(self._begun if self._ahead else now)
+        if not self._running and not self._waiting:
+            self._queue_up(now)
         if not self._running and not self._waiting:
             self._clock = now
             return
@@ -206,6 +213,11 @@ class Engine:
         else:
             raise Bug("an engine with waiting requests has nothing to compute")
         self._stretch = Stretch(now, first_s, growth_s, steps)
+
+    def _queue_up(self, until: float) -> None:
+        """Let those into the queue that the engine knew of at `until`."""
+        while self._arriving and self._arriving[0].reached_at <= until:
+            self._waiting.append(self._arriving.popleft())
 
     def _make_room(self, now: float) -> bool:
         """Take the blocks that running requests need; tell whether one had to be preempted."""
@@ -310,6 +322,7 @@ class Engine:
         """Bring the books to the end of a stretch: first tokens, last tokens."""
         steps = stretch.steps
         now = self._clock = stretch.ends_at
+        self._begun = stretch.end(steps - 1)
         if steps > 1:
             self._blocks.take(self._blocks.needed_over(self._step + 1, steps - 1))
         self._step += steps

@@ -15,7 +15,7 @@ from math import inf
 from trimtab.models.hardware import EngineSettings
 from trimtab.performance.fit import BLOCK_TOKENS
 from trimtab.simulate.flowlog import Log
-from trimtab.simulate.limits import check, longest_answer
+from trimtab.simulate.limits import ahead_of, check, longest_answer
 from trimtab.simulate.pace import Pace
 from trimtab.simulate.readings import Counts
 
@@ -89,6 +89,9 @@ class Flow:
         """When somebody may leave; before, nobody need advance it."""
         self._clock = 0.0
         """When the next step begins."""
+        self._ahead = ahead_of(settings)
+        self._chosen = 0.0
+        """Until when it was possible to get into that step."""
         self._step = 0
         self._waiting: deque[Job] = deque()
         """In order of arrival; who has come in the step that runs is among them."""
@@ -167,13 +170,15 @@ class Flow:
         waiting = self._waiting
         while self._clock < until:
             comes = waiting[0].reached_at if waiting else inf
-            if self._partial is not None or comes <= self._clock:
+            if not self._count and self._partial is None:
+                self._chosen = self._clock
+            if self._partial is not None or comes <= self._chosen:
                 if self._mixed():
                     continue
                 # Who finds no room waits until somebody has left.
                 comes = inf
             if self._count:
-                self._decode(min(until, comes))
+                self._decode(until, comes)
             else:
                 self._clock = min(until, comes)
         self.due = inf
@@ -185,8 +190,11 @@ class Flow:
         elif waiting:
             self.due = max(self._clock, waiting[0].reached_at)
 
-    def _decode(self, until: float) -> None:
-        """Give everybody tokens until one has his last, or to the end of the step at `until`."""
+    def _decode(self, until: float, comes: float) -> None:
+        """Give everybody tokens until one has his last, or to the end of the step at `until`.
+
+        Somebody is there from `comes` on: not longer than to the step that he can get into.
+        """
         count = self._count
         steps = self._next_end() - self._step
         room = self._room - self._used
@@ -196,10 +204,15 @@ class Flow:
                 self._preempt()
                 return
         run = self._pace.decode_run(count, self._context, steps)
-        if run.steps > 1 and self._clock + run.lasts > until:
+        if run.steps > 1 and self._clock + run.lasts > min(until, comes):
             # Steps of one run are nearly equally long.
-            before = int((until - self._clock) / run.lasts * run.steps)
-            run = run._replace(steps=min(run.steps, before + 1))
+            step_s = run.lasts / run.steps
+            most = int((until - self._clock) / step_s) + 1
+            if comes <= self._clock:
+                most = 1
+            elif comes < until:
+                most = min(most, int((comes - self._clock) / step_s) + 1 + self._ahead)
+            run = run._replace(steps=min(run.steps, most))
         self._pass(run.steps, run.lasts)
 
     def _mixed(self) -> bool:
@@ -242,7 +255,7 @@ class Flow:
         if not self._waiting or places <= 0:
             return None
         job = self._waiting[0]
-        if job.reached_at > self._clock or job.prompt + BLOCK_TOKENS // 2 >= room:
+        if job.reached_at > self._chosen or job.prompt + BLOCK_TOKENS // 2 >= room:
             return None
         if job.kept:
             # What it had is overwritten first: it was free before all that others left.
@@ -254,6 +267,7 @@ class Flow:
         """Let steps pass, and those leave who have their last token."""
         count = self._count
         self._clock += lasts
+        self._chosen = self._clock - (lasts / steps if self._ahead else 0.0)
         self._step += steps
         if not count:
             return

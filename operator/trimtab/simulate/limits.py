@@ -2,6 +2,7 @@
 
 from trimtab.errors import InvalidInput
 from trimtab.models.hardware import EngineSettings
+from trimtab.performance.efficiency import NO_ENGINE
 from trimtab.performance.fit import BLOCK_TOKENS
 
 
@@ -35,3 +36,12 @@ def longest_answer(input_tokens: int, output_tokens: int, settings: EngineSettin
     if input_tokens < 1:
         return 0
     return min(output_tokens, settings.max_model_len - input_tokens)
+
+
+def ahead_of(settings: EngineSettings) -> int:
+    """Return how many steps are chosen before the one that runs is over.
+
+    vLLM chooses the next step while the device computes one (its batch queue holds two), so who
+    comes meanwhile is in the one after that.
+    """
+    return 0 if settings.takes_turns or settings.name == NO_ENGINE else 1

@@ -43,11 +43,16 @@ class Stretch:
             count -= 1
         return count
 
-    def cut_at(self, time: float) -> None:
-        """Let the stretch end with the step that runs at `time`, or just before `time`."""
+    def cut_at(self, time: float, *, ahead: int = 0) -> None:
+        """Let the stretch end with the step that runs at `time`, or just before `time`.
+
+        `ahead` more steps were chosen by then, if one of its own had begun before.
+        """
         count = self.ended_by(time)
         if count == 0 or self.end(count) < time:
             count += 1
+        if time > self.start:
+            count += ahead
         if count < self.steps:
             self.steps = count
             self.ends_at = self.end(count)

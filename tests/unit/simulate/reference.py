@@ -112,16 +112,23 @@ def run(
     requests: list[Request],
     caching: bool = True,
 ) -> list[Job]:
-    """Serve requests, sorted by arrival, and return their jobs with all timestamps."""
+    """Serve requests, sorted by arrival, and return their jobs with all timestamps.
+
+    Unless the engine takes turns with the device, a step is chosen when the one before it begins.
+    """
     cache = Cache(kv_tokens // BLOCK, caching)
     jobs = [Job(r, min(r.output_tokens, settings.max_model_len - r.input_tokens)) for r in requests]
     coming, waiting, running = list(jobs), list[Job](), list[Job]()
-    now = 0.0
+    now = begun = 0.0
     while coming or waiting or running:
+        chosen_at = now if settings.takes_turns else begun
+        while coming and coming[0].request.arrival <= chosen_at:
+            waiting.append(coming.pop(0))
         if not waiting and not running:
             now = max(now, coming[0].request.arrival)
-        while coming and coming[0].request.arrival <= now:
-            waiting.append(coming.pop(0))
+            while coming and coming[0].request.arrival <= now:
+                waiting.append(coming.pop(0))
+        begun = now
         chosen: list[tuple[Job, int]] = []
         budget = settings.max_num_batched_tokens
         preempted = False

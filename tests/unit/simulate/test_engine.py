@@ -27,12 +27,17 @@ INF = float("inf")
 
 
 def engine_settings(
-    *, max_model_len: int = 512, max_num_seqs: int = 8, max_num_batched_tokens: int = 64
+    *,
+    max_model_len: int = 512,
+    max_num_seqs: int = 8,
+    max_num_batched_tokens: int = 64,
+    takes_turns: bool = False,
 ) -> EngineSettings:
     return EngineSettings(
         max_model_len=max_model_len,
         max_num_seqs=max_num_seqs,
         max_num_batched_tokens=max_num_batched_tokens,
+        takes_turns=takes_turns,
     )
 
 
@@ -66,6 +71,7 @@ LIMITS = st.builds(
     max_model_len=st.just(256),
     max_num_seqs=st.integers(1, 8),
     max_num_batched_tokens=st.integers(8, 200),
+    takes_turns=st.booleans(),
 )
 KV = st.integers(256, 1200)
 BEND = st.sampled_from([0.0, 5e-6])
@@ -206,6 +212,19 @@ def test_a_lone_request_takes_the_sum_of_its_steps() -> None:
     assert end.first_token_at == pytest.approx(first)
     assert end.at == pytest.approx(last)
     assert end.reason is FinishReason.STOP
+
+
+@pytest.mark.parametrize(("takes_turns", "steps_before"), [(True, 3), (False, 4)])
+def test_the_next_step_is_chosen_already(takes_turns: bool, steps_before: int) -> None:
+    """Who comes while the third step runs is in the fourth, or in the fifth."""
+    times = Times()
+    engine = make_engine(limits=engine_settings(takes_turns=takes_turns))
+    first_s = times.mixed_s(50, 25, 0, 0)
+    later_s = [times.decode_s(1, 50 + j) for j in range(3)]
+    comes = first_s + later_s[0] + later_s[1] / 2
+    submit_all(engine, make_requests([(0.0, 50, 40), (comes, 10, 10)]))
+    end = finished(engine.advance(INF))[1]
+    assert end.scheduled_at == pytest.approx(first_s + sum(later_s[: steps_before - 1]))
 
 
 def test_first_come_first_served() -> None:
