@@ -51,6 +51,16 @@ class Digest:
         for index, weight in other._bins.items():
             bins[index] = bins.get(index, 0) + weight
 
+    def remove(self, other: "Digest") -> None:
+        """Forget what another one has counted, all of which was merged into this one."""
+        bins = self._bins
+        for index, weight in other._bins.items():
+            left = bins[index] - weight
+            if left:
+                bins[index] = left
+            else:
+                del bins[index]
+
     def quantile(self, q: float) -> float | None:
         """Return the number that the share `q` of all is not above, or None without any."""
         wanted = q * sum(self._bins.values())

@@ -8,7 +8,8 @@ partial, a rate needs two scrapes, and a mean without a request is missing.
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from operator import attrgetter
 
 from trimtab.models.load import RUNGS, LatencyTargets, ObservedLoad, Spread, VariantReading
 from trimtab.models.signals import Missing, Signal
@@ -34,7 +35,36 @@ RIVALS_PERCENTILE = 0.9
 
 
 @dataclass(slots=True, kw_only=True)
-class Cut:
+class Latencies:
+    """All latencies of some time, in seconds."""
+
+    ttft_s: Digest = field(default_factory=Digest)
+    itl_s: Digest = field(default_factory=Digest)
+    """Mean gaps of answers that ended."""
+    gap_s: Digest = field(default_factory=Digest)
+    """All gaps."""
+    e2e_s: Digest = field(default_factory=Digest)
+    sent_ttft_s: Digest = field(default_factory=Digest)
+    """First tokens as clients see them: from the sending, not from reaching an engine."""
+
+    def merge(self, other: "Latencies") -> None:
+        """Count what another one has counted."""
+        for mine, theirs in zip(_DIGESTS(self), _DIGESTS(other), strict=True):
+            mine.merge(theirs)
+
+    def remove(self, other: "Latencies") -> None:
+        """Forget what another one has counted, all of which was merged into this one."""
+        for mine, theirs in zip(_DIGESTS(self), _DIGESTS(other), strict=True):
+            mine.remove(theirs)
+
+
+_DIGESTS: Callable[[Latencies], tuple[Digest, ...]] = attrgetter(
+    *(each.name for each in fields(Latencies))
+)
+
+
+@dataclass(slots=True, kw_only=True)
+class Cut(Latencies):
     """What happened between two scrapes on all pods of one deployment, those that went too."""
 
     counts: Counts = field(default_factory=Counts)
@@ -45,18 +75,10 @@ class Cut:
     """Answers of more than one token that ended."""
     within_itl: int = 0
     """Those of them whose mean gap was within the target."""
-    ttft_s: Digest = field(default_factory=Digest)
-    itl_s: Digest = field(default_factory=Digest)
-    """Mean gaps of answers that ended."""
-    gap_s: Digest = field(default_factory=Digest)
-    """All gaps."""
-    e2e_s: Digest = field(default_factory=Digest)
     inputs: list[int] = field(default_factory=lambda: [0] * (len(RUNGS) + 1))
     """Requests that ended, by the length of their prompts: between each two rungs."""
     outputs: list[int] = field(default_factory=lambda: [0] * (len(RUNGS) + 1))
     """The same by their answers."""
-    sent_ttft_s: Digest = field(default_factory=Digest)
-    """First tokens as clients see them: from the sending, not from reaching an engine."""
 
 
 class Meter:
@@ -68,7 +90,9 @@ class Meter:
         self._pods: dict[str, PodMeter] = {}
         self.cut = Cut()
         """Since the last scrape."""
-        self._cuts: deque[Cut] = deque(maxlen=CUTS)
+        self._cuts: deque[Cut] = deque()
+        self._window = Latencies()
+        """Of all cuts."""
         self._since: float | None = None
         """Since when some pod has been scraped without a gap of a window."""
         self._seen = 0.0
@@ -111,6 +135,9 @@ class Meter:
                 self._since = now
             self._seen = now
         self._cuts.append(self.cut)
+        self._window.merge(self.cut)
+        if len(self._cuts) > CUTS:
+            self._window.remove(self._cuts.popleft())
         self.cut = Cut()
 
     def clients(self, q: float) -> tuple[float | None, float | None]:
@@ -119,16 +146,16 @@ class Meter:
         ITL is the mean gap of an answer that ended, which is what its target is about.
         """
         return (
-            _merged(cut.sent_ttft_s for cut in self._cuts).quantile(q),
-            _merged(cut.itl_s for cut in self._cuts).quantile(q),
+            self._window.sent_ttft_s.quantile(q),
+            self._window.itl_s.quantile(q),
         )
 
     def latency(self, source: Source) -> Latency | None:
         """Return what llm-d's rule reads, or None."""
         if source is not Source.ANSWERS:
             return None
-        ttft = _merged(cut.ttft_s for cut in self._cuts).quantile(RIVALS_PERCENTILE)
-        itl = _merged(cut.gap_s for cut in self._cuts).quantile(RIVALS_PERCENTILE)
+        ttft = self._window.ttft_s.quantile(RIVALS_PERCENTILE)
+        itl = self._window.gap_s.quantile(RIVALS_PERCENTILE)
         return None if ttft is None or itl is None else Latency(ttft_s=ttft, itl_s=itl)
 
     def load(self, ready: Sequence[str], source: Source, now: float) -> ObservedLoad:
@@ -190,9 +217,9 @@ class Meter:
     def _quantiles(self, q: float) -> tuple[float | None, float | None, float | None]:
         """Return TTFT, ITL and end-to-end latency of the last window, in seconds."""
         return (
-            _merged(cut.ttft_s for cut in self._cuts).quantile(q),
-            _merged(cut.itl_s for cut in self._cuts).quantile(q),
-            _merged(cut.e2e_s for cut in self._cuts).quantile(q),
+            self._window.ttft_s.quantile(q),
+            self._window.itl_s.quantile(q),
+            self._window.e2e_s.quantile(q),
         )
 
     def _arrivals(self, total: Counts, now: float) -> float:
@@ -300,10 +327,3 @@ def _spread(counts: Iterable[Sequence[int]]) -> Spread | None:
     together = [sum(rung) for rung in zip(*counts, strict=True)]
     total = sum(together)
     return Spread(shares=tuple(n / total for n in together)) if total else None
-
-
-def _merged(digests: Iterable[Digest]) -> Digest:
-    whole = Digest()
-    for digest in digests:
-        whole.merge(digest)
-    return whole

@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
+from operator import attrgetter
 
 from trimtab.models.load import VariantReading
 from trimtab.models.signals import Fresh, Missing, Partial, Signal
@@ -42,6 +43,10 @@ class Counts:
     """Those of them that the prefix cache had."""
 
 
+_NAMES = tuple(each.name for each in fields(Counts))
+_VALUES = attrgetter(*_NAMES)
+
+
 @dataclass(slots=True, kw_only=True)
 class PodMeter:
     """The counters of one pod."""
@@ -63,9 +68,8 @@ class PodMeter:
 
 def added(parts: Sequence[Counts] | deque[Counts]) -> Counts:
     """Return the sums of `parts`."""
-    return Counts(
-        **{each.name: sum(getattr(part, each.name) for part in parts) for each in fields(Counts)}
-    )
+    sums = map(sum, zip(*map(_VALUES, parts), strict=True))
+    return Counts(**dict(zip(_NAMES, sums, strict=False)))  # of no parts there are no sums
 
 
 def surely(age_s: float, expected: int) -> Callable[[float, int], Signal]:

@@ -29,9 +29,9 @@ class Stretch:
         """Return how many steps are over at `time`."""
         if time >= self.ends_at:
             return self.steps
-        elapsed = time - self.start
-        if elapsed < 0:
+        if self.steps == 1 or time < self.start + self.first_s:
             return 0
+        elapsed = time - self.start
         # Positive root of growth/2 k^2 + (first - growth/2) k = elapsed, in the form that is
         # stable for a small growth; rounding is mended below.
         linear = self.first_s - self.growth_s / 2
