@@ -91,11 +91,11 @@ def curve_svg(points: list[CurvePoint], title: str) -> str:
     for tick in _ticks(low, high):
         parts += [
             f'<path d="M{_EDGE} {up(tick):.1f}H{_WIDTH - _EDGE}" stroke="#ddd"/>',
-            f'<text x="{_EDGE - 4}" y="{up(tick) + 4:.1f}" text-anchor="end">{tick:g} ms</text>',
+            f'<text x="{_EDGE - 4}" y="{up(tick) + 4:.1f}" text-anchor="end">{_time(tick)}</text>',
         ]
-    for share in (0.0, 0.25, 0.5, 0.75, 1.0):
-        x, y = across(share * most), _HEIGHT - _EDGE + 16
-        parts.append(f'<text x="{x:.1f}" y="{y}" text-anchor="middle">{share * most:.3g}</text>')
+    for rate in _steps(most):
+        x, y = across(rate), _HEIGHT - _EDGE + 16
+        parts.append(f'<text x="{x:.1f}" y="{y}" text-anchor="middle">{rate:g}</text>')
     parts.append(f'<text x="{_WIDTH / 2}" y="{_HEIGHT - 16}" text-anchor="middle">req/s</text>')
     for row, (label, name, colour) in enumerate(_LINES):
         places = (f"{across(p.request_rate):.1f} {up(getattr(p, name)):.1f}" for p in points)
@@ -110,3 +110,14 @@ def _ticks(low: float, high: float) -> list[float]:
     decades = range(math.floor(low), math.ceil(high) + 1)
     values = [tick * 10.0**decade for decade in decades for tick in _TICKS]
     return [value for value in values if low <= math.log10(value) <= high]
+
+
+def _time(value_ms: float) -> str:
+    return f"{value_ms:g} ms" if value_ms < 1000 else f"{value_ms / 1000:g} s"
+
+
+def _steps(most: float) -> list[float]:
+    """Return round numbers from 0 to `most`, four to nine of them."""
+    decade = 10.0 ** math.floor(math.log10(most))
+    step = next(size * decade for size in (0.2, 0.5, 1.0, 2.0) if most / (size * decade) < 9)
+    return [step * number for number in range(math.floor(most / step) + 1)]

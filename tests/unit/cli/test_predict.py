@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import time
 from pathlib import Path
 from xml.etree import ElementTree
@@ -192,6 +193,9 @@ def test_a_curve_is_drawn_into_a_file(tmp_path: Path) -> None:
     assert root.tag.endswith("svg")
     texts = {text.text for text in root.iter() if text.tag.endswith("text")}
     assert {"p95 TTFT", "p95 ITL", "req/s"} <= texts
+    times = {text for text in texts if text and re.fullmatch(r"\S+ m?s", text)}
+    assert {"100 ms", "1 s"} <= times, "saturation is in it, where the first token takes seconds"
+    assert max(len(text) for text in times) <= 6, "what is longer begins left of the picture"
 
 
 def test_a_profile_makes_the_answer_calibrated(tmp_path: Path) -> None:
