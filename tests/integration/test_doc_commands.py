@@ -23,6 +23,7 @@ from trimtab_e2e.waiting import eventually
 
 ELSEWHERE = {
     "helm test": "it waits for a pod: e2e/tests/test_node.py runs it on real nodes",
+    "exec NAME": "no kubelet runs the operator's pod here",
     "deploy/argocd/application.yaml": "Argo CD's kinds are not here; test_gitops.py runs its Lua",
     "deploy/flux/trimtab.yaml": "Flux' kinds are not here, and the page says so",
     "profile.yaml": "the reader's own file; tests/unit/docs/test_commands.py makes one",

@@ -35,8 +35,8 @@ FOREIGN = {"vllm", "source", "export", "git", "ruff", "pytest"}
 LIVE = {"run", "doctor"}
 """Commands that need a cluster whatever they are given."""
 KUBECTL = {
-    "annotate", "apply", "create", "delete", "describe", "explain", "get", "label", "logs", "patch",
-    "port-forward", "rollout", "trimtab", "wait",
+    "annotate", "apply", "create", "delete", "describe", "exec", "explain", "get", "label", "logs",
+    "patch", "port-forward", "rollout", "trimtab", "wait",
 }  # fmt: skip
 OTHERS_KINDS = {
     "llm",  # the category of our kinds
