@@ -53,7 +53,8 @@ def curve_of(replica: Replica) -> tuple[float, list[CurvePoint]]:
 
 def curve_table(points: list[CurvePoint]) -> Table:
     """Return a table of `points` whose last column draws the TTFT."""
-    table = Table("req/s", "in flight", "p95 TTFT", "p95 ITL", "mean TPOT", "KV", "TTFT, log scale")
+    table = Table("req/s", "in flight", "p95 TTFT", "p95 ITL", "mean TPOT", "KV")
+    table.add_column("TTFT, log scale", overflow="crop", no_wrap=True)
     low, high = math.log(points[0].ttft_p95_ms * 0.9), math.log(points[-1].ttft_p95_ms)
     for point in points:
         filled = round(_BAR * (math.log(point.ttft_p95_ms) - low) / max(high - low, 1e-9))

@@ -30,7 +30,7 @@ from trimtab.simulate.sections import section_of
 from trimtab.units import parse_duration
 
 EPILOG = printed.examples(
-    "trimtab simulate examples/scenarios/steady.yaml",
+    "trimtab simulate examples/scenarios/steady.yaml --seeds 1 --no-hindsight",
     "trimtab simulate -f manifests/ --trace requests.csv\n"
     "--policy trimtab,hpa-queue --report out.html",
     "trimtab simulate weeks.yaml --mode fluid --no-hindsight -o csv",
@@ -130,7 +130,8 @@ def simulate(
         for outcome in outcomes(contest, tell):
             found.append(outcome)
             if output is Output.TABLE:
-                Console().print(table(rows_of(outcome.measured)))
+                console = Console()
+                console.print(table(rows_of(outcome.measured), console.width))
     rows = [row for outcome in found for row in rows_of(outcome.measured)]
     if output is Output.CSV:
         typer.echo(to_csv(rows), nl=False)

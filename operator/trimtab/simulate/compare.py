@@ -5,6 +5,7 @@ import io
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from statistics import fmean, stdev
 from typing import Any
 
@@ -145,6 +146,9 @@ SHORT = (
 )  # fmt: skip
 """Figures that fit on a terminal."""
 
+_BESIDE_A_CELL = 3
+"""Characters of a column of a table beside its text: a space on both sides, and a line."""
+
 BY_NAME: Mapping[str, Figure] = {figure.name: figure for figure in FIGURES}
 
 
@@ -256,18 +260,34 @@ def _t_within(t: float, freedom: int) -> float:
     return 2.0 / math.pi * (angle + sine * total) if odd else sine * total
 
 
-def table(rows: Sequence[Row], names: Sequence[str] = SHORT) -> Table:
-    """Return the rows of one scenario for a terminal; `±` is half of the confidence interval."""
+def table(rows: Sequence[Row], width: int) -> Table:
+    """Return the rows of one scenario for a terminal; `±` is half of the confidence interval.
+
+    Figures are never cut: columns that do not fit into `width` characters are left out, from the
+    right, and the caption says so.
+    """
     seeds = max((row.seeds for row in rows), default=0)
-    found = Table(
-        title=f"{rows[0].scenario}: {_seeds(seeds)}" if rows else None,
-        caption="± is half of the 95 % confidence interval; errors are misses",
-    )
-    found.add_column("policy", no_wrap=True)
-    for name in names:
-        found.add_column(BY_NAME[name].heading, justify="right")
-    for row in rows:
-        found.add_row(row.policy, *(cell(row, name) for name in names))
+    columns = [("policy", [row.policy for row in rows])] + [
+        (BY_NAME[name].heading, [cell(row, name) for row in rows]) for name in SHORT
+    ]
+    widths = [max(map(len, (heading, *cells))) + _BESIDE_A_CELL for heading, cells in columns]
+    if sum(widths) >= width:  # a heading may be broken between its words
+        widths = [
+            max(map(len, (*heading.split(), *cells))) + _BESIDE_A_CELL for heading, cells in columns
+        ]
+    shown = max(2, sum(total < width for total in accumulate(widths)))
+    caption = "± is half of the 95 % confidence interval; errors are misses"
+    if shown < len(columns):
+        caption += f"\n{len(columns) - shown} figures more on a wider terminal; all with -o csv"
+    found = Table(title=f"{rows[0].scenario}: {_seeds(seeds)}" if rows else None, caption=caption)
+    for (heading, _), least in list(zip(columns, widths, strict=True))[:shown]:
+        found.add_column(
+            heading,
+            justify="left" if heading == "policy" else "right",
+            width=least - _BESIDE_A_CELL,
+        )
+    for line in zip(*(cells for _, cells in columns[:shown]), strict=True):
+        found.add_row(*line)
     return found
 
 

@@ -75,12 +75,34 @@ def test_policies_and_scenarios_keep_apart_in_order() -> None:
 
 def test_the_table_shows_units_and_dashes() -> None:
     console = Console(width=240, file=io.StringIO(), record=True)
-    console.print(compare.table(rows_of([measured(), measured(policy="keda")])))
+    console.print(compare.table(rows_of([measured(), measured(policy="keda")]), 240))
     text = console.export_text()
     assert "cost ($)" in text
     assert "95.00" in text
     assert "keda" in text
     assert " - " in text
+
+
+@pytest.mark.parametrize("width", [60, 80, 120, 240])
+def test_no_figure_is_cut_on_a_terminal_of_any_width(width: int) -> None:
+    rows = rows_of(
+        [
+            measured(seed=seed, cost_usd=400.0 + seed, policy=policy)
+            for policy in ("keda", "trimtab-reduced")
+            for seed in range(3)
+        ]
+    )
+    console = Console(width=width, file=io.StringIO(), record=True)
+    console.print(compare.table(rows, width))
+    text = console.export_text()
+    assert "…" not in text
+    assert compare.cell(rows[0], "usd") in text
+    lines = text.splitlines()
+    assert max(map(len, lines)) <= width
+    drawn = [line.strip() for line in lines if line.strip().startswith(tuple("┏┃┡│└"))]
+    assert len({len(line) for line in drawn}) == 1
+    assert all(line.endswith(tuple("┓┃┩│┘")) for line in drawn), "the right edge is there"
+    assert ("more on a wider terminal" in text) == (width < 240)
 
 
 def test_json_and_csv_say_the_same() -> None:
