@@ -1,15 +1,20 @@
 """Whole runs as a flow: beside the same runs request by request, and by what is conserved."""
 
+from collections.abc import Sequence
+from statistics import fmean
 from typing import Any
 
 import pytest
 
+from bench.simulate.agree import EXAMPLES, Taped
 from trimtab.errors import InvalidInput
 from trimtab.models.signals import Fresh
 from trimtab.simulate.entrants import policy_on
-from trimtab.simulate.policy import FixedPolicy
+from trimtab.simulate.experiment import Experiment
+from trimtab.simulate.policy import Choice, FixedPolicy
 from trimtab.simulate.result import RunResult
 from trimtab.simulate.run import Mode, run
+from trimtab.simulate.scenario import load_scenario
 from trimtab.simulate.world import world_of
 from unit.simulate.worlds import CHAT, Script, scenario, steady, traffic, variant
 
@@ -42,6 +47,28 @@ def test_a_flow_costs_and_attains_about_what_single_requests_do(
     tally = fluid.deployments[str(CHAT)].tally
     before = fluid.deployments[str(CHAT)].in_flight_before
     assert tally.arrived + before == pytest.approx(tally.settled, abs=3)
+
+
+def test_a_flow_queues_as_much_where_the_same_is_decided() -> None:
+    """HPA by the queue jumps on one look, so free runs differ; what it looks at must not."""
+    of = load_scenario(EXAMPLES / "steady.yaml")
+    requests = Experiment(scenario=of).traffic(0)
+    world = world_of(of, requests)
+    (key,) = requests
+
+    def made(mode: Mode, tape: Sequence[tuple[float, Choice]] = ()) -> tuple[Taped, RunResult]:
+        policy = Taped(inner=policy_on("hpa-queue", world, {key: ("l40s",)}), tape=tape)
+        result = run(of, requests, policy, 0, mode)
+        return policy, result
+
+    exactly, exact = made(Mode.EXACT)
+    _, fluid = made(Mode.FLUID, exactly.made)
+    waited, waits = (fmean(one.series.deployments[str(key)].queue) for one in (exact, fluid))
+    assert waited > 20.0
+    assert waits == pytest.approx(waited, rel=0.05)
+    assert fluid.cost_usd == pytest.approx(exact.cost_usd, rel=0.02)
+    assert exact.attainment is not None
+    assert fluid.attainment == pytest.approx(exact.attainment, abs=0.02)
 
 
 def test_a_policy_is_shown_what_flows() -> None:
