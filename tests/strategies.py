@@ -189,9 +189,18 @@ def _consistent_geometry(document: Manifest) -> Manifest:
         result.pop("ropeHeadDim", None)
     if "slidingWindow" not in result:
         result.pop("windowedLayers", None)
-    for name in ("denseLayers", "windowedLayers"):
+    if "linearLayers" not in result or not {"stateHeadDim", "stateSize"} <= result.keys():
+        result.pop("stateHeads", None)
+    if "stateHeads" not in result:
+        for name in ("stateHeadDim", "stateSize", "stateGroups"):
+            result.pop(name, None)
+    for name in ("denseLayers", "windowedLayers", "linearLayers"):
         if name in result:
             result[name] = min(result[name], result["layers"])
+    if {"windowedLayers", "linearLayers"} <= result.keys():
+        result["windowedLayers"] = min(
+            result["windowedLayers"], result["layers"] - result["linearLayers"]
+        )
     if "keyValueHeads" in result:
         result["attentionHeads"] = result["keyValueHeads"] * (
             1 + result["attentionHeads"] % max(1, 1024 // result["keyValueHeads"])

@@ -68,6 +68,34 @@ class ModelArchitecture(ApiModel):
         needs("ropeHeadDim", "kvLoraRank"),
         needs("windowedLayers", "slidingWindow"),
         ordered("windowedLayers", "layers"),
+        ordered("linearLayers", "layers"),
+        Rule(
+            field="windowedLayers",
+            cel=(
+                "!has(self.windowedLayers) || !has(self.linearLayers) || "
+                "self.windowedLayers + self.linearLayers <= self.layers"
+            ),
+            holds=lambda self: (
+                (self.windowed_layers or 0) + (self.linear_layers or 0) <= self.layers
+                or None in (self.windowed_layers, self.linear_layers)
+            ),
+            message="and linearLayers must not be more than layers together",
+        ),
+        needs("stateHeads", "linearLayers"),
+        Rule(
+            field="stateHeadDim",
+            cel=(
+                "has(self.stateHeads) == has(self.stateHeadDim) && "
+                "has(self.stateHeads) == has(self.stateSize)"
+            ),
+            holds=lambda self: (
+                (self.state_heads is None)
+                == (self.state_head_dim is None)
+                == (self.state_size is None)
+            ),
+            message="must be set together with stateHeads and stateSize",
+        ),
+        needs("stateGroups", "stateHeads"),
     )
 
     layers: int = Field(ge=1, le=1000)
@@ -114,7 +142,39 @@ class ModelArchitecture(ApiModel):
     sliding_window: int | None = Field(default=None, ge=1, le=10485760)
     """Tokens that a windowed layer sees (`sliding_window`). Default: no window."""
     windowed_layers: int | None = Field(default=None, ge=0, le=1000)
-    """Number of layers that are windowed. Default: all where slidingWindow is set, else 0."""
+    """Number of layers that are windowed.
+
+    Default: all with keys and values where slidingWindow is set, else 0.
+    """
+    sparse_tokens: int | None = Field(default=None, ge=1, le=10485760)
+    """Tokens that sparse attention reads for a new one (`index_topk`). Default: all of them."""
+    linear_layers: int | None = Field(default=None, ge=0, le=1000)
+    """Number of layers without keys and values: state spaces, delta nets, linear attention.
+
+    Mamba's in `layers_block_type`, Qwen3-Next's in `layer_types`. Default: 0.
+    """
+    state_heads: int | None = Field(default=None, ge=1, le=1024)
+    """Number of heads of a linear layer (`mamba_num_heads`, `linear_num_value_heads`).
+
+    Default: linear layers have no state, and weigh nothing but their feed-forward part.
+    """
+    state_head_dim: int | None = Field(default=None, ge=1, le=1024)
+    """Width of one of them, in elements (`mamba_head_dim`, `linear_value_head_dim`).
+
+    Default: none. Set with stateHeads.
+    """
+    state_size: int | None = Field(default=None, ge=1, le=4096)
+    """Numbers that each element of a head keeps (`ssm_state_size`, `linear_key_head_dim`).
+
+    Default: none. Set with stateHeads.
+    """
+    state_groups: int | None = Field(default=None, ge=1, le=1024)
+    """Number of groups with keys of their own (`n_groups`, `linear_num_key_heads`). Default: 1."""
+    gated_feed_forward: bool | None = None
+    """Whether feed-forward layers have three matrices, not two (`hidden_act` of Llama, not OPT).
+
+    Default: true.
+    """
 
 
 class ModelSpec(ApiModel):

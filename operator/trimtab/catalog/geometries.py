@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from trimtab.api.llmdeployment import ModelArchitecture, ModelSpec
+from trimtab.catalog.hubhybrid import STATE_BYTES, state_block
 from trimtab.catalog.modelnames import (
     base_within,
     candidates,
@@ -71,13 +72,23 @@ def geometry_of(spec: ModelSpec) -> ModelGeometry | None:
 def _from_architecture(name: str, config: ModelArchitecture) -> ModelGeometry:
     experts = config.experts or 0
     head_dim = config.head_dim or config.hidden_size // config.attention_heads
-    windowed = config.layers if config.windowed_layers is None else config.windowed_layers
+    kv_heads = config.key_value_heads or config.attention_heads
+    linear = config.linear_layers or 0
+    attending = config.layers - linear
+    windowed = attending if config.windowed_layers is None else config.windowed_layers
+    state_params, state_numbers = state_block(
+        config.hidden_size,
+        inner=(config.state_heads or 0) * (config.state_head_dim or 0),
+        keys=(config.state_groups or 1) * (config.state_size or 0),
+        size=config.state_size or 0,
+    )
+    attention = 2.0 * config.hidden_size * head_dim * (config.attention_heads + kv_heads)
     return ModelGeometry(
         name=name,
         layers=config.layers,
         hidden=config.hidden_size,
         heads=config.attention_heads,
-        kv_heads=config.key_value_heads or config.attention_heads,
+        kv_heads=kv_heads,
         head_dim=head_dim,
         intermediate=config.intermediate_size,
         vocab=config.vocab_size,
@@ -93,7 +104,14 @@ def _from_architecture(name: str, config: ModelArchitecture) -> ModelGeometry:
         query_lora_rank=config.query_lora_rank or 0,
         rope_head_dim=config.rope_head_dim or 0,
         sliding_window=config.sliding_window or 0,
-        windowed_layers=min(windowed, config.layers) if config.sliding_window else 0,
+        windowed_layers=windowed if config.sliding_window else 0,
+        sparse_topk=config.sparse_tokens or 0,
+        linear_layers=linear,
+        attention_params=(
+            (attending * attention + linear * state_params) / config.layers if linear else 0.0
+        ),
+        state_bytes=linear * state_numbers * STATE_BYTES,
+        mlp_matrices=2 if config.gated_feed_forward is False else 3,
     )
 
 

@@ -4,6 +4,8 @@ from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from typing import Any
 
+from trimtab.catalog.hubnumbers import number
+
 STATE_BYTES = 2
 """Bytes of one number of a state: vLLM keeps it in the model's own 16-bit type."""
 
@@ -107,7 +109,7 @@ def _kinds(config: Mapping[str, Any], layers: int) -> tuple[str, ...]:
     if isinstance(crossing, list):
         return tuple(_BORROWS if i in crossing else "attention" for i in range(layers))
     kinds = _told(config, layers)
-    own = layers - int(_number(config, "num_kv_shared_layers"))
+    own = layers - int(number(config, "num_kv_shared_layers"))
     return (*kinds[:own], *[_BORROWS] * (layers - own)) if kinds and own < layers else kinds
 
 
@@ -140,33 +142,48 @@ def _told(config: Mapping[str, Any], layers: int) -> tuple[str, ...]:
     return ()
 
 
+def state_block(hidden: float, *, inner: float, keys: float, size: float) -> tuple[float, float]:
+    """Return the parameters, and the numbers of state, of a block that keeps a matrix of state.
+
+    Mamba 2, gated delta nets and linear attention are built alike: values, their gate and the way
+    out are as wide as the block, keys and queries (B and C of Mamba) narrower.
+
+    Args:
+        hidden: Width of the model.
+        inner: Width of the values, over all heads.
+        keys: Width of the keys, over all heads or groups.
+        size: Width of the key of one head: numbers that each of the values keeps.
+    """
+    return hidden * (3.0 * inner + 2.0 * keys), inner * size
+
+
 def _state_block(config: Mapping[str, Any]) -> tuple[float, float]:
     """Parameters and numbers of state of a block that is neither attention nor feed-forward."""
     hidden = float(config["hidden_size"])
-    taps = _number(config, "conv_L_cache")
+    taps = number(config, "conv_L_cache")
     if taps:  # LFM2: a gated convolution over the last tokens, with projections in and out
         return 4 * hidden * hidden, hidden * taps
-    width = _number(_linear(config), "head_dim")
+    width = number(_linear(config), "head_dim")
     if width:  # Kimi Linear: a delta net with as many keys as values
-        inner = _number(_linear(config), "num_heads") * width
-        return hidden * 5 * inner, inner * width
+        inner = number(_linear(config), "num_heads") * width
+        return state_block(hidden, inner=inner, keys=inner, size=width)
     if config.get("attn_type_list"):  # MiniMax: lightning attention with an output gate
-        heads = _number(config, "num_attention_heads")
-        width = _number(config, "head_dim") or hidden / heads
-        return hidden * 5 * heads * width, heads * width * width
-    values = _number(config, "linear_num_value_heads") * _number(config, "linear_value_head_dim")
+        heads = number(config, "num_attention_heads")
+        width = number(config, "head_dim") or hidden / heads
+        return state_block(hidden, inner=heads * width, keys=heads * width, size=width)
+    values = number(config, "linear_num_value_heads") * number(config, "linear_value_head_dim")
     if values:
-        key_dim = _number(config, "linear_key_head_dim")
-        keys = _number(config, "linear_num_key_heads") * key_dim
-        return hidden * (2 * keys + 3 * values), values * key_dim
-    state = _number(config, "ssm_state_size", "mamba_d_state")
-    heads = _number(config, "mamba_num_heads", "mamba_n_heads")
+        width = number(config, "linear_key_head_dim")
+        keys = number(config, "linear_num_key_heads") * width
+        return state_block(hidden, inner=values, keys=keys, size=width)
+    state = number(config, "ssm_state_size", "mamba_d_state")
+    heads = number(config, "mamba_num_heads", "mamba_n_heads")
     if heads:
-        inner = heads * _number(config, "mamba_head_dim", "mamba_d_head")
-        groups = _number(config, "n_groups", "mamba_n_groups") or 1.0
-        return hidden * (3 * inner + 2 * groups * state + heads), inner * state
-    inner = hidden * _number(config, "mamba_expand")
-    rank = _number(config, "mamba_dt_rank") or hidden / 16
+        inner = heads * number(config, "mamba_head_dim", "mamba_d_head")
+        groups = number(config, "n_groups", "mamba_n_groups") or 1.0
+        return state_block(hidden, inner=inner, keys=groups * state, size=state)
+    inner = hidden * number(config, "mamba_expand")
+    rank = number(config, "mamba_dt_rank") or hidden / 16
     return inner * (3 * hidden + 2 * rank + 2 * state), inner * state
 
 
@@ -174,10 +191,3 @@ def _linear(config: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return what Kimi Linear says of its layers without a KV cache."""
     found = config.get("linear_attn_config")
     return found if isinstance(found, Mapping) else {}
-
-
-def _number(config: Mapping[str, Any], *names: str) -> float:
-    for name in names:
-        if isinstance(config.get(name), int):
-            return float(config[name])
-    return 0.0

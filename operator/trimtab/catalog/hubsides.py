@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from trimtab.catalog.hubnumbers import number
+
 _TOWERS = ("vision_config", "audio_config", "vision_encoder_config", "audio_encoder_config")
 _GATED = frozenset({"silu", "swish", "swiglu"})
 """Activations of blocks with three matrices; all others have two."""
@@ -15,27 +17,19 @@ def side_params(config: Mapping[str, Any]) -> float:
     text is left out. Gemma 3n and 4 look up a short vector for each layer in a table of its own.
     """
     towers = (config.get(name) for name in _TOWERS)
-    table = _number(config, "hidden_size_per_layer_input") * (
-        _number(config, "vocab_size_per_layer_input") or _number(config, "vocab_size")
+    table = number(config, "hidden_size_per_layer_input") * (
+        number(config, "vocab_size_per_layer_input") or number(config, "vocab_size")
     )
-    return table * _number(config, "num_hidden_layers") + sum(
+    return table * number(config, "num_hidden_layers") + sum(
         _tower(tower) for tower in towers if isinstance(tower, Mapping)
     )
 
 
 def _tower(tower: Mapping[str, Any]) -> float:
-    layers = _number(tower, "num_hidden_layers", "depth", "num_layers", "encoder_layers", "layers")
-    layers += _number(tower, "num_global_layers")  # of Llama 3.2
-    width = _number(tower, "embed_dim", "hidden_size", "d_model", "width")
-    ratio = _number(tower, "mlp_ratio") or 4.0
-    inner = _number(tower, "intermediate_size", "encoder_ffn_dim") or ratio * width
+    layers = number(tower, "num_hidden_layers", "depth", "num_layers", "encoder_layers", "layers")
+    layers += number(tower, "num_global_layers")  # of Llama 3.2
+    width = number(tower, "embed_dim", "hidden_size", "d_model", "width")
+    ratio = number(tower, "mlp_ratio") or 4.0
+    inner = number(tower, "intermediate_size", "encoder_ffn_dim") or ratio * width
     gated = tower.get("hidden_act") in _GATED or tower.get("model_type") == "pixtral"
     return layers * width * (4.0 * width + (3 if gated else 2) * inner)
-
-
-def _number(config: Mapping[str, Any], *names: str) -> float:
-    for name in names:
-        value = config.get(name)
-        if isinstance(value, int | float) and not isinstance(value, bool):
-            return float(value)
-    return 0.0

@@ -10,6 +10,8 @@ import yaml
 from trimtab.api.llmdeployment import ModelArchitecture, ModelSpec
 from trimtab.catalog import geometries
 from trimtab.catalog.modelnames import implied_quantization, words_of
+from trimtab.models.hardware import ModelGeometry
+from trimtab.performance.fit import kv_bytes_per_token
 from trimtab.performance.weights import parameters
 
 ENTRIES: dict[str, dict[str, Any]] = yaml.safe_load(
@@ -214,6 +216,61 @@ def test_inline_experts_latent_attention_and_windows_are_kept() -> None:
     assert geometry.expert_intermediate == 1408
     assert geometry.kv_lora_rank == 512
     assert (geometry.sliding_window, geometry.windowed_layers) == (1024, 6)
+
+
+def _stated(**fields: Any) -> ModelGeometry:
+    geometry = geometries.geometry_of(
+        ModelSpec(name="acme/hybrid", architecture=ModelArchitecture(**fields))
+    )
+    assert geometry is not None
+    return geometry
+
+
+@pytest.mark.parametrize(
+    ("name", "fields"),
+    [
+        (
+            "Qwen3-Next-80B-A3B",
+            {
+                "layers": 48, "hidden_size": 2048, "attention_heads": 16, "key_value_heads": 2,
+                "head_dim": 256, "intermediate_size": 5120, "vocab_size": 151936, "experts": 512,
+                "active_experts": 10, "expert_intermediate_size": 512, "shared_experts": 1,
+                "linear_layers": 36, "state_heads": 32, "state_head_dim": 128, "state_size": 128,
+                "state_groups": 2048 // 128,
+            },
+        ),
+        (
+            "Granite-4.0-H-Micro",
+            {
+                "layers": 40, "hidden_size": 2048, "attention_heads": 32, "key_value_heads": 8,
+                "head_dim": 64, "intermediate_size": 8192, "vocab_size": 100352,
+                "tied_embeddings": True, "linear_layers": 36, "state_heads": 64,
+                "state_head_dim": 64, "state_size": 128,
+            },
+        ),
+    ],
+)  # fmt: skip
+def test_a_hybrid_can_be_stated_as_the_catalogue_has_it(name: str, fields: dict[str, Any]) -> None:
+    stated, known = _stated(**fields), geometries.get(name)
+    assert known is not None
+    assert parameters(stated).total == pytest.approx(parameters(known).total, rel=0.03)
+    assert parameters(stated).active == pytest.approx(parameters(known).active, rel=0.05)
+    assert kv_bytes_per_token(stated) == kv_bytes_per_token(known)
+    assert stated.state_bytes == pytest.approx(known.state_bytes, rel=0.05)
+
+
+def test_sparse_attention_and_plain_feed_forward_layers_can_be_stated() -> None:
+    shape = {"layers": 8, "hidden_size": 512, "attention_heads": 8, "vocab_size": 32000}
+    stated = _stated(
+        **shape, intermediate_size=2048, sparse_tokens=2048, gated_feed_forward=False,
+        sliding_window=128, linear_layers=6,
+    )  # fmt: skip
+    assert stated.sparse_topk == 2048
+    assert stated.windowed_layers == 2
+    gated = _stated(**shape, intermediate_size=2048)
+    assert parameters(gated).feed_forward == 1.5 * parameters(stated).feed_forward
+    # Layers without a state weigh only their feed-forward part.
+    assert parameters(stated).attention == 2 / 8 * parameters(gated).attention
 
 
 def test_a_model_without_architecture_comes_from_the_catalogue() -> None:
