@@ -1,5 +1,6 @@
 """Accelerators by name: figures from the data file, or from the pool that brings its own."""
 
+import math
 import re
 from functools import cache
 from importlib import resources
@@ -22,6 +23,14 @@ DEFAULT_ISLAND = 8
 
 _MAKERS = ("nvidia-", "amd-", "intel-", "google-", "aws-", "tesla-", "geforce-", "instinct-")
 """Words before the name of a device in driver tools and node labels."""
+_FORM = re.compile(
+    r"oam|nps[0-9]|[sc]px|cts|hbm[23]e?|gddr[67]x?|[0-9]+w"
+    r"|superchip|grace|hopper|blackwell|server|workstation|edition|gpu"
+)
+"""Words that tell a board's mode, memory type, power or architecture, and no other device."""
+_MEMORY = re.compile(r"([0-9]+)gi?b")
+_SAME_MEMORY = 0.1
+"""Most by which the memory in a name may differ from the device's: makers round, or name less."""
 _UNVERIFIED = "mem"
 _DECISIVE = ("memory_gib", "bandwidth_gbs", "bf16_tflops")
 
@@ -29,12 +38,35 @@ _DECISIVE = ("memory_gib", "bandwidth_gbs", "bf16_tflops")
 def get(name: str) -> Accelerator | None:
     """Return the accelerator called `name`, or None.
 
-    Catalogue names, with or without the vendor, short names and other common spellings do.
+    Catalogue names, with or without the vendor, short names and other common spellings do, and
+    those with words of the board beside them, as in "AMD Instinct MI300X-NPS1-SPX-192GB-750W".
     """
     key = _key(name)
     while key not in _by_spelling() and key.startswith(_MAKERS):
         key = key.partition("-")[2]
-    return _by_spelling().get(key)
+    return _by_spelling().get(key) or _within(tuple(key.split("-")))
+
+
+def _within(words: tuple[str, ...]) -> Accelerator | None:
+    """Return the device that some of `words` name where the rest only describes its board."""
+    best: tuple[int, Accelerator] | None = None
+    for spelling, accelerator in _by_spelling().items():
+        named = spelling.split("-")
+        rest = [word for word in words if word not in named]
+        if len(words) - len(rest) < len(named) or not all(_describes(w, accelerator) for w in rest):
+            continue
+        if best is None or len(named) > best[0]:
+            best = len(named), accelerator
+    return best[1] if best else None
+
+
+def _describes(word: str, accelerator: Accelerator) -> bool:
+    """Return whether `word` tells no other device than `accelerator`."""
+    memory = _MEMORY.fullmatch(word)
+    if memory is None:
+        return _FORM.fullmatch(word) is not None
+    stated = int(memory[1]) * 1e9 / accelerator.memory_bytes
+    return abs(math.log(stated)) <= _SAME_MEMORY
 
 
 def names() -> tuple[str, ...]:

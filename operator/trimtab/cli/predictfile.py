@@ -21,6 +21,8 @@ _WHOLE = frozenset(
         "max_num_batched_tokens", "max_model_len", "draft_tokens",
     }
 )  # fmt: skip
+_BLANK = frozenset({"", "-", "n/a", "na", "nan", "null"})
+"""What programs write into a cell that has nothing in it."""
 _BLOCK = 2048
 """Rows that are answered together, between two reports of progress."""
 _NONSENSE = (TrimtabError, ArithmeticError, ValueError)
@@ -111,8 +113,8 @@ def _question(row: dict[str, str], geometry: ModelGeometry | None) -> Question:
     """Return the question in one row; blanks take the defaults."""
     given: dict[str, Any] = {}
     for name in _ASKED:
-        text = (row.get(name) or "").strip()
-        if text:
+        text = row.get(name, "").strip()
+        if text.lower() not in _BLANK:
             given[name] = text if name in _TEXTS else _number(name, text)
     for name in ("model", "accelerator"):
         if name not in given:

@@ -22,17 +22,6 @@ TTFT_S, TPOT_S = 2.0, 0.2
 FITTED = frozenset({("amd-mi300x", "Offline"), ("nvidia-h100-sxm", "Offline")})
 """Results that constants come from: all there is of one device, and large experts at 8 bit."""
 
-_DEVICES = (
-    ("MI300X", "amd-mi300x"),
-    ("B200", "nvidia-b200-sxm"),
-    ("Superchip 144", "nvidia-gh200-144gb"),
-    ("Superchip 96", "nvidia-gh200-96gb"),
-    ("H100-NVL", "nvidia-h100-nvl"),
-    ("H100-PCIe", "nvidia-h100-pcie"),
-    ("H100-SXM", "nvidia-h100-sxm"),
-    ("H200", "nvidia-h200-sxm"),
-    ("L40S", "nvidia-l40s"),
-)
 _LENGTHS = {"llama2-70b": (294.0, 294.0), "mixtral-8x7b": (256.0, 145.0)}
 """Mean prompt and answer of the data sets; answers follow from tokens over samples."""
 _MODELS = {"llama2-70b": "Llama-2-70B", "mixtral-8x7b": "Mixtral-8x7B"}
@@ -46,11 +35,10 @@ def results() -> list[Pair]:
     """
     groups: dict[tuple[str, str, str], list[float]] = defaultdict(list)
     for row in rows("mlperf_v4.1_llm"):
-        device = next((name for mark, name in _DEVICES if mark in row["accelerator"]), None)
-        if device is not None:
-            benchmark = row["benchmark"].removesuffix("-99.9").removesuffix("-99")
-            key = benchmark, device, row["scenario"]
-            groups[key].append(float(row["tokens_s_per_accel"]))
+        device = accelerators.get(row["accelerator"])
+        assert device is not None, row["accelerator"]
+        benchmark = row["benchmark"].removesuffix("-99.9").removesuffix("-99")
+        groups[benchmark, device.name, row["scenario"]].append(float(row["tokens_s_per_accel"]))
     return [
         Pair(
             group="|".join(key),

@@ -62,6 +62,11 @@ def test_short_names_are_unique_and_lead_to_the_same_device() -> None:
         ("gb200_sxm", "nvidia-gb200"),
         ("v6e", "google-tpu-v6e"),
         ("b60", "intel-arc-pro-b60"),
+        ("AMD Instinct MI300X-NPS1-SPX-192GB-750W", "amd-mi300x"),
+        ("NVIDIA GH200 Grace Hopper Superchip 144GB", "nvidia-gh200-144gb"),
+        ("NVIDIA H200-SXM-141GB-CTS", "nvidia-h200-sxm"),
+        ("NVIDIA A100 80GB PCIe", "nvidia-a100-80gb-pcie"),
+        ("NVIDIA RTX PRO 6000 Blackwell Server Edition", "nvidia-rtx-pro-6000"),
     ],
 )
 def test_common_spellings_are_understood(spelling: str, name: str) -> None:
@@ -71,7 +76,19 @@ def test_common_spellings_are_understood(spelling: str, name: str) -> None:
 
 
 def test_an_unknown_name_is_none_not_a_guess() -> None:
-    for unknown in ("nvidia-h1000", "nvidia", "nvidia-", "tesla-x1", "h100-96gb", ""):
+    for unknown in (
+        "nvidia-h1000",
+        "nvidia",
+        "nvidia-",
+        "tesla-x1",
+        "h100-96gb",
+        "",
+        "80gb",
+        "server",
+        "H100-SXM-40GB",
+        "RTX PRO 6000 Max-Q",
+        "NVIDIA-A100-SXM4-80GB-MIG-1g.10gb",
+    ):
         assert accelerators.get(unknown) is None
 
 

@@ -11,6 +11,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
+from bench.accuracy import files
 from trimtab.cli.main import app
 
 RUN = CliRunner()
@@ -101,7 +102,10 @@ def test_an_ending_of_the_name_decides_how_the_weights_are_stored(
         ("Llama-3.1-8B,h9000,,,,,,,,,,1,", "accelerator: 'h9000' is not in the catalogue. Use one"),
         ("Llama-3.1-8B,h100,,,2.5,,,,,,,1,", "tensor_parallel: '2.5' is no whole number"),
         ("Llama-3.1-8B,h100,,,5,,,,,,,1,", "tensor_parallel: 5 does not divide 32 heads. Use one"),
-        ("Llama-3.1-8B,h100,,,,,,,nan,,,1,", "input_tokens: nan is out of range"),
+        ("Llama-3.1-8B,h100,,,,,,,inf,,,1,", "input_tokens: inf is out of range"),
+        ('Llama-3.1-8B,h100,,,,,,,"1,024",,,1,', "input_tokens: '1,024' is no number"),
+        ("Llama-3.1-8B,h100,,,,,,,9e9,,,1,", "input_tokens: 9e+09 is out of range"),
+        ("DeepSeek-V3,h200,,,8,,999,,,,,1,", "expert_parallel: 999 is out of range"),
         ("Llama-3.1-8B,h100,,,,,,,,,1.5,1,", "prefix_hit: 1.5 is out of range"),
         ("Llama-3.1-8B,h100,fp3,,,,,,,,,1,", "quantization: 'fp3' is unknown"),
         ("Llama-3.1-8B,h100,,,,,,ollama,,,,1,", "engine: 'ollama' is unknown"),
@@ -118,6 +122,75 @@ def test_a_row_that_makes_no_sense_says_what_to_write(
     (reply,) = answered(tmp_path, [row])
     assert reply["fits"] == "false"
     assert reason in reply["reason"]
+
+
+def _answer_is_sound(row: dict[str, str]) -> None:
+    assert row["fits"] == "true" or row["reason"].startswith("DoesNotFit:"), row
+    if row["fits"] == "true":
+        times = ("ttft_ms", "ttft_p95_ms", "tpot_ms", "itl_p95_ms", "e2e_ms", "tokens_per_s")
+        assert all(float(row[name]) > 0.0 for name in times), row
+
+
+@pytest.mark.parametrize(
+    ("name", "columns"),
+    [
+        ("inferencex_silicon", ("model_path", "system", "gemm_quant_mode", "backend")),
+        ("inferencex_silicon", ("model_path", "system", "precision", "backend")),
+        ("aic_step_grid", ("model", "system", "precision", None)),
+        ("mlperf_v4.1_llm", ("benchmark", "accelerator", None, None)),
+        ("openloop_kaito_phi4mini", ("model", "gpu", None, None)),
+        ("splitwise_a100_h100", ("model", "hardware", None, None)),
+    ],
+)
+def test_every_name_in_the_measured_files_is_understood_as_it_stands(
+    tmp_path: Path, name: str, columns: tuple[str | None, ...]
+) -> None:
+    asked = {tuple(row[c] if c else "" for c in columns) for row in files.rows(name)}
+    replies = answered(
+        tmp_path,
+        [f"{model},{device},{dtype},,8,,,{engine},,,,4," for model, device, dtype, engine in asked],
+    )
+    assert len(replies) == len(asked) > 0
+    for reply in replies:
+        _answer_is_sound(reply)
+
+
+@pytest.mark.parametrize("blanks", [",,,,,,,,,", "nan,NaN,,N/A,,null,,,,", " , , , , , , , , ,"])
+def test_what_programs_write_into_an_empty_cell_is_blank(tmp_path: Path, blanks: str) -> None:
+    meta = " META-llama/LLAMA_3.1-8b-instruct , H100 SXM ,"
+    plain, odd = answered(tmp_path, ["Llama-3.1-8B,h100,,,,,,,,,,4,", f"{meta}{blanks}4,NaN"])
+    assert {name: odd[name] for name in RESULTS} == {name: plain[name] for name in RESULTS}
+
+
+def test_whole_numbers_may_be_written_with_a_point(tmp_path: Path) -> None:
+    plain, odd = answered(
+        tmp_path,
+        [
+            "DeepSeek-V3,h200,,,8,1,8,,1024,,0.5,4,",
+            "DeepSeek-V3,h200,,,8.0,1.0,8.0,,1024.0,,.5,4.0,",
+        ],
+    )
+    assert {name: odd[name] for name in RESULTS} == {name: plain[name] for name in RESULTS}
+
+
+def test_beyond_saturation_the_queue_has_no_end_and_tokens_stay_what_is_served(
+    tmp_path: Path,
+) -> None:
+    rates = (1, 10, 1000, 100000)
+    replies = answered(tmp_path, [f"Llama-3.1-8B,h100,,,,,,,2048,256,,,{rate}" for rate in rates])
+    assert [reply["reason"] for reply in replies] == ["", "", "Saturated", "Saturated"]
+    waits = [float(reply["ttft_p95_ms"]) for reply in replies]
+    assert waits[0] < waits[1] < waits[2] == waits[3] == float("inf")
+    assert replies[2]["tokens_per_s"] == replies[3]["tokens_per_s"]
+    assert float(replies[3]["tokens_per_s"]) > float(replies[1]["tokens_per_s"])
+
+
+def test_cached_prompts_are_never_slower(tmp_path: Path) -> None:
+    hits = (0, 0.25, 0.5, 0.75, 1)
+    replies = answered(tmp_path, [f"Llama-3.1-8B,h100,,,,,,,4096,64,{h},,4" for h in hits])
+    for name in ("ttft_ms", "ttft_p95_ms", "tpot_ms", "e2e_ms"):
+        values = [float(reply[name]) for reply in replies]
+        assert values == sorted(values, reverse=True)
 
 
 def test_a_model_of_nobody_s_list_is_guessed_from_the_size_in_its_name(tmp_path: Path) -> None:
