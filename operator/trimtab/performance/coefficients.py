@@ -4,24 +4,24 @@ import math
 
 from trimtab.models.hardware import Accelerator, EngineSettings, ModelGeometry, Parallelism
 from trimtab.performance.efficiency import Efficiency, bus_efficiency, efficiency_of
-from trimtab.performance.fit import kv_shards, layer_kv_bytes
+from trimtab.performance.fit import index_bytes, kv_shards, layer_kv_bytes
 from trimtab.performance.weights import WIDE_BYTES, compute_peak
 
 EXPERT_BLOCK = 16
 """Tokens to which an expert's share of a batch is padded: the smallest block of such kernels."""
-_EXPERT_FILL = 132
+_EXPERT_FILL = 131
 """Numbers of the inner dimension that a tile of an expert's multiplication costs to fill and drain:
 small experts, cut further by tensor parallelism, are done before the pipeline is full. Fitted."""
-_EXPERT_SKEW = 0.54
+_EXPERT_SKEW = 0.545
 """Squared deviation of how often an expert is chosen over its mean, 0 if all were equally likely.
 As fitted; routers of trained models are known to prefer some experts, more so within one text."""
 LAYER_KERNELS = 10
 """Kernels in a row in one layer: two norms, projections, rotary, attention, three of the MLP."""
-_EXPERT_KERNELS = 2.36
-_LATENT_KERNELS = 6.98
-_SPARSE_KERNELS = 18.1
-_LINEAR_KERNELS = 14
-_NARROW_KERNELS = 2.02
+_EXPERT_KERNELS = 2.32
+_LATENT_KERNELS = 7.06
+_SPARSE_KERNELS = 17.7
+_LINEAR_KERNELS = 14.1
+_NARROW_KERNELS = 2.03
 """More of them with routed experts, latent, sparse and linear attention, and where activations are
 brought to 8 or 4 bit before a multiplication, as fitted."""
 
@@ -142,15 +142,26 @@ def kv_layer_s(
     """Return seconds for one cached token in one layer, which latent attention may compute."""
     share = efficiency_of(accelerator)
     shards = kv_shards(geometry, parallelism.tensor)
-    read = layer_kv_bytes(geometry, engine.kv_dtype) / (
-        shards * accelerator.bandwidth * share.kv_read
-    )
+    chosen = layer_kv_bytes(geometry, engine.kv_dtype) - index_bytes(geometry)
+    read = chosen / (shards * accelerator.bandwidth * share.kv_read)
     if not geometry.kv_lora_rank:
         return read
-    # Absorbed latent attention: scores over r + rope numbers, values over r, for each head.
-    width = 2 * geometry.kv_lora_rank + geometry.rope_head_dim
-    flops = 2.0 * geometry.heads * width / parallelism.tensor * (1 + engine.draft_tokens)
+    flops = absorbed_flops(geometry) / parallelism.tensor * (1 + engine.draft_tokens)
     return max(read, flops / (accelerator.bf16_flops * share.attention))
+
+
+def absorbed_flops(geometry: ModelGeometry) -> float:
+    """Return the FLOPs of one token attending to one in latent attention without unfolding keys.
+
+    Scores over r + rope numbers and values over r, for each head.
+    """
+    return 2.0 * geometry.heads * (2 * geometry.kv_lora_rank + geometry.rope_head_dim)
+
+
+def index_layer_s(geometry: ModelGeometry, accelerator: Accelerator) -> float:
+    """Return seconds for the index of one cached token in one layer; each device reads it all."""
+    share = efficiency_of(accelerator)
+    return index_bytes(geometry) / (accelerator.bandwidth * share.kv_read)
 
 
 def exchange_s(

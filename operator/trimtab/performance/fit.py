@@ -7,6 +7,9 @@ from trimtab.performance.weights import stored_weights
 OVERHEAD_BYTES = 2.0e9
 """Activations, CUDA graphs and communication buffers of one device (research/models.md 1.2 says
 2.5 GB; vLLM 0.19 on an RTX 4090 left 41,408 tokens to Llama-3.1-8B, which is 1.7 GB)."""
+INDEX_BYTES = 132.0
+"""Of one token in one layer, by which sparse attention chooses what to read: DeepSeek-V3.2 and
+GLM-5 keep a key of 128 numbers in 8 bit with a scale, whatever the type of the cache."""
 BLOCK_TOKENS = 16
 """Tokens of one KV block in vLLM."""
 
@@ -46,7 +49,12 @@ def layer_kv_bytes(geometry: ModelGeometry, kv_dtype: str) -> float:
         if geometry.kv_lora_rank
         else 2 * geometry.kv_heads * geometry.head_dim
     )
-    return numbers * kv_element_bytes(kv_dtype)
+    return numbers * kv_element_bytes(kv_dtype) + index_bytes(geometry)
+
+
+def index_bytes(geometry: ModelGeometry) -> float:
+    """Return the bytes of one token in one layer that sparse attention reads of every token."""
+    return INDEX_BYTES if geometry.sparse_topk else 0.0
 
 
 def kv_shards(geometry: ModelGeometry, tensor: int) -> int:

@@ -14,12 +14,14 @@ from typing import overload
 from trimtab.models.hardware import Accelerator, EngineSettings, ModelGeometry, Parallelism
 from trimtab.performance.arithmetic import Arithmetic, Array, Number, arithmetic_of, some
 from trimtab.performance.coefficients import (
+    absorbed_flops,
     dense_rate,
     exchange_s,
     expert_fill,
     expert_rate,
     expert_read_rate,
     expert_touch,
+    index_layer_s,
     kernels,
     kv_layer_s,
     padded,
@@ -82,6 +84,8 @@ class StepModel:
     """Tokens that windowed layers see; infinite without any."""
     kv_limit: float
     """Tokens that full layers read for one new token; infinite unless attention is sparse."""
+    index_s: float
+    """Reading by what sparse attention chooses them, for one cached token: of all tokens."""
     state_s: float
     """Reading and writing the constant state of one sequence."""
     pair_s: float
@@ -241,6 +245,8 @@ class StepModel:
     def _attention_s(self, on: Arithmetic, rows: Number, kv_tokens: Number) -> Number:
         context = kv_tokens / on.maximum(rows, 1e-9)
         seconds: Number = rows * (self.state_s + self.kv_s * on.minimum(context, self.kv_limit))
+        if some(self.index_s):
+            seconds = seconds + kv_tokens * self.index_s
         if some(self.window_kv_s):
             seconds = seconds + rows * self.window_kv_s * on.minimum(context, self.window)
         return seconds
@@ -284,12 +290,10 @@ def step_model(
     expert_s /= devices * ranks * expert_rate(accelerator, share, dtypes.experts)
     expert_read = tensor * ranks * expert_read_rate(accelerator, share, dtypes.experts)
     one_kv_s = kv_layer_s(geometry, accelerator, parallelism, engine)
-    pair_layer_s = (
-        4.0
-        * geometry.heads
-        * geometry.head_dim
-        / (devices * accelerator.bf16_flops * share.attention)
-    )
+    pair_flops = 4.0 * geometry.heads * geometry.head_dim
+    if geometry.sparse_topk and geometry.kv_lora_rank:
+        pair_flops = absorbed_flops(geometry)  # each token has keys of its own
+    pair_layer_s = pair_flops / (devices * accelerator.bf16_flops * share.attention)
     windowed = geometry.windowed_layers
     full = geometry.layers - geometry.linear_layers - windowed
     narrow = compute_peak(accelerator, dtypes.experts) > accelerator.bf16_flops
@@ -314,6 +318,7 @@ def step_model(
         window_kv_s=windowed * one_kv_s,
         window=float(geometry.sliding_window) if windowed else math.inf,
         kv_limit=float(geometry.sparse_topk) if geometry.sparse_topk else math.inf,
+        index_s=full * index_layer_s(geometry, accelerator),
         state_s=2.0 * geometry.state_bytes / (bandwidth * share.kv_read),
         pair_s=full * pair_layer_s,
         window_pair_s=windowed * pair_layer_s,

@@ -30,7 +30,6 @@ KIB = 1024
         ("Gemma-3-27B", 496.0),
         ("gpt-oss-120b", 72.0),
         ("DeepSeek-V3", 68.6),
-        ("GLM-5", 87.8),
     ],
 )
 def test_kv_bytes_per_token(model: str, kib: float) -> None:
@@ -100,3 +99,10 @@ def test_gpt_oss_120b_fits_on_one_h100_and_in_bf16_it_would_not() -> None:
     )
     assert weight_bytes(geometry("gpt-oss-120b"), "none") < 70e9
     assert weight_bytes(geometry("Llama-3.1-70B"), "none") > 140e9
+
+
+@pytest.mark.parametrize(("kv_dtype", "number"), [("auto", 2), ("fp8", 1)])
+def test_sparse_attention_keeps_an_index_beside_its_keys(kv_dtype: str, number: int) -> None:
+    for model, layers in (("DeepSeek-V3.2", 61), ("GLM-5", 78)):
+        latent = (512 + 64) * number
+        assert kv_bytes_per_token(geometry(model), kv_dtype) == layers * (latent + 128 + 4)
