@@ -10,6 +10,7 @@ from trimtab.performance.arithmetic import Array, Number
 from trimtab.performance.firsttoken import first_token
 from trimtab.performance.latency import latencies
 from trimtab.performance.meanfield import (
+    Equilibrium,
     Limit,
     Replica,
     equilibrium,
@@ -27,6 +28,8 @@ _CLOSE = 1e-4
 """The same for a number of users."""
 _FAINTEST = 1e-2
 """Arrivals relative to LIGHTEST below which nobody asks."""
+_WIDE = 4.0
+"""Standard deviations beyond the mean of the longest prompts."""
 _BLOCK = 1024
 """Loads that are evaluated together: their arrays stay in a processor's cache."""
 
@@ -125,32 +128,61 @@ def closed_loop(replica: Replica, users: Array, percentile: float) -> Outlook:
 
     That is how benchmark tools with a fixed concurrency load an engine. Users beyond the batch
     wait for a place; all start together, which adds `wave` of everybody's prompts to the mean TTFT.
+    What one of them meets is what the others do, and none waits longer than for all their prompts.
     """
     limit = limit_of(replica)
     most = np.zeros_like(users) + replica.most_arrivals
     full = _held(replica, most, limit)
     arrivals = _arrivals_holding(replica, np.minimum(users, full), (most, full), limit)
     state = equilibrium(replica, arrivals, steady=True)
-    waits = latencies(replica, state, percentile, limit)
+    inside = np.maximum(np.minimum(users, full), 1.0)
+    others = equilibrium(replica, arrivals * np.maximum(1.0 - 1.0 / inside, _FAINTEST), steady=True)
+    waits = latencies(replica, others, percentile, limit)
+    tpot = _own_step_s(replica, state, inside)
+    sooner_s = replica.decode_steps * (state.step_s - tpot)
     own_s = first_token(replica, state, limit).own_mean_s
     queue_s = np.maximum(users - full, 0.0) / state.rate
     wave_s = replica.step.wave * users * _prompt_alone_s(replica)
     engine_s = replica.step.request_s + replica.step.first_token_steps * state.step_s
     ttft = own_s + queue_s + wave_s + engine_s
-    later = waits.e2e_mean_s - waits.ttft_mean_s
+    e2e = ttft + replica.decode_steps * tpot
+    most_s = (inside - 1.0 + _widest(replica)) * own_s
+
+    def later_s(tail: Array, mean: Array, most: Number = most_s) -> Array:
+        return np.clip(tail - mean, 0.0, most)
+
     return Outlook(
-        rate=state.rate,
+        rate=inside / (inside / state.rate - sooner_s),
         ttft_mean_s=ttft,
-        ttft_s=ttft + np.maximum(waits.ttft_s - waits.ttft_mean_s, 0.0),
-        tpot_mean_s=state.step_s,
-        itl_s=waits.itl_s,
+        ttft_s=ttft + later_s(waits.ttft_s, waits.ttft_mean_s),
+        tpot_mean_s=tpot,
+        itl_s=tpot + later_s(waits.itl_s, waits.tpot_mean_s, most_s / replica.decode_steps),
         gap_s=waits.gap_s,
-        e2e_mean_s=ttft + later,
-        e2e_s=ttft + later + np.maximum(waits.e2e_s - waits.e2e_mean_s, 0.0),
+        e2e_mean_s=e2e,
+        e2e_s=e2e + later_s(waits.e2e_s, waits.e2e_mean_s),
         kv_utilization=np.minimum(users / replica.kv_slots, 1.0),
         concurrency=users,
         saturated=users > full + 1.0,
     )
+
+
+def _own_step_s(replica: Replica, state: Equilibrium, users: Array) -> Array:
+    """Return what a step takes while one certain user of `users` decodes.
+
+    That one is in the batch then, whatever share of the others is, and only prompts of the others
+    come beside it (the arrival theorem of closed networks, Reiser and Lavenberg 1980).
+    """
+    batch = state.batch + 1.0 - np.minimum(state.batch / users, 1.0)
+    alone = replica.step.decode_s(batch, batch * replica.lengths.resident)
+    return alone + (state.step_s - state.decode_s) * (1.0 - 1.0 / users)
+
+
+def _widest(replica: Replica) -> Number:
+    """Return how many mean prompts longer the longest prompts of `replica` are."""
+    lengths = replica.lengths
+    variance = np.maximum(lengths.prompt_square / lengths.prompt**2 - 1.0, 0.0)
+    widest: Number = _WIDE * np.sqrt(variance)
+    return widest
 
 
 def closed_loops(replicas: Sequence[Replica], users: Array, percentile: float) -> Outlook:

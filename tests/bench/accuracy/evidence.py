@@ -23,7 +23,7 @@ HUBER_GRID, HUBER_SILICON, HUBER_FIRST = 0.10, 0.12, 0.25
 """Errors beyond which a row counts less."""
 WEIGHT_GRID, WEIGHT_SILICON, WEIGHT_MLPERF = 400.0, 2500.0, 40.0
 """Of a family's steps together, of all deployments together, and of one audited result, against
-the pull to the middle."""
+the pull to where the fit starts."""
 
 _NODE = 8
 """Devices of one node."""
@@ -171,7 +171,10 @@ def served(request: CapacityRequest, users: Array) -> Served:
         own_s = full * step.mixed_s(np.minimum(chunk, prompt), prompt / 2.0, batch, cached)
         own_s = own_s + np.where(left > 0, step.mixed_s(left, prompt / 2.0, batch, cached), 0.0)
         extra_s = own_s - (full + (left > 0)) * decode_s
-        tpot_s = decode_s + batch * extra_s / max(steps, 1.0)
+        # One who decodes is in the batch for sure, and meets the prompts of the others alone.
+        met = batch + 1.0 - batch / users
+        prompts_s = batch * extra_s / max(steps, 1.0) * (1.0 - 1.0 / users)
+        tpot_s = step.decode_s(met, met * context) + prompts_s
         batch = users * steps * tpot_s / (steps * tpot_s + own_s)
     alone_s = step.mixed_s(budget, min(prompt, budget) / 2.0, 0.0, 0.0) * prompt / budget
     ttft_s = own_s + step.wave * users * alone_s + step.request_s + step.first_token_steps * tpot_s

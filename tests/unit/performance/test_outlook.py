@@ -80,6 +80,39 @@ def test_a_closed_loop_serves_what_its_own_latency_allows() -> None:
     assert outlook.tpot_mean_s[0] < outlook.tpot_mean_s[1] < outlook.tpot_mean_s[2]
 
 
+LONG = [(1_000, 256), (32_000, 256), (120_000, 64)]
+
+
+def long_prompts(prompt: int, answer: int) -> Replica:
+    shape = TokenShape(input_tokens=prompt, output_tokens=answer, input_cv=0, output_cv=0)
+    found = replica_of(request(shape=shape, engine=EngineSettings(max_model_len=131_072)))
+    assert isinstance(found, Replica)
+    return found
+
+
+@pytest.mark.parametrize(("prompt", "answer"), LONG)
+def test_a_user_alone_meets_nobody_s_prompts(prompt: int, answer: int) -> None:
+    one = long_prompts(prompt, answer)
+    alone = closed_loop(one, np.array([1.0]), 0.95)
+    own_step_s = one.step.decode_s(1.0, float(one.lengths.resident))
+    assert alone.tpot_mean_s[0] == pytest.approx(own_step_s, rel=0.01)
+    assert alone.itl_s[0] == pytest.approx(own_step_s, rel=0.02)
+    assert alone.ttft_s[0] == pytest.approx(alone.ttft_mean_s[0], rel=0.01)
+    # Its next question comes with its last token, so it is served as often as it is answered.
+    assert 1.0 / alone.rate[0] == pytest.approx(alone.e2e_mean_s[0], rel=0.06)
+
+
+@pytest.mark.parametrize(("prompt", "answer"), LONG)
+def test_nobody_waits_for_more_than_the_prompts_of_all(prompt: int, answer: int) -> None:
+    users = np.array([2.0, 3.0, 4.0])
+    outlook = closed_loop(long_prompts(prompt, answer), users, 0.99)
+    assert (outlook.ttft_s >= outlook.ttft_mean_s).all()
+    assert (outlook.ttft_s <= users * outlook.ttft_mean_s).all()
+    assert (outlook.e2e_s <= users * outlook.e2e_mean_s).all()
+    steps = answer - 1
+    assert outlook.e2e_mean_s == pytest.approx(outlook.ttft_mean_s + steps * outlook.tpot_mean_s)
+
+
 def test_experts_over_more_devices_hold_more_and_read_less() -> None:
     asked = request("DeepSeek-V3", "b200", tensor=8, shape=FIXED)
     narrow = replica_of(asked)
