@@ -8,6 +8,7 @@ import math
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from statistics import fmean
 
 from bench.accuracy import (
     drift,
@@ -40,7 +41,8 @@ Errors are relative: *median* and *p90* of the absolute error, *bias* is the med
 (positive: predicted slower or more than measured). *Fitted* rows are those that constants were
 fitted to; *held out* is the third of the deployments, by a hash of their names, and the one model
 of the step grid that no constant has seen. `python -m bench.accuracy.fit` repeats the fit from
-middle values, lands on the constants that stand and fails where it does not.
+round figures, the same for every family, lands on the constants that stand and fails where it does
+not.
 No constant belongs to a model, a row or a data set. They belong to a device family or an engine,
 and stand with their meaning in `efficiency.py` and `coefficients.py` of
 `operator/trimtab/performance/`.
@@ -90,9 +92,9 @@ _READING = """## How to read it, and where the model is blind
   is a test of it.
 - 4-bit experts are bound by widening them where the device cannot multiply them, so an H200 serves
   gpt-oss hardly faster than an H100.
-- Accelerators of families without measurements (Gaudi, TPU, Trainium, V100, T4) carry middle values
-  and `confidence` 0.6: their capacities come with a standard error of 31 %. So do GB200 and Arc Pro
-  B60, of which only kernels are known.
+- Accelerators of families without measurements (Gaudi, TPU, Trainium, V100, T4) carry the medians
+  of the others and `confidence` 0.6: their capacities come with a standard error of 31 %. So do
+  GB200 and Arc Pro B60, of which only kernels are known.
 - A model that is in no list is taken for the usual one of the size in its name, with provenance
   `guessed`. Of the known models that state a size, so guessed, rates are off by 17 % in the median
   and 44 % in the mean square; the standard error is 45 % or more.
@@ -108,6 +110,7 @@ def main() -> None:
     parts = [
         _INTRODUCTION,
         _deployments(tpot, ttft, refused),
+        _unseen(silicon.points(unseen=True)[0]),
         _gb200(silicon.gb200(points)),
         _calibration(points),
         _steps(grid.steps(), grid.unseen()),
@@ -163,6 +166,19 @@ def _deployments(tpot: Sequence[Pair], ttft: Sequence[Pair], refused: int) -> st
     )
 
 
+def _unseen(points: list[silicon.Point]) -> str:
+    rates = silicon.rates(points)
+    spread = math.sqrt(fmean(math.log(p.predicted / p.measured) ** 2 for p in rates))
+    return (
+        "### TPOT, as if nobody had measured the device\n\n"
+        "Of each accelerator's family all constants are left out, and the medians of the other "
+        "families taken, as for any that is in no file.\n\n"
+        + table("", by(silicon.tpot(points), lambda pair: pair.group.split("|")[1]))
+        + f"\n\nRequests per second, on one node, are off by {spread:.0%} in the mean square of "
+        f"their logarithms, and by {score(rates).bias:+.0%} in the median.\n"
+    )
+
+
 def _gb200(pairs: list[Pair]) -> str:
     return (
         "### Why the GB200 is off\n\n"
@@ -201,8 +217,8 @@ def _steps(pairs: list[Pair], unseen: list[Pair]) -> str:
         + table("By accelerator and phase", by(pairs, lambda pair: pair.group))
         + "\n\n"
         + table("The same, as if nobody had measured it", by(unseen, lambda pair: pair.group))
-        + "\n\nOf each accelerator's family, all constants are left out here and the middle values "
-        "of an unknown device taken: what to expect of one that is in no file.\n"
+        + "\n\nOf each accelerator's family, all constants are left out here and the medians of "
+        "the other families taken: what to expect of one that is in no file.\n"
     )
 
 

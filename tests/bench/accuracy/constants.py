@@ -1,9 +1,10 @@
-"""The constants that are fitted, each with its middle value, its most, and what it concerns."""
+"""The constants that are fitted, each with where it starts, its most, and what it concerns."""
 
 import math
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
+from trimtab.models.hardware import Accelerator
 from trimtab.performance import coefficients, efficiency
 from trimtab.performance.capacity import replica_of
 from trimtab.performance.steptime import step_model
@@ -15,9 +16,16 @@ SIBLINGS = {"blackwell-gb200": ("blackwell", ("compute", "narrow_compute", "bus"
 KERNELS_ONLY = ("xe2",)
 """Families that decide nothing but their own constants."""
 
-_FIXED = frozenset({"sustained", "power_limited", "watts_per_flops", "bus"})
-_POWER_LIMITED = 0.77
-"""Middle of what the power limit leaves: the one other card of which it is known, `sustained`."""
+_BUSES = ("bus", "pcie_bus")
+_FIXED = frozenset({"sustained", "power_limited", "watts_per_flops"})
+_START = {
+    "compute": 0.62, "narrow_compute": 0.50, "four_bit_compute": 0.39, "expert": 0.45,
+    "narrow_expert": 0.40, "four_bit_expert": 0.50, "weight_read": 0.80, "expert_read": 0.90,
+    "unpack": 4e-3, "kv_read": 0.80, "attention": 0.55, "kernel_s": 5e-6, "reduce_s": 8e-6,
+    "bus": (0.40, 0.45, 0.45), "pcie_bus": (0.49, 0.21, 0.14), "power_limited": 0.77,
+}  # fmt: skip
+"""Where every family starts, and is pulled to: round figures assumed before the fit, none of them
+another family's, so that a family can be left out as if nobody had measured it."""
 _MOST = {"weight_read": 0.92, "expert_read": 0.92, "kv_read": 0.92, "attention": 0.8}
 """No device delivers more of its bandwidth, in the best published measurements."""
 _STEP = {"step_s": 0.3e-3, "row_s": 8e-6}
@@ -45,19 +53,13 @@ class Constant:
     @property
     def name(self) -> str:
         """Return what it is called in a list."""
-        return f"{self.field}[{self.index}]" if self.field == "bus" else self.field
+        return f"{self.field}[{self.index}]" if self.field in _BUSES else self.field
 
     @property
-    def middle(self) -> float:
-        """Return the value of a device or an engine of which nothing is known."""
-        if self.home in efficiency._FAMILIES:
-            if self.field == "power_limited":
-                return _POWER_LIMITED
-            if self.field != "bus":
-                return float(getattr(efficiency._PRIOR, self.field))
-            over_pcie = self.home in efficiency._PCIE_FAMILIES
-            return (efficiency._PCIE_BUS if over_pcie else efficiency._PRIOR.bus)[self.index]
-        return (_STEP | _FIRST | _COUNTS)[self.field]
+    def start(self) -> float:
+        """Return what is assumed before any row is seen."""
+        start: Any = (_START | _STEP | _FIRST | _COUNTS)[self.field]
+        return float(start[self.index] if self.field in _BUSES else start)
 
     @property
     def most(self) -> float:
@@ -81,8 +83,7 @@ class Constant:
     def get(self) -> float:
         """Return its value now."""
         if self.home in efficiency._FAMILIES:
-            value = getattr(efficiency._FAMILIES[self.home], self.field)
-            return float(value[self.index] if self.field == "bus" else value)
+            return self._of(efficiency._FAMILIES[self.home])
         if self.home in efficiency.ENGINES:
             return float(getattr(efficiency.ENGINES[self.home], self.field))
         return float(getattr(coefficients, self.field))
@@ -92,9 +93,10 @@ class Constant:
         for home in self.families:
             family = efficiency._FAMILIES[home]
             changed: Any = value
-            if self.field == "bus":
+            if self.field in _BUSES:
+                shares = getattr(family, self.field)
                 changed = tuple(
-                    value if i == self.index else share for i, share in enumerate(family.bus)
+                    value if i == self.index else share for i, share in enumerate(shares)
                 )
             efficiency._FAMILIES[home] = replace(family, **{self.field: changed})
         if self.home in efficiency.ENGINES:
@@ -105,6 +107,10 @@ class Constant:
         step_model.cache_clear()
         replica_of.cache_clear()
 
+    def _of(self, share: efficiency.Efficiency) -> float:
+        value = getattr(share, self.field)
+        return float(value[self.index] if self.field in _BUSES else value)
+
     def concerns(self, family: str, engine: str) -> bool:
         """Return whether it can change a step of `engine` on a device of `family`."""
         if self.families:
@@ -112,21 +118,23 @@ class Constant:
         return self.home not in efficiency.ENGINES or engine == self.home
 
 
+def unmeasured(accelerator: Accelerator) -> Accelerator:
+    """Return `accelerator` as if nobody had measured its family: an unknown one by all others.
+
+    Data sheets and the middle of the other families are all that is left.
+    """
+    family = accelerator.family
+    elder = SIBLINGS[family][0] if family in SIBLINGS else family
+    others = f"unknown beside all but {elder}"
+    efficiency._FAMILIES[others] = efficiency.unknown(without=elder)
+    return replace(accelerator, family=others)
+
+
 def of_steps() -> list[Constant]:
     """Return every constant that step times decide."""
-    found = [
-        Constant(family, field.name)
-        for family in FAMILIES
-        for field in fields(efficiency.Efficiency)
-        if field.name not in _FIXED
-    ]
-    found += [
-        Constant(family, name)
-        for family, (_, own) in SIBLINGS.items()
-        for name in own
-        if name != "bus"
-    ]
-    found += [Constant(family, "bus", i) for family in (*FAMILIES, *SIBLINGS) for i in range(3)]
+    found = [one for family in FAMILIES for one in _of_family(family)]
+    for sibling, (_, own) in SIBLINGS.items():
+        found += [one for field in own for one in _entries(sibling, field)]
     return found + _of_engines(_STEP) + [Constant("model", name) for name in _COUNTS]
 
 
@@ -142,14 +150,17 @@ def of_limits() -> list[Constant]:
 
 def of_kernels() -> list[Constant]:
     """Return every constant of devices of which only kernels were timed, in another toolkit."""
-    own = _FIXED | {"narrow_compute", "four_bit_compute", "narrow_expert"}  # it has no such units
-    found = [
-        Constant(family, field.name)
-        for family in KERNELS_ONLY
-        for field in fields(efficiency.Efficiency)
-        if field.name not in own
-    ]
-    return found + [Constant(family, "bus", i) for family in KERNELS_ONLY for i in range(3)]
+    return [one for family in KERNELS_ONLY for one in _of_family(family)]
+
+
+def _of_family(family: str) -> list[Constant]:
+    """Return what rows decide of `family`: it lacks units for the rest, or nobody timed them."""
+    decided = [field for field in efficiency._MEASURED[family] if field not in _FIXED]
+    return [one for field in decided for one in _entries(family, field)]
+
+
+def _entries(family: str, field: str) -> list[Constant]:
+    return [Constant(family, field, i) for i in range(3 if field in _BUSES else 1)]
 
 
 def _of_engines(names: dict[str, float]) -> list[Constant]:

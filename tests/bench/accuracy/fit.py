@@ -1,12 +1,11 @@
 """Fits the constants of efficiency.py and coefficients.py to the rows that are not held out.
 
 `python -m bench.accuracy.fit` in tests/ (a few minutes) prints every constant beside the one that
-stands, and ends with an error where they differ by more than rounding. It starts from the middle
-values of an unknown device, never from what stands, so the same rows always give the same
-constants. Least squares on logarithms, with Huber's weights against outliers; the pull to the
-middle values decides only where no row says anything. Four stages, each with what those before it
-found: step times, first tokens, power limits, and devices of which only kernels were timed (the
-last two move nothing before: see `constants`).
+stands, and ends with an error where they differ by more than rounding. It starts every family from
+the same round figures, never from what stands, so the same rows always give the same constants.
+Least squares on logarithms, with Huber's weights against outliers, and a weak pull to where it
+started. Four stages, each with what those before it found: step times, first tokens, power limits,
+and devices of which only kernels were timed (the last two move nothing before: see `constants`).
 """
 
 import math
@@ -46,12 +45,12 @@ def fit() -> list[tuple[Constant, float]]:
     every = [constant for free, _ in stages for constant in free()]
     with _restored(every):
         for constant in every:
-            constant.set(constant.middle)
+            constant.set(constant.start)
         return [one for free, blocks in stages for one in _fitted(free(), blocks())]
 
 
 def _fitted(free: list[Constant], blocks: list[Block]) -> list[tuple[Constant, float]]:
-    start = np.log([one.middle for one in free])
+    start = np.log([one.start for one in free])
     most = np.log([one.most for one in free])
     stiffness = (0.5 / PULL) ** 2
 

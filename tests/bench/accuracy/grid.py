@@ -5,10 +5,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from bench.accuracy.constants import unmeasured
 from bench.accuracy.files import rows
 from bench.accuracy.score import Pair
 from trimtab.catalog import accelerators, geometries
-from trimtab.catalog.accelerators import GENERIC_FAMILY
 from trimtab.models.hardware import Accelerator, EngineSettings, ModelGeometry, Parallelism
 from trimtab.performance.arithmetic import Array
 from trimtab.performance.efficiency import NO_ENGINE
@@ -76,10 +76,7 @@ def steps() -> list[Pair]:
 
 
 def unseen() -> list[Pair]:
-    """Return what `steps` does, with each accelerator as if nobody had measured its family.
-
-    Data sheets and the middle values of an unknown device are all that is left.
-    """
+    """Return what `steps` does, with each accelerator as if nobody had measured its family."""
     return [
         Pair(
             group=f"{cell.accelerator.name}|{cell.phase}",
@@ -87,12 +84,12 @@ def unseen() -> list[Pair]:
             measured=float(theirs),
         )
         for cell in cells()
-        for ours, theirs in zip(_unmeasured(cell).predict(), cell.measured, strict=True)
+        for ours, theirs in zip(_unseen(cell).predict(), cell.measured, strict=True)
     ]
 
 
-def _unmeasured(cell: Cell) -> Cell:
-    return replace(cell, accelerator=replace(cell.accelerator, family=GENERIC_FAMILY))
+def _unseen(cell: Cell) -> Cell:
+    return replace(cell, accelerator=unmeasured(cell.accelerator))
 
 
 def _cell(group: list[dict[str, str]]) -> Cell:

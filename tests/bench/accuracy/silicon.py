@@ -9,6 +9,7 @@ from zlib import crc32
 
 import numpy as np
 
+from bench.accuracy.constants import unmeasured
 from bench.accuracy.files import rows
 from bench.accuracy.score import Pair
 from trimtab.api.policy import CapacityType
@@ -76,6 +77,12 @@ class Point:
     """Predicted requests per second."""
 
     @property
+    def served(self) -> float:
+        """Requests per second that were measured: every user asks again when answered."""
+        answer_s = self.tpot_s * (self.deployment.request.shape.output_tokens - 1)
+        return self.users / (self.ttft_s + answer_s)
+
+    @property
     def below_saturation(self) -> bool:
         """Whether the measured run was no mere queue."""
         return self.ttft_s < SATURATED_S
@@ -106,11 +113,15 @@ def deployments() -> list[Deployment]:
     ]
 
 
-def points() -> tuple[list[Point], int]:
-    """Return all rows with their predictions, and how many are said not to fit."""
+def points(*, unseen: bool = False) -> tuple[list[Point], int]:
+    """Return all rows with their predictions, and how many are said not to fit.
+
+    Args:
+        unseen: Whether each accelerator is predicted as if nobody had measured its family.
+    """
     found: list[Point] = []
     refused = 0
-    for one in deployments():
+    for one in _unseen(deployments()) if unseen else deployments():
         replica = replica_of(one.request)
         if isinstance(replica, Infeasible):
             refused += len(one.users)
@@ -129,6 +140,13 @@ def points() -> tuple[list[Point], int]:
             for i in range(len(one.users))
         ]
     return found, refused
+
+
+def _unseen(asked: list[Deployment]) -> list[Deployment]:
+    return [
+        replace(one, request=replace(one.request, accelerator=unmeasured(one.request.accelerator)))
+        for one in asked
+    ]
 
 
 def tpot(found: list[Point]) -> list[Pair]:
@@ -170,6 +188,15 @@ def ttft(found: list[Point]) -> list[Pair]:
         )
         for p in found
         if p.below_saturation
+    ]
+
+
+def rates(found: list[Point]) -> list[Pair]:
+    """Return predicted and measured requests per second, on one node."""
+    return [
+        Pair(group=p.deployment.group, predicted=p.rate, measured=p.served)
+        for p in found
+        if p.deployment.request.parallelism.devices <= _NODE
     ]
 
 
@@ -230,10 +257,9 @@ def ranked(found: list[Point]) -> list[tuple[float, bool]]:
         if price is None or _PROVIDER not in price.source:
             continue
         usd = math.log(price.usd_per_hour)
-        served = p.users / (p.ttft_s + p.tpot_s * (request.shape.output_tokens - 1))
         replica = request.geometry.name, request.engine, request.parallelism, p.deployment.version
         groups[*replica, request.shape, p.users][request.accelerator.name].append(
-            (usd - math.log(served), usd - math.log(p.rate))
+            (usd - math.log(p.served), usd - math.log(p.rate))
         )
     pairs = []
     for group in groups.values():
