@@ -67,6 +67,8 @@ class Witness:
     """When its load was fresh, and the requests/s then."""
     sure: bool = False
     """Whether it is fresh now."""
+    idle_since: float | None = None
+    """Since when it has been known to be idle."""
 
     def look(self, state: DeploymentState, now: float) -> None:
         """Take in one look; doubt, a gap and a clock that goes back are breaks (S5, S26)."""
@@ -77,6 +79,10 @@ class Witness:
             self.seen.append((now, getattr(state.load.arrival_rps, "value", 0.0)))
         elif not _is_bridged(state):
             self.seen.clear()
+        if not self.seen or (self.sure and not is_idle(state.load)):
+            self.idle_since = None
+        elif self.sure and (self.idle_since is None or len(self.seen) == 1):
+            self.idle_since = now
         while len(self.seen) > 1 and self.seen[1][0] <= now - WINDOW_S:
             del self.seen[0]
 
@@ -127,6 +133,7 @@ class Judge:
                 self.ready_replicas_outlive_their_replacement(state, decision)
                 self.it_wakes(state, decision)
                 self.its_own_cap_holds(state, decision)
+        self.the_fleet_shrinks_slowly()
         self.devices_are_promised_once()
         self.budgets_hold()
         for memory in self.result.memory.deployments:
@@ -192,7 +199,7 @@ class Judge:
         )
 
     def nothing_falls_without_evidence(self, state: DeploymentState, decision: Decision) -> None:
-        """S2 to S5, S21: a fall has a whole window of fresh evidence, or a lower maximum or cap.
+        """S2 to S5, S11, S21: a fall has a whole window of evidence, or a lower maximum or cap.
 
         There is no other number to fall back to (S4): on doubt what runs is held, and what held it
         must be fresh for a window before anything goes.
@@ -204,15 +211,39 @@ class Judge:
         if self._is_over_cap() and decision.why in _GIVES:
             return
         whole = self.witnesses[state.key].is_whole(self.snapshot.now)
-        if whole and state.policy.mode is Mode.AUTO:
+        if whole and not self._nodes_are_lost() and state.policy.mode is Mode.AUTO:
             return
         assert total(decision) >= before, decision.message
         after = {(t.pool, t.parallelism): t.replicas for t in decision.targets}
         for v in state.variants:
             assert after[v.pool, v.parallelism] >= min(v.ready, v.replicas), decision.message
 
+    def _nodes_are_lost(self) -> bool:
+        """S11: whether more than three nodes, and more than 45 % of them, are not Ready."""
+        lost = sum(pool.unready_nodes for pool in self.snapshot.pools)
+        every = lost + sum(pool.nodes for pool in self.snapshot.pools)
+        return lost > 3 and 100 * lost > 45 * every
+
+    def the_fleet_shrinks_slowly(self) -> None:
+        """S10: together no more Ready replicas go than a tenth of all, or one's own step.
+
+        But for what is taken for others or for a cap, and what is beyond a maximum.
+        """
+        all_of_them, gone = 0, []
+        for state, decision in zip(self.snapshot.deployments, self.result.decisions, strict=True):
+            if state.paused or state.policy is None or state.policy.mode is Mode.RECOMMEND:
+                continue
+            before = sum(v.replicas for v in state.variants)
+            all_of_them += before
+            if before > state.policy.max_replicas or decision.why in _GIVES:
+                continue
+            after = {(t.pool, t.parallelism): t.replicas for t in decision.targets}
+            ready = {(v.pool, v.parallelism): min(v.ready, v.replicas) for v in state.variants}
+            gone.append(sum(max(0, count - after[key]) for key, count in ready.items()))
+        assert sum(gone) <= max([all_of_them // 10, *gone])
+
     def steps_are_bounded(self, state: DeploymentState, decision: Decision) -> None:
-        """S6, S10: up by no more than there are, down by no more than a quarter."""
+        """S6: up by no more than there are, down by no more than a quarter."""
         assert state.policy is not None
         current = _current(state)
         before = sum(current.values())
@@ -233,7 +264,10 @@ class Judge:
     def ready_replicas_outlive_their_replacement(
         self, state: DeploymentState, decision: Decision
     ) -> None:
-        """S5, S7: what stays Ready serves the window's largest demand, and is never nothing."""
+        """S5, S7: what stays Ready serves the window's largest demand.
+
+        It is nothing only after the idle time, all of it known to be idle.
+        """
         assert state.policy is not None
         current = _current(state)
         if sum(current.values()) > state.policy.max_replicas:
@@ -258,8 +292,12 @@ class Judge:
         asked = self.witnesses[state.key].asked(self.snapshot.now)
         assert served >= asked * (1 - 1e-5), decision.message
         if sum(stable.values()) == 0:
-            assert state.policy.scale_to_zero_after_s is not None
             assert asked == 0
+            after_s = state.policy.scale_to_zero_after_s
+            since = self.witnesses[state.key].idle_since
+            assert after_s is not None
+            assert since is not None
+            assert since <= self.snapshot.now - after_s
             for memory in self.result.memory.deployments:
                 if (memory.namespace, memory.name) == (state.key.namespace, state.key.name):
                     assert memory.move_to is None or memory.move_since is not None

@@ -1,13 +1,14 @@
 """Random worlds, driven plan -> apply -> clock: the invariants of research/reliability.md, 3.
 
 Asserted after each plan by the judge (tests/judge.py): S1 bounds, S2 to S5 and S21 no fall on
-doubt, S6 and S10 steps, S7 replacements, S8 pools that rest, S9 budgets and devices, S22 figures,
-S24 conditions, S25 waking; and what users told by tests/told.py: S4 fallback, schedules, who gives
-way. Asserted here: S14 order, S15 a second plan is none, S17 a crash between writes, S26 clocks
-that jump (the judge's window begins anew), S8 and S12 in `Settling`. The plan is a function of what
-is there now, so that what was seen on the way (S16) is no input but its memory, and that is lost at
-random. Elsewhere: S3, S12 and S13 in test_planner_orders.py, S11 in
-tests/unit/planner/test_doubt.py; S18, S19, S20 and S23 are of the lease and of writes
+doubt, S6 steps, S7 replacements, S8 pools that rest, S9 budgets and devices, S10 falls of the whole
+fleet, S11 nodes that are lost together, S22 figures, S24 conditions, S25 waking; and what users
+told by tests/told.py: S4 fallback, schedules, who gives way. Asserted here: S14 order, S15 a second
+plan is none, S17 a crash between writes, S26 clocks that jump (the judge's window begins anew), S8
+and S12 in `Settling`. The plan is a function of what is there now, so that what was seen on the way
+(S16) is no input but its memory, and that is lost at random. Elsewhere: S3, S12 and S13 in
+test_planner_orders.py, loads that vanish together (S11) in tests/unit/planner/test_doubt.py; S18,
+S19, S20 and S23 are of the lease and of writes
 (tests/unit/controller/test_lease.py, tests/unit/actuate).
 """
 
@@ -47,6 +48,7 @@ POOL_NAMES = st.sampled_from([pool.name for pool in POOLS])
 STRIDE_S = 75.0
 """Longest time between two plans that is no gap, by far: few of them fill a window."""
 RATES = st.sampled_from([0.0, 0.5, 20.0, 60.0, 150.0, 1e5])
+INTERRUPTIONS = ("restart", "nodes", "pause", "back", "ahead")
 WHICH = st.integers(0, len(NAMES) - 1)
 
 
@@ -231,6 +233,37 @@ class Driver(RuleBasedStateMachine):
         self.strides(6)
 
     @_few
+    @rule(rps=st.sampled_from([0.0, 0.5, 20.0]), what=st.sampled_from(INTERRUPTIONS))
+    def interrupted_lull(self, rps: float, what: str) -> None:
+        """What begins the window anew, or holds all of it, comes when most of it is over."""
+        self.stories += 1
+        self.restore()
+        self.world.budgets = ()
+        scaling = {"minReplicas": 0, "maxReplicas": 10, "scaleToZeroAfter": "6m"}
+        for which in range(len(self.world.deployments)):
+            self.edit(which, paused=False, scaling=scaling)
+        self.world.set_load(fresh_load(60.0))
+        self.strides(6)
+        self.world.set_load(fresh_load(rps) if rps else idle_load())
+        self.strides(4)
+        if what == "restart":
+            self.restart()
+        elif what == "nodes":
+            self.lose_nodes(6)
+        elif what == "pause":
+            self.pause(True)
+            self.step()
+            self.world.pass_time(15.0)
+            self.pause(False)
+        else:
+            self.world.now += {"back": -20.0, "ahead": 120.0}[what]
+        self.strides(4)
+
+    def pause(self, paused: bool) -> None:
+        for key, state in self.world.deployments.items():
+            self.world.deployments[key] = replace(state, paused=paused)
+
+    @_few
     @rule(which=WHICH, rps=RATES, start_s=st.sampled_from([1.0, 30.0, 200.0]))
     def leave_a_pool(self, which: int, rps: float, start_s: float) -> None:
         """Fresh evidence all along, and every replica on a pool that it may not stay on."""
@@ -308,6 +341,18 @@ class Driver(RuleBasedStateMachine):
             replace(pool, devices=devices, max_devices=None) if pool.name == name else pool
             for pool in self.world.pools
         ]
+
+    @change(unready=st.sampled_from([0, 3, 4, 6]))
+    def nodes_fail(self, unready: int) -> None:
+        self.lose_nodes(unready)
+
+    def lose_nodes(self, unready: int) -> None:
+        """S11: nodes fall silent beside five that are Ready, and their replicas serve on."""
+        self.world.pools = [
+            replace(pool, nodes=5 if pool.name == "cheap" else 0,
+                    unready_nodes=unready if pool.name == "cheap" else 0)
+            for pool in self.world.pools
+        ]  # fmt: skip
 
     @change(name=POOL_NAMES)
     def vanish(self, name: str) -> None:

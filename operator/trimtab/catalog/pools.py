@@ -20,6 +20,7 @@ def pool_of(
     devices: int,
     foreign_devices: int,
     node_free: tuple[int, ...] = (),
+    unready_nodes: int = 0,
     catalogue_price: Price | None,
 ) -> Pool:
     """Return the pool of `resource`.
@@ -30,6 +31,7 @@ def pool_of(
         devices: Devices on them.
         foreign_devices: Devices on them that pods of others hold.
         node_free: Devices of each node that no pod holds; empty where that is not known.
+        unready_nodes: Nodes of it that are not Ready.
         catalogue_price: Price of one device from elsewhere, or None when nobody knows one.
 
     Raises:
@@ -52,6 +54,7 @@ def pool_of(
         devices=devices,
         foreign_devices=foreign_devices,
         node_free=tuple(sorted(node_free)),
+        unready_nodes=unready_nodes,
         max_devices=max_devices,
         provisioning_s=_provisioning_s(spec, grows=(max_devices or 0) > devices),
         failure_domain=spec.failure_domain or resource.metadata.name,

@@ -45,6 +45,8 @@ class Pool:
     failure_domain: str
     node_free: tuple[int, ...] = ()
     """Devices that no pod holds on each of its nodes, sorted; empty where that is not known."""
+    unready_nodes: int = 0
+    """Nodes of it that are not Ready."""
     carbon_g_per_kwh: float | None = None
     """What a kWh for its nodes emits, in gCO2; None when unknown."""
 

@@ -212,6 +212,7 @@ def _facts(
             devices=found.devices,
             foreign_devices=found.foreign,
             node_free=found.free,
+            unready_nodes=sum(not node.ready for node in found.members),
             catalogue_price=fed or catalogue_price(resource, found.members),
         )
         ready, reason, message = _verdict(pool, found)

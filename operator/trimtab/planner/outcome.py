@@ -36,6 +36,8 @@ class Outcome:
     """Whether a move to other pools begins in this tick."""
     degraded: Why | None
     """Why replicas were taken for others in this tick; None where none were."""
+    broken: str = ""
+    """What is wrong with the nodes, where nothing of the fleet may go for it."""
     why: Why = Why.STEADY
     message: str = ""
     short_reason: Reason | None = None
@@ -259,6 +261,8 @@ def _tail(outcome: Outcome, why: Why) -> str:
     match why:
         case Why.DOUBT:
             return f"Nothing falls: {case.evidence.message}."
+        case Why.WINDOW if outcome.broken:
+            return f"{outcome.asked_replicas} would do now; nothing goes while {outcome.broken}."
         case Why.WINDOW:
             asked = outcome.asked_replicas
             return (

@@ -8,7 +8,7 @@ from trimtab.config import PlannerConfig
 from trimtab.models.memory import DeploymentMemory, PlannerMemory
 from trimtab.models.plan import Decision, Plan, Why
 from trimtab.models.snapshot import DeploymentState, Key, Snapshot
-from trimtab.planner import cover, history, moves, outcome, shortage
+from trimtab.planner import brakes, cover, history, moves, outcome, shortage
 from trimtab.planner.allocate import Fleet, allocate
 from trimtab.planner.bysize import careful
 from trimtab.planner.case import Case, Subject, World, prepare
@@ -60,6 +60,8 @@ def plan(snapshot: Snapshot, config: PlannerConfig) -> Plan:
             continue
         remembered.append(history.forget(memory))
     cases = prepare(subjects, world)
+    if brakes.broken(snapshot.pools):
+        cases = [replace(case, may_fall=False) for case in cases]
     writers = [case for case in cases if case.policy.mode is not Mode.RECOMMEND]
     readers = [case for case in cases if case.policy.mode is Mode.RECOMMEND]
     first = _decide(writers, room_of(snapshot, pools), snapshot, config)
@@ -99,8 +101,10 @@ def _decide(
         for case in cases
         for fleet in [found.fleets[case.state.key]]
     }
+    brakes.hold_back(cases, settled)
     targets: dict[Key, Targets] = {key: item.targets.copy() for key, item in settled.items()}
     givers = degrade(snapshot.budgets, cases, found.fleets, found.room, targets, config)
+    broken = brakes.broken(snapshot.pools)
     # Whatever the pools hold: what is asked for is not less for being short.
     endless = Room(free=dict.fromkeys(room.free, UNLIMITED))
     decisions, memories = [], []
@@ -122,6 +126,7 @@ def _decide(
                 ),
                 moving=fleet is not fleets[key],
                 degraded=givers.get(key),
+                broken=broken,
             )
         )
         decisions.append(decision_of(result))

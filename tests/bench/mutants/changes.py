@@ -237,7 +237,7 @@ def _alike(function: ast.FunctionDef, text: str) -> set[int]:
     """Return the places of `text` where None and zero do the same, as the code itself shows.
 
     - It says that what is missing counts as zero: `x or 0`, `0 if x is None else x`.
-    - It does not tell them apart: `x in (0, None)`, a bare `if x`.
+    - It does not tell them apart: `x in (0, None)`, a bare `if x`, `if not x: return`.
     - Both fail: `x is not None and x > limit`, for limits are not negative; or both are turned
       away: `x is None or x < 1`.
     - It only writes them down.
@@ -254,6 +254,8 @@ def _alike(function: ast.FunctionDef, text: str) -> set[int]:
         elif isinstance(node, ast.IfExp) and isinstance(node.test, ast.Compare):
             if _is_zero(node.body if isinstance(node.test.ops[0], ast.Is) else node.orelse):
                 found |= _ids(*ast.walk(node))
+        elif isinstance(node, ast.If) and _turns_away(node, {text, *names}):
+            return _ids(*ast.walk(function))
         elif isinstance(node, ast.Compare) and isinstance(node.ops[0], ast.In):
             found |= _ids(node.left)
         elif isinstance(node, ast.comprehension):
@@ -266,6 +268,20 @@ def _alike(function: ast.FunctionDef, text: str) -> set[int]:
     if said and all(id(one) in _guards(function, {text, *names}) for one in said):
         return _ids(*ast.walk(function))
     return found
+
+
+def _turns_away(node: ast.If, texts: set[str]) -> bool:
+    """Whether a function ends here when one of `texts` is None, and as well when it is zero."""
+    test = node.test
+    parts = [test]
+    if isinstance(test, ast.BoolOp) and isinstance(test.op, ast.Or):
+        parts = test.values
+    return isinstance(node.body[-1], ast.Return) and any(
+        isinstance(part, ast.UnaryOp)
+        and isinstance(part.op, ast.Not)
+        and ast.unparse(part.operand) in texts
+        for part in parts
+    )
 
 
 def _guards(function: ast.FunctionDef, texts: set[str]) -> set[int]:

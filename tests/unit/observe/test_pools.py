@@ -61,6 +61,8 @@ def test_nodes_that_can_take_none_do_not_count_and_are_named() -> None:
     ]
     facts = only(world(pools=[bodies.pool()], nodes=nodes))
     assert (facts.nodes, facts.devices) == (1, 8)
+    assert facts.pool is not None
+    assert facts.pool.unready_nodes == 1
     assert facts.message == (
         "1 node with 8 devices; 1 cordoned, 1 not ready, "
         "1 with the taint nvidia.com/gpu=present:NoSchedule, which the pool does not tolerate, "

@@ -91,6 +91,11 @@ def test_who_is_no_longer_steady_forgets_what_was_considered_and_keeps_what_is_u
     assert move(there(may_fall=False, memory=under_way)) == (None, "b/tp1", False)
 
 
+def test_a_move_is_over_once_nothing_better_is_left() -> None:
+    arrived = there(choices=(DEAR, choice("b", usd=8.0)), memory=memory(move_to="b/tp1"))
+    assert move(arrived) == NONE
+
+
 @pytest.mark.parametrize(
     ("usd", "free", "keep_rps", "expected"),
     [
