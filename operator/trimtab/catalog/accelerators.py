@@ -2,6 +2,7 @@
 
 import math
 import re
+from difflib import get_close_matches
 from functools import cache
 from importlib import resources
 from typing import Any
@@ -72,6 +73,11 @@ def _describes(word: str, accelerator: Accelerator) -> bool:
 def names() -> tuple[str, ...]:
     """Return all catalogue names, in the order of the data file."""
     return tuple(_by_name())
+
+
+def alike(name: str) -> tuple[str, ...]:
+    """Return up to three spellings that look like `name`, for whoever misspelt one."""
+    return tuple(get_close_matches(_key(name), _by_spelling(), n=3, cutoff=0.7))
 
 
 def from_hardware(name: str, hardware: Hardware, resource_name: str) -> Accelerator:

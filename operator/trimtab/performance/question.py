@@ -229,14 +229,15 @@ def request_of(
             "model",
             f"{question.model!r} is not in the catalogue, and its name states no size",
             f"Give its config.json with --config, or spec.model.architecture in an LLMDeployment"
-            f"{_alike(question.model)}",
+            f"{_like(geometries.alike(question.model))}",
         )
     accelerator = accelerators.get(question.accelerator)
     if accelerator is None:
         raise InvalidInput(
             "accelerator",
             f"{question.accelerator!r} is not in the catalogue",
-            "Use one of " + ", ".join(accelerators.names()),
+            f"Use one of {', '.join(accelerators.names())}"
+            + _like(accelerators.alike(question.accelerator)),
         )
     question = _spelt(question)
     _check(question)
@@ -268,8 +269,7 @@ def request_of(
     )
 
 
-def _alike(model: str) -> str:
-    names = geometries.alike(model)
+def _like(names: tuple[str, ...]) -> str:
     return f"; names like it: {', '.join(names)}" if names else ""
 
 

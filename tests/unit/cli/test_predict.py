@@ -100,6 +100,7 @@ def test_an_ending_of_the_name_decides_how_the_weights_are_stored(
     [
         ("acme/Llama-3.1-Novel,h100,,,,,,,,,,1,", "--config"),
         ("Llama-3.1-8B,h9000,,,,,,,,,,1,", "accelerator: 'h9000' is not in the catalogue. Use one"),
+        ("Llama-3.1-8B,h1O0,,,,,,,,,,1,", "names like it: h100"),
         ("Llama-3.1-8B,h100,,,2.5,,,,,,,1,", "tensor_parallel: '2.5' is no whole number"),
         ("Llama-3.1-8B,h100,,,5,,,,,,,1,", "tensor_parallel: 5 does not divide 32 heads. Use one"),
         ("Llama-3.1-8B,h100,,,,,,,inf,,,1,", "input_tokens: inf is out of range"),
