@@ -236,6 +236,12 @@ def load_scenario(path: Path) -> Scenario:
         raise InvalidInput(str(path), f"it is no YAML: {error}", "Correct the file") from error
     if not isinstance(document, dict):
         raise InvalidInput(str(path), "it is no scenario", "Write name, about, duration, …")
+    if "apiVersion" in document:
+        raise InvalidInput(
+            str(path),
+            f"it is a manifest of kind {document.get('kind')} and no scenario",
+            "Give manifests with -f, and a log of requests with --trace",
+        )
     return scenario_of(document, where=str(path), folder=path.parent)
 
 

@@ -138,6 +138,7 @@ def test_several_deployments_get_the_rows_of_their_models(tmp_path: Path) -> Non
     [
         ((), "nothing to simulate"),
         (("gone.yaml",), "gone.yaml: cannot read it"),
+        (("{chat}",), "Give manifests with -f"),
         (("--policy", "hpa", "x.yaml"), "there is no policy hpa"),
         (("-f", "{pool}", "--trace", "azure-conv"), "no LLMDeployment is in it"),
         (("-f", "{chat}", "--trace", "azure-conv"), "no AcceleratorPool is in it"),
