@@ -21,6 +21,18 @@ class WantedSample:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Served:
+    """How replicas of one variant served of late; recent requests count more."""
+
+    pool: str
+    parallelism: Parallelism
+    requests: float = 0.0
+    """How many."""
+    late: float = 0.0
+    """How many of them missed a target, at most."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DeploymentMemory:
     """What is remembered of one deployment."""
 
@@ -68,6 +80,8 @@ class DeploymentMemory:
     """When that was, in Unix seconds: it fades from then on."""
     eased_where: tuple[str, ...] = ()
     """Names of the places with replicas that showed it."""
+    served: tuple[Served, ...] = ()
+    """Of the variants that serve now."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -70,6 +70,7 @@ def _inputs(query: Query) -> tuple[object, ...]:
         query.shape,
         query.most_rps,
         query.classes,
+        query.proven,
         state.spec.model.name,
         frozenset((v.pool, v.parallelism) for v in state.variants),
         query.lessons.used(state.key),
@@ -140,12 +141,15 @@ def _choice(
 def _fast_enough(bench: Bench, choices: list[Choice]) -> list[Choice]:
     """Refuse what is too slow for the longest requests that were seen, where other choices are not.
 
-    Replicas there would be late for as many, however many there were.
+    Replicas there would be late for as many, however many there were. What was seen to serve them
+    in time is none of it.
     """
     if bench.query.shape.inputs is None:
         return choices
     late = {
-        c.key: bench.too_long(c.state, c.parallelism) for c in choices if c.capacity is not None
+        c.key: None if c.key in bench.query.proven else bench.too_long(c.state, c.parallelism)
+        for c in choices
+        if c.capacity is not None
     }
     if not any(c.grows and late[c.key] is None for c in choices):
         return choices

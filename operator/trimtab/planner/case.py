@@ -15,7 +15,7 @@ from trimtab.models.plan import Why
 from trimtab.models.policy import EffectivePolicy
 from trimtab.models.signals import fresh_value
 from trimtab.models.snapshot import DeploymentState
-from trimtab.planner import easing, foresight, history
+from trimtab.planner import easing, foresight, history, proven
 from trimtab.planner.candidates import capacity_at, choices_of
 from trimtab.planner.choice import Choice
 from trimtab.planner.classes import carried_by
@@ -178,7 +178,15 @@ def _draft(subject: Subject, memory: DeploymentMemory, world: World) -> _Draft:
     )
     need = need_of(state.load, policy, evidence, memory, around)
     most_rps = foresight.most(memory, need.rps)
-    query = query_of(state, policy, need.shape, world.market, most_rps=most_rps)
+    memory = _watched(state, policy, evidence, memory, since_s)
+    query = query_of(
+        state,
+        policy,
+        need.shape,
+        world.market,
+        most_rps=most_rps,
+        proven=proven.proven(memory, policy.targets.percentile),
+    )
     choices = choices_of(query)
     places = places_of(state.variants, choices, world.config)
     seen = Seen(now=world.now, rps=evidence.arrivals or 0.0, window_s=state.load.window_s)
@@ -202,6 +210,28 @@ def _draft(subject: Subject, memory: DeploymentMemory, world: World) -> _Draft:
         places=places,
         running=running,
     )
+
+
+def _watched(
+    state: DeploymentState,
+    policy: EffectivePolicy,
+    evidence: Evidence,
+    memory: DeploymentMemory,
+    since_s: float,
+) -> DeploymentMemory:
+    """Return the memory with how the replicas served since the plan before, where that is sure."""
+    ready = [((v.pool, v.parallelism), v.ready) for v in state.variants]
+    serving = {key for key, n in ready if n}
+    known = tuple(one for one in memory.served if (one.pool, one.parallelism) in serving)
+    if known != memory.served:
+        memory = replace(memory, served=known)
+    attained = fresh_value(checked(state.load).slo_attainment)
+    if not evidence.fresh or not evidence.arrivals or not policy.targets.any or attained is None:
+        return memory
+    if _is_settling(state):
+        return memory
+    requests = evidence.arrivals * min(max(since_s, 0.0), state.load.window_s)
+    return proven.watched(memory, ready, (1.0 - min(attained, 1.0)) * requests, requests)
 
 
 def _ready_s(

@@ -151,6 +151,8 @@ class Query:
     """Most that all replicas together are to serve, where that changes what one can do."""
     classes: tuple[TokenClass, ...] = ()
     """What the router tells apart; their mix has `shape`. Empty where it tells nothing apart."""
+    proven: frozenset[tuple[str, Parallelism]] = frozenset()
+    """Pools and parallelisms that have been seen to be fast enough for requests of now."""
 
     def each(self) -> tuple["Query", ...]:
         """Return the queries for requests of each class alone."""
@@ -167,6 +169,7 @@ def query_of(
     market: Market,
     *,
     most_rps: float = 0.0,
+    proven: frozenset[tuple[str, Parallelism]] = frozenset(),
 ) -> Query:
     """Return the query of one deployment for requests of `shape`, of which `most_rps` are asked."""
     geometry, engine = _known.answer(
@@ -186,6 +189,7 @@ def query_of(
         config=market.config,
         most_rps=_rounded(most_rps) if policy.dealt else 0.0,
         classes=policy.classes,
+        proven=proven,
     )
 
 

@@ -1,0 +1,56 @@
+"""Where requests of now were served in time, whatever is believed of the longest of them.
+
+How many requests hardware is too slow for follows from how lengths were counted, between bounds
+that are far apart, and from the performance model. Replicas that serve show it.
+"""
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from trimtab.models.memory import DeploymentMemory, Served
+from trimtab.planner.ability import SURELY
+from trimtab.planner.demand import SPREAD_REQUESTS
+from trimtab.planner.evidence import BY_CHANCE, at_most_late
+from trimtab.planner.place import PlaceKey
+
+
+def watched(
+    memory: DeploymentMemory, ready: Iterable[tuple[PlaceKey, int]], late: float, requests: float
+) -> DeploymentMemory:
+    """Return the memory with `requests` more, of which `late` missed a target.
+
+    `ready` are the replicas that serve at each place; each gets the same share of the requests.
+    Whose requests were late is not known, so that every place is charged with all of them.
+    """
+    counts = [(key, n) for key, n in ready if n]
+    total = sum(n for _, n in counts)
+    before = {(one.pool, one.parallelism): one for one in memory.served}
+    if not total or requests <= 0.0:
+        return memory
+    found = []
+    for (pool, parallelism), n in counts:
+        known = before.get((pool, parallelism)) or Served(pool=pool, parallelism=parallelism)
+        more = requests * n / total
+        keep = min(1.0, SPREAD_REQUESTS / (known.requests + more))
+        found.append(
+            replace(
+                known,
+                requests=(known.requests + more) * keep,
+                late=(known.late + min(late, more)) * keep,
+            )
+        )
+    return replace(memory, served=tuple(found))
+
+
+def proven(memory: DeploymentMemory, percentile: float) -> frozenset[PlaceKey]:
+    """Return the places that served too many requests in time to be the wrong hardware.
+
+    Were they too slow for as many as would make them so, as few late requests would be seen with a
+    probability of BY_CHANCE at most.
+    """
+    wrong = min(0.5, SURELY * (1.0 - percentile))
+    return frozenset(
+        (one.pool, one.parallelism)
+        for one in memory.served
+        if at_most_late(round(one.late), round(one.requests), wrong) <= BY_CHANCE
+    )
