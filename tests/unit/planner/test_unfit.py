@@ -25,11 +25,11 @@ def there(*pools: object) -> FleetWorld:
 
 
 def long_ones(**over: object) -> ObservedLoad:
-    """One prompt in five has 20,000 tokens or more."""
+    """One prompt in five has 20,000 tokens or more, and is late unless `over` says otherwise."""
     shares = [0.0] * (len(RUNGS) + 1)
     shares[7], shares[14] = 0.8, 0.2
-    mean = Fresh(value=4500.0)
-    return fresh_load(0.5, input_tokens=mean, inputs=Spread(shares=tuple(shares)), **over)
+    seen = {"slo_attainment": Fresh(value=0.8), "inputs": Spread(shares=tuple(shares))}
+    return fresh_load(0.5, input_tokens=Fresh(value=4500.0), **(seen | over))
 
 
 def until_unfit(world: FleetWorld) -> Decision:
@@ -79,3 +79,11 @@ def test_how_lengths_spread_is_remembered_once_and_not_with_every_sample() -> No
     assert memory.shape is not None
     assert memory.shape.inputs is not None
     assert {sample.shape.inputs for sample in memory.samples} == {None}
+
+
+def test_what_serves_the_long_ones_in_time_stays_whatever_is_believed_of_them() -> None:
+    world = there(SLOW, FAST)
+    world.set_load(long_ones(slo_attainment=Fresh(value=1.0)))
+    reasons = {decision_for(world.tick(), "chat").why for _ in range(240)}
+    assert Why.UNFIT not in reasons
+    assert {pool for pool, _ in next(iter(world.pods.values()))} == {"slow"}

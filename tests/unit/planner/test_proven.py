@@ -1,0 +1,48 @@
+"""Replicas that serve show whether they are fast enough, by requests that were late or not."""
+
+from trimtab.models.hardware import Parallelism
+from trimtab.models.memory import DeploymentMemory
+from trimtab.planner.demand import SPREAD_REQUESTS
+from trimtab.planner.place import PlaceKey
+from trimtab.planner.proven import proven, watched
+
+SLOW: PlaceKey = ("slow", Parallelism())
+FAST: PlaceKey = ("fast", Parallelism(tensor=2))
+FRESH = DeploymentMemory(namespace="ns", name="chat", uid="1")
+
+
+def test_a_few_requests_in_time_prove_nothing() -> None:
+    few = watched(FRESH, [(SLOW, 1)], late=0.0, requests=150.0)
+    many = watched(FRESH, [(SLOW, 1)], late=0.0, requests=250.0)
+    # Where 1.5 % are late, none of 150 is one time in ten; none of 250 one time in forty.
+    assert proven(few, 0.99) == frozenset()
+    assert proven(many, 0.99) == {SLOW}
+
+
+def test_late_requests_are_held_against_every_place_that_may_have_served_them() -> None:
+    memory = watched(FRESH, [(SLOW, 1), (FAST, 3)], late=10.0, requests=1000.0)
+    counts = {(one.pool, one.parallelism): (one.requests, one.late) for one in memory.served}
+    assert counts == {SLOW: (250.0, 10.0), FAST: (750.0, 10.0)}
+    assert proven(memory, 0.99) == frozenset()
+    assert proven(memory, 0.95) == {SLOW, FAST}
+
+
+def test_late_requests_of_now_outweigh_any_number_that_were_in_time_before() -> None:
+    memory = FRESH
+    for _ in range(100):
+        memory = watched(memory, [(SLOW, 2)], late=0.0, requests=1000.0)
+    assert memory.served[0].requests == SPREAD_REQUESTS
+    assert proven(memory, 0.99) == {SLOW}
+    memory = watched(memory, [(SLOW, 2)], late=15.0, requests=300.0)
+    assert proven(memory, 0.99) == frozenset()
+
+
+def test_what_serves_no_more_is_forgotten() -> None:
+    memory = watched(FRESH, [(SLOW, 1), (FAST, 1)], late=0.0, requests=1000.0)
+    memory = watched(memory, [(SLOW, 0), (FAST, 1)], late=0.0, requests=10.0)
+    assert [one.pool for one in memory.served] == ["fast"]
+
+
+def test_no_request_teaches_nothing() -> None:
+    assert watched(FRESH, [(SLOW, 1)], late=0.0, requests=0.0) is FRESH
+    assert watched(FRESH, [], late=0.0, requests=5.0) is FRESH
