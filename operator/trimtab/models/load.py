@@ -118,6 +118,19 @@ class LatencyTargets:
         """Whether there is a target at all."""
         return not (self.ttft_s is None and self.itl_s is None and self.e2e_s is None)
 
+    def times(self, factor: float) -> "LatencyTargets":
+        """Return targets that are later by `factor`."""
+
+        def later(target_s: float | None) -> float | None:
+            return None if target_s is None else target_s * factor
+
+        return replace(
+            self,
+            ttft_s=later(self.ttft_s),
+            itl_s=later(self.itl_s),
+            e2e_s=later(self.e2e_s),
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VariantReading:

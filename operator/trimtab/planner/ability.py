@@ -27,6 +27,9 @@ from trimtab.planner.shortage import PoolState
 SURELY = 1.5
 """Where so many times the share of requests that may be late are too long for a replica, however
 idle it is, it is the wrong hardware: that is more than luck, and than the model may be off."""
+AT_LEAST = 1.1
+"""Times the target that they have to take where replicas run: times are predicted to about a tenth
+(docs/accuracy.md), and to move for nothing is paid for twice."""
 
 
 class Bench:
@@ -74,10 +77,15 @@ class Bench:
         found = self._figures(state, parallelism)
         if shape.inputs is None or found.request is None or not targets.any:
             return None
-        percentile = max(0.5, 1.0 - SURELY * (1.0 - targets.percentile))
-        return too_long(
-            replace(found.request, shape=shape, targets=replace(targets, percentile=percentile))
+        asked = replace(targets, percentile=max(0.5, 1.0 - SURELY * (1.0 - targets.percentile)))
+        request = replace(found.request, shape=shape, targets=asked)
+        runs = any(
+            (v.pool, v.parallelism) == (state.pool.name, parallelism)
+            for v in self.query.state.variants
         )
+        if runs and too_long(replace(request, targets=asked.times(AT_LEAST))) is None:
+            return None
+        return too_long(request)
 
     def nearest(self, state: PoolState, parallelism: Parallelism) -> LatencyTargets | None:
         """Return the nearest targets that one replica meets, None where it does not fit."""

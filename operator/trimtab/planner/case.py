@@ -222,9 +222,9 @@ def _watched(
     """Return the memory with how the replicas served since the plan before, where that is sure."""
     ready = [((v.pool, v.parallelism), v.ready) for v in state.variants]
     serving = {key for key, n in ready if n}
-    known = tuple(one for one in memory.served if (one.pool, one.parallelism) in serving)
-    if known != memory.served:
-        memory = replace(memory, served=known)
+    if any((one.pool, one.parallelism) not in serving for one in memory.served):
+        # What was late may have been late there.
+        memory = replace(memory, served=())
     attained = fresh_value(checked(state.load).slo_attainment)
     if not evidence.fresh or not evidence.arrivals or not policy.targets.any or attained is None:
         return memory

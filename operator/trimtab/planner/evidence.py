@@ -192,11 +192,6 @@ def _is_chance(load: ObservedLoad, percentile: float) -> bool:
     return _at_least_late(late, requests, 1.0 - percentile) > BY_CHANCE
 
 
-def at_most_late(late: int, requests: int, share: float) -> float:
-    """Return the probability of no more than `late` of `requests` when each is late with `share`."""
-    return 1.0 - _at_least_late(late + 1, requests, share)
-
-
 def _at_least_late(late: int, requests: int, share: float) -> float:
     """Return the probability of `late` or more of `requests` when each is late with `share`.
 

@@ -11,7 +11,7 @@ from trimtab.models.plan import DemandSource, Verdict, Why
 from trimtab.planner import texts
 from trimtab.planner.allocate import Fleet
 from trimtab.planner.case import Case
-from trimtab.planner.choice import MISSED, POWERED, Choice, degree
+from trimtab.planner.choice import POWERED, Choice, degree
 from trimtab.planner.drawn import drawn_by
 from trimtab.planner.place import Place, PlaceKey
 from trimtab.planner.problem import Bounds
@@ -203,7 +203,7 @@ def _why_up(outcome: Outcome) -> Why:
     if any(place.stuck for place in case.running):
         return Why.POOL_SHORT
     if leaving := _leaving(case):
-        return Why.UNFIT if _is_unfit(leaving[0]) else Why.POOL_GONE
+        return Why.UNFIT if leaving[0].is_unfit else Why.POOL_GONE
     if case.evidence.alarm is not None and case.grow_rps > case.need.rps:
         return case.evidence.alarm.why
     if case.is_covered:
@@ -224,16 +224,12 @@ def _why_down(outcome: Outcome) -> Why:
     if any(place.stuck for place in case.running):
         return Why.POOL_SHORT
     if leaving := _leaving(case):
-        return Why.UNFIT if _is_unfit(leaving[0]) else Why.POOL_GONE
+        return Why.UNFIT if leaving[0].is_unfit else Why.POOL_GONE
     return Why.DEMAND_FELL
 
 
 def _leaving(case: Case) -> list[Place]:
     return [place for place in case.running if place.replicas and not place.stays]
-
-
-def _is_unfit(place: Place) -> bool:
-    return place.choice is not None and place.choice.refusal in MISSED
 
 
 def _why_not(outcome: Outcome) -> Why:

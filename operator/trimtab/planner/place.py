@@ -8,7 +8,7 @@ from typing import TypeAlias
 from trimtab.config import PlannerConfig
 from trimtab.models.hardware import Parallelism
 from trimtab.models.snapshot import VariantState
-from trimtab.planner.choice import Choice, degree, order
+from trimtab.planner.choice import MISSED, Choice, degree, order
 from trimtab.planner.kept import Kept
 from trimtab.planner.shortage import held_pods
 
@@ -50,6 +50,17 @@ class Place:
     def usable_rps(self) -> float:
         """Rate that one replica is given; 0 when unknown."""
         return 0.0 if self.choice is None else self.choice.usable_rps
+
+    @property
+    def largest_rps(self) -> float:
+        """Rate at which one replica still holds the targets, nothing kept free; 0 when unknown."""
+        capacity = None if self.choice is None else self.choice.capacity
+        return 0.0 if capacity is None else capacity.max_rps
+
+    @property
+    def is_unfit(self) -> bool:
+        """Whether it is too slow, whatever the load."""
+        return self.choice is not None and self.choice.refusal in MISSED
 
     @property
     def price(self) -> float | None:

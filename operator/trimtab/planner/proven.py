@@ -9,8 +9,7 @@ from dataclasses import replace
 
 from trimtab.models.memory import DeploymentMemory, Served
 from trimtab.planner.ability import SURELY
-from trimtab.planner.demand import SPREAD_REQUESTS
-from trimtab.planner.evidence import BY_CHANCE, at_most_late
+from trimtab.planner.demand import ASSUMED_REQUESTS, SPREAD_REQUESTS
 from trimtab.planner.place import PlaceKey
 
 
@@ -43,14 +42,15 @@ def watched(
 
 
 def proven(memory: DeploymentMemory, percentile: float) -> frozenset[PlaceKey]:
-    """Return the places that served too many requests in time to be the wrong hardware.
+    """Return the places that serve in time as many as they have to, as far as was seen.
 
-    Were they too slow for as many as would make them so, as few late requests would be seen with a
-    probability of BY_CHANCE at most.
+    What is believed of a place that is too slow for SURELY times as many as may be late counts as
+    ASSUMED_REQUESTS do.
     """
-    wrong = min(0.5, SURELY * (1.0 - percentile))
+    allowed = 1.0 - percentile
     return frozenset(
         (one.pool, one.parallelism)
         for one in memory.served
-        if at_most_late(round(one.late), round(one.requests), wrong) <= BY_CHANCE
+        if SURELY * allowed * ASSUMED_REQUESTS + one.late
+        <= allowed * (ASSUMED_REQUESTS + one.requests)
     )

@@ -149,7 +149,14 @@ def _is_safe(
     remain = {place.key: min(place.stable, targets[place.key]) for place in case.running}
     # What is wanted may do by itself what it cannot beside slower ones that get as many requests.
     alone = {place.key: min(remain[place.key], wanted[place.key]) for place in case.running}
-    return any(
+    if any(
         carried(((p.usable_rps, replicas[p.key]) for p in case.running), even=even) >= least
         for replicas in (remain, alone)
-    )
+    ):
+        return True
+    # What will not do makes late whatever it gets: it goes as soon as the rest serves what is asked
+    # now, with nothing kept free.
+    if not removed.is_unfit:
+        return False
+    rates = ((p.largest_rps, remain[p.key]) for p in case.running if p.stays)
+    return carried(rates, even=even) >= case.need.rps

@@ -12,9 +12,9 @@ FRESH = DeploymentMemory(namespace="ns", name="chat", uid="1")
 
 
 def test_a_few_requests_in_time_prove_nothing() -> None:
-    few = watched(FRESH, [(SLOW, 1)], late=0.0, requests=150.0)
-    many = watched(FRESH, [(SLOW, 1)], late=0.0, requests=250.0)
-    # Where 1.5 % are late, none of 150 is one time in ten; none of 250 one time in forty.
+    few = watched(FRESH, [(SLOW, 1)], late=0.0, requests=40.0)
+    many = watched(FRESH, [(SLOW, 1)], late=0.0, requests=60.0)
+    # 1.5 of 100 that are believed to be late are more than 1 % of 140, and less of 160.
     assert proven(few, 0.99) == frozenset()
     assert proven(many, 0.99) == {SLOW}
 

@@ -1,9 +1,12 @@
 """One tick on the way to a wanted fleet: steps, pauses, and what must serve meanwhile."""
 
+from dataclasses import replace
+
 import pytest
 
 from cases import CONFIG, RPS, case, choice, memory, on, option, problem
 from trimtab.api.llmdeployment import Mode
+from trimtab.models.plan import Verdict
 from trimtab.planner.allocate import Fleet
 from trimtab.planner.case import Case
 from trimtab.planner.problem import COVERED
@@ -174,3 +177,18 @@ def test_a_mix_that_is_shared_by_ability_does_what_all_of_it_can(
 ) -> None:
     there = case(on("fast"), on("slow", 3), choices=(FAST, SLOW), keep_rps=keep_rps, even=False)
     assert targets(there, 1, 0) == {"fast": 1, "slow": after}
+
+
+@pytest.mark.parametrize(("grow_rps", "after"), [(32.0, 0), (32.1, 2)])
+def test_what_will_not_do_goes_once_the_rest_serves_what_is_asked_now(
+    grow_rps: float, after: int
+) -> None:
+    slow = replace(SLOW, refusal=Verdict.MISSES_TTFT, usable_rps=0.0, capacity=None)
+    # One fast replica is given 16 requests/s, and holds the targets up to 32.
+    there = case(on("fast"), on("slow", 2), choices=(FAST, slow), grow_rps=grow_rps, keep_rps=99.0)
+    assert targets(there, 3, 0) == {"fast": 3, "slow": after}
+
+
+def test_of_what_may_not_stay_for_other_reasons_nothing_is_known() -> None:
+    there = case(on("fast"), on("gone", 2), choices=(FAST,), keep_rps=99.0)
+    assert targets(there, 3, 0) == {"fast": 3, "gone": 2}

@@ -10,10 +10,10 @@ SLOW = catalogue_pool("slow", "nvidia-l40s", 0.5)
 FAST = catalogue_pool("fast", "nvidia-h100-sxm", 4.0)
 
 
-def there(*pools: object) -> FleetWorld:
+def there(*pools: object, ttft_ms: int = 1200) -> FleetWorld:
     state = planned(
         model={"name": "meta-llama/Llama-3.1-8B-Instruct", "maxModelLen": 65536},
-        latency={"timeToFirstToken": "1200ms"},
+        latency={"timeToFirstToken": f"{ttft_ms}ms"},
         workload={"inputTokens": 1000, "outputTokens": 250, "requestsPerSecond": "0.5"},
         placement={"tensorParallel": [1]},
     )
@@ -49,6 +49,21 @@ def test_it_moves_to_what_is_fast_enough_and_says_why() -> None:
     counts = {target.pool: target.replicas for target in decision_for(last, "chat").targets}
     assert counts.get("slow", 0) == 0
     assert counts["fast"] >= 1
+
+
+def test_what_runs_is_not_left_for_a_few_per_cent() -> None:
+    world = there(SLOW, FAST)
+    world.set_load(long_ones())
+    taken_ms = 0
+    for _ in range(240):
+        (slow,) = [c for c in decision_for(world.tick(), "chat").candidates if c.pool == "slow"]
+        if "TTFT is " in slow.message:
+            taken_ms = max(taken_ms, int(slow.message.split("TTFT is ")[1].split(" ms")[0]))
+    for over, leaves in ((1.05, False), (1.15, True)):
+        world = there(SLOW, FAST, ttft_ms=int(taken_ms / over))
+        world.set_load(long_ones())
+        reasons = {decision_for(world.tick(), "chat").why for _ in range(240)}
+        assert (Why.UNFIT in reasons) == leaves
 
 
 def test_alarms_of_what_is_too_slow_teach_no_margin() -> None:
