@@ -241,6 +241,11 @@ def test_a_recorded_snapshot_is_planned_again_and_a_change_is_tried_on_it(tmp_pa
     assert changed["why"] == "Bounds"
 
 
+ASKED = 88.0
+"""Requests/s; what must outlast a domain is then more than half a replica beyond a whole number:
+less than half of one is not worth a replica that is dear."""
+
+
 def spot_pool(name: str, usd: str, provisioning: str, **spec: Any) -> dict[str, Any]:
     """A pool of spot H100 in a zone of its own, or of others with `spec`."""
     made: dict[str, Any] = json.loads(json.dumps(POOL))
@@ -256,12 +261,12 @@ def spot_pool(name: str, usd: str, provisioning: str, **spec: Any) -> dict[str, 
 
 
 def spread(tmp_path: Path, percentile: int, *pools: dict[str, Any]) -> tuple[float, dict[str, int]]:
-    """Requests/s that one replica is given, and replicas by pool for 84 requests/s."""
+    """Requests/s that one replica is given, and replicas by pool for ASKED requests/s."""
     wanted = json.loads(json.dumps(CHAT))
     wanted["spec"]["latency"]["percentile"] = percentile
     wanted["spec"]["cost"] = {"capacityTypes": ["Spot", "OnDemand"]}
     wanted["spec"]["scaling"] = {"maxReplicas": 40}
-    wanted["spec"]["workload"]["requestsPerSecond"] = "84"
+    wanted["spec"]["workload"]["requestsPerSecond"] = str(ASKED)
     result = run("-f", write(tmp_path, *pools, SPEED, wanted), "-o", "json")
     (decision,) = decisions(result)
     rate = re.search(r"one replica serves ([\d.]+) req/s", decision["candidates"][0]["message"])
@@ -275,20 +280,20 @@ def floor_rps(percentile: float) -> float:
     While it is down, for 3.9 % of the time, what it carried is late; half of the slack is for that.
     """
     down = RECLAIMS_PER_HOUR * (45 * 60 + INIT_S) / 3600.0
-    return 84.0 * (1.0 - 0.5 * (1.0 - percentile) / down)
+    return ASKED * (1.0 - 0.5 * (1.0 - percentile) / down)
 
 
 def test_spot_keeps_a_floor_from_reclaims_time_to_ready_and_slack(tmp_path: Path) -> None:
     base = POOL | {"spec": POOL["spec"] | {"price": {"perDeviceHour": "3.00"}}}
     # Where nodes are back within minutes, 5 % that may be late are slack enough for all of it.
     rate, quick = spread(tmp_path, 95, base, spot_pool("z1", "1.00", "2m"))
-    assert quick == {"z1": math.ceil(84.0 / rate)}
+    assert quick == {"z1": math.ceil(ASKED / rate)}
     floors = []
     for percentile in (95, 99):
         rate, found = spread(tmp_path, percentile, base, spot_pool("z1", "1.00", "45m"))
         floors.append(found["h100"])
         assert found["h100"] == math.ceil(floor_rps(percentile / 100) / rate)
-        assert found["h100"] + found["z1"] == math.ceil(84.0 / rate)
+        assert found["h100"] + found["z1"] == math.ceil(ASKED / rate)
     assert floors[0] < floors[1]
 
 

@@ -19,7 +19,7 @@ from trimtab.models.performance import Provenance, ReplicaCapacity
 from trimtab.models.signals import Fresh, Invalid, Missing, Partial, Signal, Stale
 from trimtab.performance.belief import prior
 from trimtab.performance.calibration import ENOUGH_S, learn
-from trimtab.performance.capacity import CapacityRequest, replica_capacity
+from trimtab.performance.capacity import CALIBRATED, CapacityRequest, replica_capacity
 from trimtab.performance.steptime import StepModel
 from trimtab.performance.window import FULL_CACHE, Moment
 
@@ -101,7 +101,7 @@ def test_a_rate_follows_what_was_learnt_and_is_surer_than_an_estimate(scale: flo
     assert isinstance(true, ReplicaCapacity)
     assert learnt.max_rps == pytest.approx(true.max_rps, rel=0.08)
     assert (plain.provenance, learnt.provenance) == (Provenance.ESTIMATED, Provenance.CALIBRATED)
-    assert 0.10 < learnt.uncertainty < 0.13 < plain.uncertainty
+    assert CALIBRATED < learnt.uncertainty < 0.09 < plain.uncertainty
     assert true.uncertainty == pytest.approx(plain.uncertainty)  # as unsure as ever
 
 

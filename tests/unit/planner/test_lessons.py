@@ -15,7 +15,7 @@ from trimtab.models.memory import Calibration, PlannerMemory
 from trimtab.models.performance import Infeasible, Provenance, ReplicaCapacity
 from trimtab.models.plan import Candidate, Plan
 from trimtab.models.signals import Fresh, Missing, Partial
-from trimtab.performance.capacity import CapacityRequest, replica_of
+from trimtab.performance.capacity import CALIBRATED, CapacityRequest, replica_of
 from trimtab.performance.window import Load, Moment, seen_in
 from trimtab.planner.lessons import relearnt
 from trimtab.planner.plan import plan
@@ -111,7 +111,7 @@ def test_candidates_rest_on_what_was_learnt_and_keep_less_in_reserve(factor: flo
     there = serving(factor)
     after = capacity(there.tick())
     assert (before.provenance, after.provenance) == (Provenance.ESTIMATED, Provenance.CALIBRATED)
-    assert 0.10 < after.uncertainty < before.uncertainty
+    assert CALIBRATED < after.uncertainty < 0.10 < before.uncertainty
     assert (after.max_rps > before.max_rps) == (factor < 1.0) or factor == 1.0
     assert lesson(there).revision == "chat-1-"
 
