@@ -19,7 +19,7 @@ from trimtab.planner.case import Case
 from trimtab.planner.kept import Kept
 from trimtab.planner.place import vacant
 from trimtab.planner.problem import Counts, Problem, Room
-from trimtab.planner.wishes import free_question, move_name
+from trimtab.planner.wishes import free_question, move_name, move_places
 
 MOVE_SPARE = 1.2
 """A mix to move to must save enough also at so many times the demand: arrivals are noisy, and what
@@ -67,6 +67,15 @@ def consider(
                 after[key] = Fleet(problem=problem, counts=counts)
                 room = mine.minus(problem, counts)
                 continue
+        if _is_under_way(case):
+            # One plan adds no more than a step. Where what runs covers the demand, what is there of
+            # the rest would be found superfluous beside it.
+            mine = room.plus(fleets[key].problem, fleets[key].counts)
+            problem, counts, _ = _best_mix(case, fleets[key].problem, mine, config)
+            if _leads_on(problem, counts, memory):
+                after[key] = Fleet(problem=problem, counts=counts)
+                room = mine.minus(problem, counts)
+                continue
         if not _is_steady(case, fleets[key]):
             if memory.move_since is not None:
                 memories[key] = _unmoved(memory)
@@ -85,6 +94,20 @@ def consider(
             after[key] = Fleet(problem=problem, counts=counts)
             room = room.minus(problem, counts)
     return Moves(fleets=after, memories=memories, room=room)
+
+
+def _is_under_way(case: Case) -> bool:
+    """Return whether a move has been begun, and replicas asked for that still are there."""
+    to = move_places(case.memory) if case.memory.move_since is None else frozenset()
+    return any(place.supply and place.name in to for place in case.running)
+
+
+def _leads_on(problem: Problem, counts: Counts, memory: DeploymentMemory) -> bool:
+    """Return whether `counts` change what runs, and add to nothing but the places of the move."""
+    added = zip(problem.options, problem.added(counts), strict=True)
+    elsewhere = {option.name for option, n in added if n} - move_places(memory)
+    stays = all(n == o.current for o, n in zip(problem.options, counts, strict=True))
+    return not elsewhere and not stays and problem.shortage(counts) == 0
 
 
 def _unmoved(memory: DeploymentMemory) -> DeploymentMemory:
