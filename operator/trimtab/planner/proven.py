@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from trimtab.models.memory import DeploymentMemory, Served
 from trimtab.planner.ability import SURELY
+from trimtab.planner.choice import order
 from trimtab.planner.demand import ASSUMED_REQUESTS, SPREAD_REQUESTS
 from trimtab.planner.place import PlaceKey
 
@@ -21,7 +22,9 @@ def watched(
     `ready` are the replicas that serve at each place; each gets the same share of the requests.
     Whose requests were late is not known, so that every place is charged with all of them.
     """
-    counts = [(key, n) for key, n in ready if n]
+    counts = sorted(
+        ((key, n) for key, n in ready if n), key=lambda one: (one[0][0], order(one[0][1]))
+    )
     total = sum(n for _, n in counts)
     before = {(one.pool, one.parallelism): one for one in memory.served}
     if not total or requests <= 0.0:

@@ -46,3 +46,8 @@ def test_what_serves_no_more_is_forgotten() -> None:
 def test_no_request_teaches_nothing() -> None:
     assert watched(FRESH, [(SLOW, 1)], late=0.0, requests=0.0) is FRESH
     assert watched(FRESH, [], late=0.0, requests=5.0) is FRESH
+
+
+def test_the_order_in_which_replicas_are_listed_changes_nothing() -> None:
+    one = watched(FRESH, [(SLOW, 1), (FAST, 3)], late=1.0, requests=100.0)
+    assert watched(FRESH, [(FAST, 3), (SLOW, 1)], late=1.0, requests=100.0) == one
