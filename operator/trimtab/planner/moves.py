@@ -19,7 +19,8 @@ from trimtab.planner.case import Case
 from trimtab.planner.kept import Kept
 from trimtab.planner.place import vacant
 from trimtab.planner.problem import Counts, Problem, Room
-from trimtab.planner.wishes import free_question, move_name, move_places
+from trimtab.planner.settle import step_of
+from trimtab.planner.wishes import free_question, move_name
 
 MOVE_SPARE = 1.2
 """A mix to move to must save enough also at so many times the demand: arrivals are noisy, and what
@@ -63,19 +64,24 @@ def consider(
             mine = room.plus(fleets[key].problem, fleets[key].counts)
             problem, counts, target = _instead(case, fleets[key], mine, config)
             if target is not None:
-                memories[key] = replace(memory, move_since=None, move_to=target or memory.move_to)
+                memories[key] = replace(
+                    memory,
+                    move_since=None,
+                    move_to=target or memory.move_to,
+                    move_left=_left_over(case, problem, counts),
+                )
                 after[key] = Fleet(problem=problem, counts=counts)
                 room = mine.minus(problem, counts)
                 continue
-        if _is_under_way(case):
-            # One plan adds no more than a step. Where what runs covers the demand, what is there of
-            # the rest would be found superfluous beside it.
+        if memory.move_left:
             mine = room.plus(fleets[key].problem, fleets[key].counts)
-            problem, counts, _ = _best_mix(case, fleets[key].problem, mine, config)
-            if _leads_on(problem, counts, memory):
+            problem, counts, target = _best_mix(case, fleets[key].problem, mine, config)
+            if target is not None and target == memory.move_to:
+                memories[key] = replace(memory, move_left=_left_over(case, problem, counts))
                 after[key] = Fleet(problem=problem, counts=counts)
                 room = mine.minus(problem, counts)
                 continue
+            memory = memories[key] = replace(memory, move_left=0)
         if not _is_steady(case, fleets[key]):
             if memory.move_since is not None:
                 memories[key] = _unmoved(memory)
@@ -90,24 +96,24 @@ def consider(
         memories[key] = replace(memory, move_since=since, move_to=target)
         if now - since >= case.window_s:
             # From here on `move_to` alone says that the move is under way.
-            memories[key] = replace(memory, move_since=None, move_to=target)
+            memories[key] = replace(
+                memory,
+                move_since=None,
+                move_to=target,
+                move_left=_left_over(case, problem, counts),
+            )
             after[key] = Fleet(problem=problem, counts=counts)
             room = room.minus(problem, counts)
     return Moves(fleets=after, memories=memories, room=room)
 
 
-def _is_under_way(case: Case) -> bool:
-    """Return whether a move has been begun, and replicas asked for that still are there."""
-    to = move_places(case.memory) if case.memory.move_since is None else frozenset()
-    return any(place.supply and place.name in to for place in case.running)
+def _left_over(case: Case, problem: Problem, counts: Counts) -> int:
+    """Return how many replicas of `counts` one step does not add.
 
-
-def _leads_on(problem: Problem, counts: Counts, memory: DeploymentMemory) -> bool:
-    """Return whether `counts` change what runs, and add to nothing but the places of the move."""
-    added = zip(problem.options, problem.added(counts), strict=True)
-    elsewhere = {option.name for option, n in added if n} - move_places(memory)
-    stays = all(n == o.current for o, n in zip(problem.options, counts, strict=True))
-    return not elsewhere and not stays and problem.shortage(counts) == 0
+    The next plan has to know: where what runs covers the demand, it would find those that were
+    added superfluous beside it.
+    """
+    return max(0, sum(problem.added(counts)) - step_of(case))
 
 
 def _unmoved(memory: DeploymentMemory) -> DeploymentMemory:

@@ -116,7 +116,15 @@ def test_a_move_saves_enough_also_at_a_little_more_demand(
     assert move(c, free=free) == expected
 
 
-UNDER_WAY = memory(move_to="b/tp1")
+UNDER_WAY = memory(move_to="b/tp1", move_left=2)
+
+
+def test_what_one_step_does_not_add_is_remembered() -> None:
+    ripe = memory(move_since=NOW - 300.0, move_to="b/tp1")
+    dearer = choice("a", usd=24.0), CHEAP
+    found = considered(there(on("a", 2), choices=dearer, keep_rps=32.0, memory=ripe))
+    assert found.fleets[key()].counts == (0, 4)
+    assert found.memories[key()].move_left == 2
 
 
 def test_a_move_of_more_than_a_step_is_gone_on_with_until_all_of_it_is_there() -> None:
@@ -124,24 +132,23 @@ def test_a_move_of_more_than_a_step_is_gone_on_with_until_all_of_it_is_there() -
     begun = there(on("a", 4), on("b", 1, ready=0), keep_rps=24.0, memory=UNDER_WAY)
     found = considered(begun, 4, 0)
     assert found.fleets[key()].counts == (0, 3)
-    assert found.memories[key()] == UNDER_WAY
+    assert found.memories[key()] == memory(move_to="b/tp1")
     assert found.room.free == {"a": 9, "b": 7}
 
 
-def test_what_a_move_replaces_goes_although_it_would_do_by_itself() -> None:
-    arrived = there(on("a", 4), on("b", 3), keep_rps=24.0, memory=UNDER_WAY)
-    assert considered(arrived, 4, 0).fleets[key()].counts == (0, 3)
+def test_a_move_that_has_all_of_it_is_no_more_gone_on_with() -> None:
+    begun = there(on("a", 4), on("b", 1, ready=0), keep_rps=24.0, memory=memory(move_to="b/tp1"))
+    assert considered(begun, 4, 0).fleets[key()].counts == (4, 0)
 
 
 def test_a_move_that_would_have_to_go_elsewhere_is_not_gone_on_with() -> None:
     elsewhere = (DEAR, CHEAP, choice("c", usd=2.0))
-    begun = there(on("a", 4), on("b", 1, ready=0), keep_rps=24.0, memory=UNDER_WAY)
-    room = Room(free={"a": 9, "b": 9, "c": 9})
-    lost = there(
+    begun = there(
         on("a", 4), on("b", 1, ready=0), keep_rps=24.0, memory=UNDER_WAY, choices=elsewhere
     )
-    for c, goes_on in ((begun, True), (lost, False)):
-        options = [option(p.name, current=p.supply) for p in c.running]
-        kept = Fleet(problem=problem(*options), counts=(4, 0))
-        found = consider([c], {key(): kept}, room, config=CONFIG, now=NOW)
-        assert (found.fleets[key()] is not kept) == goes_on
+    options = [option(p.name, current=p.supply) for p in begun.running]
+    kept = Fleet(problem=problem(*options), counts=(4, 0))
+    room = Room(free={"a": 9, "b": 9, "c": 9})
+    found = consider([begun], {key(): kept}, room, config=CONFIG, now=NOW)
+    assert found.fleets[key()] is kept
+    assert found.memories[key()] == memory(move_to="b/tp1")
