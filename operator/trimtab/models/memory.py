@@ -62,8 +62,6 @@ class DeploymentMemory:
     """Since when one and the same move to other pools has paid off."""
     move_to: str | None = None
     """Which move that is."""
-    move_left: int = 0
-    """Replicas that it has still to add: one plan adds no more than a step."""
     peak_rps: float = 0.0
     """Largest demand seen, for the saving against a fixed fleet."""
     forecast: ForecastState = field(default_factory=ForecastState)

@@ -19,7 +19,6 @@ from trimtab.planner.case import Case
 from trimtab.planner.kept import Kept
 from trimtab.planner.place import vacant
 from trimtab.planner.problem import Counts, Problem, Room
-from trimtab.planner.settle import step_of
 from trimtab.planner.wishes import free_question, move_name
 
 MOVE_SPARE = 1.2
@@ -64,24 +63,10 @@ def consider(
             mine = room.plus(fleets[key].problem, fleets[key].counts)
             problem, counts, target = _instead(case, fleets[key], mine, config)
             if target is not None:
-                memories[key] = replace(
-                    memory,
-                    move_since=None,
-                    move_to=target or memory.move_to,
-                    move_left=_left_over(case, problem, counts),
-                )
+                memories[key] = replace(memory, move_since=None, move_to=target or memory.move_to)
                 after[key] = Fleet(problem=problem, counts=counts)
                 room = mine.minus(problem, counts)
                 continue
-        if memory.move_left:
-            mine = room.plus(fleets[key].problem, fleets[key].counts)
-            problem, counts, target = _best_mix(case, fleets[key].problem, mine, config)
-            if target is not None and target == memory.move_to:
-                memories[key] = replace(memory, move_left=_left_over(case, problem, counts))
-                after[key] = Fleet(problem=problem, counts=counts)
-                room = mine.minus(problem, counts)
-                continue
-            memory = memories[key] = replace(memory, move_left=0)
         if not _is_steady(case, fleets[key]):
             if memory.move_since is not None:
                 memories[key] = _unmoved(memory)
@@ -96,24 +81,10 @@ def consider(
         memories[key] = replace(memory, move_since=since, move_to=target)
         if now - since >= case.window_s:
             # From here on `move_to` alone says that the move is under way.
-            memories[key] = replace(
-                memory,
-                move_since=None,
-                move_to=target,
-                move_left=_left_over(case, problem, counts),
-            )
+            memories[key] = replace(memory, move_since=None, move_to=target)
             after[key] = Fleet(problem=problem, counts=counts)
             room = room.minus(problem, counts)
     return Moves(fleets=after, memories=memories, room=room)
-
-
-def _left_over(case: Case, problem: Problem, counts: Counts) -> int:
-    """Return how many replicas of `counts` one step does not add.
-
-    The next plan has to know: where what runs covers the demand, it would find those that were
-    added superfluous beside it.
-    """
-    return max(0, sum(problem.added(counts)) - step_of(case))
 
 
 def _unmoved(memory: DeploymentMemory) -> DeploymentMemory:

@@ -55,16 +55,11 @@ def settle(case: Case, fleet: Fleet, config: PlannerConfig, now: float) -> Settl
     return Settled(targets=targets, wanted=wanted)
 
 
-def step_of(case: Case) -> int:
-    """Return how many replicas one plan adds at most to those that exist."""
-    return max(LEAST_GROWTH, int(GROWTH * case.total), case.minimum - case.supply)
-
-
 def _add(
     case: Case, places: Iterable[Place], wanted: Counter[PlaceKey], targets: Counter[PlaceKey]
 ) -> None:
     """Add what is wanted at `places`, the best worth first, up to one step of growth."""
-    step = step_of(case)
+    step = max(LEAST_GROWTH, int(GROWTH * case.total), case.minimum - case.supply)
     for place in sorted(places, key=lambda p: (p.ratio, p.name)):
         more = max(0, wanted[place.key] - place.supply)
         if not case.is_initial:
