@@ -17,10 +17,10 @@ from trimtab.performance.steptime import step_model
 from trimtab.simulate.engine import Engine
 from trimtab.simulate.events import Request
 from trimtab.simulate.gateway import Gateway, GatewaySettings, Router
+from trimtab.simulate.inputs.spec import NamedTrace
+from trimtab.simulate.inputs.traces import named
 from trimtab.simulate.ledger import Ledger
 from trimtab.simulate.pace import Pace
-from trimtab_e2e import traces
-from trimtab_e2e.traces import Row
 
 FLEETS = ((4, 20.0), (4, 80.0), (32, 160.0))
 """(replicas, requests/s over all of them): light, 20 a replica, many replicas."""
@@ -40,7 +40,7 @@ def serve(count: int, replicas: int, rps: float, router: Router) -> tuple[float,
     gateway = Gateway(GatewaySettings(router=router), ledger)
     for i in range(replicas):
         gateway.add(f"replica-{i}", Engine(pace, settings), lambda _: None, 0.0)
-    _rows()
+    _lengths()
     now = 0.0
     begun = time.process_time()
     for request in _requests(count, rps):
@@ -53,20 +53,20 @@ def serve(count: int, replicas: int, rps: float, router: Router) -> tuple[float,
 
 
 @cache
-def _rows() -> tuple[Row, ...]:
-    return tuple(row for row in traces.load("azure-conv").rows if row.input_tokens < 8000)
+def _lengths() -> tuple[tuple[int, int], ...]:
+    chat = named(NamedTrace.AZURE_CONV)
+    lengths = zip(chat.input_tokens.tolist(), chat.output_tokens.tolist(), strict=True)
+    return tuple((tokens, answer) for tokens, answer in lengths if tokens < 8000)
 
 
 def _requests(count: int, rps: float) -> Iterator[Request]:
-    rows = _rows()
+    lengths = _lengths()
     dice = random.Random(1)
     now = 0.0
     for i in range(count):
         now += dice.expovariate(rps)
-        row = rows[i % len(rows)]
-        yield Request(
-            id=i, arrival=now, input_tokens=row.input_tokens, output_tokens=row.output_tokens
-        )
+        tokens, answer = lengths[i % len(lengths)]
+        yield Request(id=i, arrival=now, input_tokens=tokens, output_tokens=answer)
 
 
 def main(count: int) -> None:
