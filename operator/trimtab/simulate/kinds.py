@@ -22,6 +22,7 @@ from trimtab.performance.weights import stored_weights
 from trimtab.planner.candidates import choices_of
 from trimtab.planner.query import Market, Speeds, engine_settings, query_of
 from trimtab.planner.shortage import survey
+from trimtab.simulate.launch import launched
 from trimtab.simulate.pace import Pace
 from trimtab.simulate.policy import Variant
 from trimtab.simulate.traffic import Traffic
@@ -143,7 +144,7 @@ def _pace(request: CapacityRequest) -> Pace:
             raise InvalidInput("model", answer.message, "Use more or larger devices")
     assert not isinstance(replica, Infeasible)
     assert not isinstance(tokens, Infeasible)
-    return Pace(replica.step, tokens)
+    return Pace(launched(replica.step, request.geometry, request.engine), tokens)
 
 
 def shape_of(traffic: Traffic, prior: TokenShape, longest: int) -> TokenShape:

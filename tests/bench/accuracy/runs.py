@@ -14,6 +14,7 @@ from trimtab.performance.fit import kv_tokens
 from trimtab.performance.steptime import step_model
 from trimtab.simulate.engine import Engine
 from trimtab.simulate.events import Finished, Request
+from trimtab.simulate.launch import launched
 from trimtab.simulate.pace import Pace
 
 
@@ -97,7 +98,7 @@ def _simulated(run: Run, measured: list[dict[str, float]]) -> list[Finished]:
     tokens = kv_tokens(geometry, accelerator, Parallelism(), settings)
     assert isinstance(tokens, int)
     times = step_model(geometry, accelerator, Parallelism(), settings)
-    engine = Engine(Pace(times, tokens), settings)
+    engine = Engine(Pace(launched(times, geometry, settings), tokens), settings)
     for i, row in enumerate(measured):
         request = Request(
             id=i,

@@ -10,7 +10,7 @@ import math
 import random
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 
 import numpy as np
@@ -25,6 +25,7 @@ from trimtab.performance.fit import kv_tokens
 from trimtab.performance.steptime import step_model
 from trimtab.simulate.engine import Engine
 from trimtab.simulate.events import Finished, Request, Steps
+from trimtab.simulate.launch import launched
 from trimtab.simulate.pace import Pace
 
 BAR = 0.15
@@ -117,9 +118,8 @@ def _engine(model: str, device: str, settings: EngineSettings, kv: int | None = 
     assert accelerator is not None
     tokens = kv or kv_tokens(geometry, accelerator, Parallelism(), settings)
     assert isinstance(tokens, int)
-    return Engine(
-        Pace(step_model(geometry, accelerator, Parallelism(), settings), tokens), settings
-    )
+    step = step_model(geometry, accelerator, Parallelism(), settings)
+    return Engine(Pace(launched(step, geometry, settings), tokens), settings)
 
 
 def _growth(waiting: Sequence[float]) -> float:
@@ -169,15 +169,41 @@ class Sweep:
     output_tokens: int
     stages: list[Stage]
 
+    @property
+    def knee(self) -> float:
+        """The most requests/s that were answered."""
+        return max(stage.done_rps for stage in self.stages if not math.isnan(stage.done_rps))
+
 
 def sweeps() -> list[Sweep]:
-    """Return the sweeps without cached prompts, settings as in `bench.accuracy.sweeps`."""
-    perf = Sweep(
+    """Return the sweeps that are scored, settings as in `bench.accuracy.sweeps`."""
+    a100 = _kaito("a100")
+    return [
+        _perf("vllm", 204),
+        replace(a100, stages=a100.stages[1:]),
+        _kaito("a10"),
+    ]
+
+
+def clients() -> list[Sweep]:
+    """Return for each sweep what tells by how much its client is later than the engine.
+
+    For the H100 the same with its prompts cached, of which a twentieth is computed; for both others
+    the lightest stage of the A100.
+    """
+    cached, a100 = _perf("vllm_chunking_and_prefix_caching", 10), _kaito("a100")
+    below = [stage for stage in cached.stages if stage.rps < BELOW * cached.knee]
+    lightest = replace(a100, stages=a100.stages[:1])
+    return [replace(cached, stages=below), lightest, lightest]
+
+
+def _perf(config: str, input_tokens: int) -> Sweep:
+    return Sweep(
         name="H100 Llama-3-8B, vLLM 0.11",
         model="Llama-3-8B",
         device="nvidia-h100-sxm",
         settings=EngineSettings(max_num_seqs=128, takes_turns=True),
-        input_tokens=204,
+        input_tokens=input_tokens,
         output_tokens=62,
         stages=[
             Stage(
@@ -192,10 +218,9 @@ def sweeps() -> list[Sweep]:
                 requests=int(float(row["ok"])),
             )
             for row in rows("openloop_inferenceperf_h100_llama3_8b")
-            if row["config"] == "vllm"
+            if row["config"] == config
         ],
     )
-    return [perf, *(_kaito(gpu) for gpu in ("a100", "a10"))]
 
 
 def _kaito(gpu: str) -> Sweep:
@@ -224,20 +249,16 @@ def _kaito(gpu: str) -> Sweep:
 def sweep_figures() -> Iterator[Figure]:
     """Yield what users saw below saturation, and above it by how much requests outran answers.
 
-    What the client of the Phi-4-mini sweeps adds to each first token is taken from the lightest
-    stage of the A100, which is left out.
+    What a client adds to each first token is taken from stages that are not among them.
     """
-    client_s = 0.0
-    for sweep in sweeps():
-        knee = max(stage.done_rps for stage in sweep.stages if not math.isnan(stage.done_rps))
+    for sweep, client in zip(sweeps(), clients(), strict=True):
+        client_s = median(
+            stage.ttft_p50_s - _served(client, stage).ttft_p50_s for stage in client.stages
+        )
         for stage in sweep.stages:
             ours = _served(sweep, stage)
-            lightest = stage is sweep.stages[0]
-            if lightest and sweep.device == "a100":
-                client_s = stage.ttft_p50_s - ours.ttft_p50_s
-                continue
             at = f"{stage.rps:.3g} requests/s"
-            if stage.rps < BELOW * knee:
+            if stage.rps < BELOW * sweep.knee:
                 for what, measured, value in (
                     (TTFT_P50, stage.ttft_p50_s, ours.ttft_p50_s + client_s),
                     (TTFT_P95, stage.ttft_p95_s, ours.ttft_p95_s + client_s),
@@ -246,7 +267,7 @@ def sweep_figures() -> Iterator[Figure]:
                 ):
                     if not math.isnan(measured):
                         yield Figure(sweep.name, what, at, measured, value)
-            elif stage.rps > knee / BELOW and not math.isnan(stage.done_rps):
+            elif stage.rps > sweep.knee / BELOW and not math.isnan(stage.done_rps):
                 yield Figure(
                     sweep.name, GROWTH, at, stage.rps - stage.done_rps, stage.rps - ours.done_rps
                 )

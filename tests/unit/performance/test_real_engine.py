@@ -1,4 +1,4 @@
-"""Predictions hold against a real vLLM of our own on an H100, which no constant was fitted to."""
+"""Predictions hold against a real vLLM of our own on an H100; one constant was fitted to it."""
 
 import pytest
 
@@ -25,8 +25,5 @@ def test_the_same_arrivals_are_served_alike_below_the_knee(stage: Stage) -> None
     errors = {
         pair.group: pair.error for pair in lentgpu.replayed(stage, lentgpu.times(stage.model))
     }
-    assert abs(errors["p50 TPOT"]) <= 0.25
-    assert abs(errors["p95 TPOT"]) <= 0.25
-    assert abs(errors["p50 TTFT"]) <= 0.20
-    assert abs(errors["p95 TTFT"]) <= 0.20
-    assert abs(errors["p95 E2E"]) <= 0.25
+    for what in ("p50 TPOT", "p95 TPOT", "p50 TTFT", "p95 TTFT", "p95 E2E"):
+        assert abs(errors[what]) <= 0.15, what
