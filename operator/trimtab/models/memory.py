@@ -62,6 +62,9 @@ class DeploymentMemory:
     """Since when one and the same move to other pools has paid off."""
     move_to: str | None = None
     """Which move that is."""
+    move_fleet: tuple[tuple[str, int], ...] = ()
+    """Replicas that it shall leave, by the names of their places, while it has some to add: one
+    plan adds no more than a step. Empty where no move is under way that does."""
     peak_rps: float = 0.0
     """Largest demand seen, for the saving against a fixed fleet."""
     forecast: ForecastState = field(default_factory=ForecastState)

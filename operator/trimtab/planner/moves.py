@@ -18,7 +18,7 @@ from trimtab.planner.allocate import Fleet
 from trimtab.planner.case import Case
 from trimtab.planner.kept import Kept
 from trimtab.planner.place import vacant
-from trimtab.planner.problem import Counts, Problem, Room
+from trimtab.planner.problem import Counts, Problem, Room, usage
 from trimtab.planner.wishes import free_question, move_name
 
 MOVE_SPARE = 1.2
@@ -59,11 +59,19 @@ def consider(
     for case in cases:
         key, memory = case.state.key, case.memory
         memories[key] = memory
+        if memory.move_fleet and case.may_fall:
+            mine = room.plus(fleets[key].problem, fleets[key].counts)
+            problem, counts = _begun(case, mine, config)
+            if counts is not None:
+                after[key] = Fleet(problem=problem, counts=counts)
+                room = mine.minus(problem, counts)
+                continue
+            memory = memories[key] = replace(memory, move_fleet=())
         if _outgrows(case, fleets[key]):
             mine = room.plus(fleets[key].problem, fleets[key].counts)
             problem, counts, target = _instead(case, fleets[key], mine, config)
             if target is not None:
-                memories[key] = replace(memory, move_since=None, move_to=target or memory.move_to)
+                memories[key] = _under_way(memory, problem, counts, target)
                 after[key] = Fleet(problem=problem, counts=counts)
                 room = mine.minus(problem, counts)
                 continue
@@ -80,11 +88,38 @@ def consider(
             since = min(memory.move_since, now)
         memories[key] = replace(memory, move_since=since, move_to=target)
         if now - since >= case.window_s:
-            # From here on `move_to` alone says that the move is under way.
-            memories[key] = replace(memory, move_since=None, move_to=target)
+            memories[key] = _under_way(memory, problem, counts, target)
             after[key] = Fleet(problem=problem, counts=counts)
             room = room.minus(problem, counts)
     return Moves(fleets=after, memories=memories, room=room)
+
+
+def _under_way(
+    memory: DeploymentMemory, problem: Problem, counts: Counts, target: str
+) -> DeploymentMemory:
+    """Return the memory with the move to `counts` begun: `move_to` alone says so from here on."""
+    fleet = zip(problem.options, counts, strict=True)
+    return replace(
+        memory,
+        move_since=None,
+        move_to=target or memory.move_to,
+        move_fleet=tuple((option.name, n) for option, n in fleet if n),
+    )
+
+
+def _begun(case: Case, room: Room, config: PlannerConfig) -> tuple[Problem, Counts | None]:
+    """Return the question with the fleet of the move that was begun, and has replicas to add.
+
+    Asked anew, with some of them there and all that they replace, the next plan would find either
+    superfluous. None where all of them were asked for, or it would not do any more.
+    """
+    fleet = dict(case.memory.move_fleet)
+    problem = free_question(case, config, room)
+    counts = tuple(fleet.pop(option.name, 0) for option in problem.options)
+    may_be = all(o.lower <= n <= o.upper for o, n in zip(problem.options, counts, strict=True))
+    within = all(n <= room.limit(of) for of, n in usage(problem, counts, room).items())
+    will_do = not fleet and may_be and within and problem.shortage(counts) == 0
+    return problem, counts if will_do and any(problem.added(counts)) else None
 
 
 def _unmoved(memory: DeploymentMemory) -> DeploymentMemory:

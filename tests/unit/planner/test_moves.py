@@ -114,3 +114,55 @@ def test_a_move_saves_enough_also_at_a_little_more_demand(
     rival = choice("b", usd=usd)
     c = there(choices=(DEAR, rival), keep_rps=keep_rps)
     assert move(c, free=free) == expected
+
+
+BEGUN = memory(move_to="b/tp1", move_fleet=(("b/tp1", 4),))
+
+
+def test_the_fleet_that_a_move_wants_is_remembered_when_it_is_begun() -> None:
+    ripe = memory(move_since=NOW - 300.0, move_to="b/tp1")
+    dear = choice("a", usd=24.0), CHEAP
+    found = considered(there(on("a", 2), choices=dear, keep_rps=32.0, memory=ripe))
+    assert found.fleets[key()].counts == (0, 4)
+    assert found.memories[key()] == BEGUN
+
+
+@pytest.mark.parametrize("keep_rps", [8.0, 24.0, 32.0])
+def test_a_move_of_more_than_a_step_goes_on_to_the_same_fleet(keep_rps: float) -> None:
+    halfway = there(on("a", 4), on("b", 2, ready=0), keep_rps=keep_rps, memory=BEGUN)
+    found = considered(halfway, 4, 0)
+    assert found.fleets[key()].counts == (0, 4)
+    assert found.memories[key()] == BEGUN
+    assert found.room.free == {"a": 9, "b": 7}
+
+
+@pytest.mark.parametrize(
+    ("over", "free"),
+    [
+        ({"keep_rps": 40.0}, 9),
+        ({"keep_rps": 24.0}, 1),
+        ({"keep_rps": 24.0, "choices": (DEAR,)}, 9),
+        ({"keep_rps": 24.0, "max_replicas": 3}, 9),
+    ],
+)
+def test_a_move_whose_fleet_will_not_do_any_more_is_not_gone_on_with(
+    over: dict[str, Any], free: int
+) -> None:
+    halfway = there(on("a", 4), on("b", 2, ready=0), memory=BEGUN, **over)
+    found = considered(halfway, 4, 0, free=free)
+    assert found.fleets[key()].counts == (4, 0)
+    assert found.memories[key()].move_fleet == ()
+
+
+def test_a_move_that_has_all_that_it_adds_is_gone_on_with_no_more() -> None:
+    there_now = there(on("a", 4), on("b", 4, ready=0), keep_rps=24.0, memory=BEGUN)
+    found = considered(there_now, 4, 0)
+    assert found.fleets[key()].counts == (4, 0)
+    assert found.memories[key()] == memory(move_to="b/tp1")
+
+
+def test_doubt_holds_a_move_up_and_does_not_end_it() -> None:
+    doubtful = there(on("a", 4), on("b", 2, ready=0), may_fall=False, memory=BEGUN)
+    found = considered(doubtful, 4, 2)
+    assert found.fleets[key()].counts == (4, 2)
+    assert found.memories[key()] == BEGUN
