@@ -7,12 +7,6 @@ from trimtab.config import PlannerConfig
 from trimtab.models.capacity import Pool
 from trimtab.models.memory import PoolMemory
 from trimtab.models.snapshot import Snapshot, VariantState
-from trimtab.planner.starts import Starts
-
-LATE = 1.5
-"""Times the 90th percentile of the wait for a node, as learnt, from which on none is expected."""
-LEAST_PATIENCE_S = 120.0
-"""A pod may wait so long however quickly nodes used to come."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,13 +47,11 @@ def survey(
         for variant in deployment.variants:
             variants.setdefault(variant.pool, []).append(variant)
     known = {entry.pool: entry for entry in snapshot.memory.pools}
-    starts = Starts(snapshot.memory.starts)
     states = {}
     for pool in snapshot.pools:
         mine = variants.get(pool.name, [])
-        patience_s = _patience_s(pool, starts, config)
         before = known.get(pool.name)
-        entry = _remember(pool, mine, before, snapshot.now, config, patience_s=patience_s)
+        entry = _remember(pool, mine, before, snapshot.now, config)
         short = entry is not None and snapshot.now < entry.short_until
         limit = pool.usable_devices
         if entry is not None and short:
@@ -78,14 +70,6 @@ def survey(
     return states, _alive(known, snapshot.now)
 
 
-def _patience_s(pool: Pool, starts: Starts, config: PlannerConfig) -> float:
-    """Return how long a pod may wait for a node: less than configured where nodes come sooner."""
-    usual_s = starts.node_s(pool.name)
-    if usual_s is None:
-        return config.pending_patience_s
-    return min(config.pending_patience_s, max(LEAST_PATIENCE_S, LATE * usual_s))
-
-
 def _waiting(variants: Iterable[VariantState]) -> tuple[tuple[int, int], ...]:
     """Return how many replicas of each size have no node yet, their pods made or not."""
     found: dict[int, int] = {}
@@ -102,8 +86,6 @@ def _remember(
     before: PoolMemory | None,
     now: float,
     config: PlannerConfig,
-    *,
-    patience_s: float,
 ) -> PoolMemory | None:
     """Return what is remembered of `pool` after this look at it, None when nothing."""
     variants = tuple(variants)
@@ -124,8 +106,8 @@ def _remember(
     leaving = sum(
         max(0, v.pods - v.unschedulable - v.replicas) * v.parallelism.devices for v in variants
     )
-    full_s = config.ready_stability_s
-    if any(_is_stuck(pool, v, scheduled - leaving, (patience_s, full_s)) for v in variants):
+    patience_s = config.pending_patience_s, config.ready_stability_s
+    if any(_is_stuck(pool, v, scheduled - leaving, patience_s) for v in variants):
         rest = config.shortage_backoff_s if before is None else before.backoff_s
         return PoolMemory(
             pool=pool.name,

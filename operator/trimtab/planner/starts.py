@@ -49,10 +49,6 @@ class Starts:
             total += self._p90(pool.name, None, pool.provisioning_s)
         return total
 
-    def node_s(self, pool: str) -> float | None:
-        """Return the 90th percentile of the wait for a node of `pool`; None before it is learnt."""
-        return self._p90(pool, None, 0.0) if (pool, None) in self._known else None
-
     def _p90(self, pool: str, model: str | None, prior_s: float) -> float:
         one = self._known.get((pool, model))
         if one is None:

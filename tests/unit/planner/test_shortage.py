@@ -1,15 +1,12 @@
 """Pools that run short: when, for how long, and what stays usable."""
 
-import math
 from dataclasses import replace
 from typing import Any
-
-import pytest
 
 from builders import NOW, catalogue_pool, planned, variant_state
 from trimtab.config import PlannerConfig
 from trimtab.models.hardware import Parallelism
-from trimtab.models.memory import PlannerMemory, PoolMemory, StartMemory
+from trimtab.models.memory import PlannerMemory, PoolMemory
 from trimtab.models.snapshot import Snapshot, VariantState
 from trimtab.planner.shortage import PoolState, survey
 
@@ -56,27 +53,6 @@ def test_pods_that_wait_within_patience_mark_nothing() -> None:
     state, memory = look(waiting(599.0))
     assert not state.short
     assert memory == ()
-
-
-@pytest.mark.parametrize(
-    ("usual_s", "patience_s"), [(30.0, 120.0), (200.0, 300.0), (3000.0, 600.0)]
-)
-def test_nobody_waits_much_longer_than_nodes_take_there(usual_s: float, patience_s: float) -> None:
-    start = StartMemory(
-        pool="h100", model=None, log_mean=math.log(usual_s), log_var=0.0, count=10, last=NOW
-    )
-
-    def is_short(seconds: float) -> bool:
-        snapshot = Snapshot(
-            now=NOW,
-            deployments=(planned(variants=(waiting(seconds),)),),
-            pools=(catalogue_pool("h100", "nvidia-h100-sxm", 3.5),),
-            memory=PlannerMemory(starts=(start,)),
-        )
-        return survey(snapshot, CONFIG)[0]["h100"].short
-
-    assert not is_short(0.95 * patience_s)
-    assert is_short(1.25 * patience_s)
 
 
 def test_pods_that_wait_longer_mark_the_pool_and_what_is_scheduled_stays_usable() -> None:

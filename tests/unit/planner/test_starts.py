@@ -105,11 +105,14 @@ def test_many_starts_of_long_ago_make_nobody_surer_than_the_last_ones() -> None:
 
 
 def test_few_starts_leave_as_much_doubt_as_one_more_of_unknown_spread() -> None:
+    model = planned("chat").spec.model.name
     known = StartMemory(
-        pool="l4", model=None, log_mean=math.log(64.0), log_var=0.04, count=3, last=NOW
+        pool="l4", model=model, log_mean=math.log(64.0), log_var=0.04, count=3, last=NOW
     )
     spread = math.sqrt((3 * 0.04 + 0.3 * 0.3) / 4)
-    assert Starts([known]).node_s("l4") == pytest.approx(64.0 * math.exp(1.2816 * spread))
+    assert ready_s(PlannerMemory(starts=(known,))) == pytest.approx(
+        64.0 * math.exp(1.2816 * spread)
+    )
 
 
 def test_a_start_counts_for_a_tenth_once_there_were_many() -> None:
