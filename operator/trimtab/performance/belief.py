@@ -52,6 +52,11 @@ def stretched(step: StepModel, scales: StepScales) -> StepModel:
     )
 
 
+def carried(scales: StepScales, error: float) -> StepScales:
+    """Return `scales` where the times of another place are off by a factor with this error, too."""
+    return scales_of(mean_of(scales), covariance_of(scales) + error**2)
+
+
 def spread(scales: StepScales, slope: Vector) -> float:
     """Return the standard deviation of a logarithm that grows by `slope` with the three."""
     h = np.array(slope)

@@ -79,13 +79,19 @@ class Bench:
             return None
         asked = replace(targets, percentile=max(0.5, 1.0 - SURELY * (1.0 - targets.percentile)))
         request = replace(found.request, shape=shape, targets=asked)
-        runs = any(
-            (v.pool, v.parallelism) == (state.pool.name, parallelism)
-            for v in self.query.state.variants
-        )
+        runs = self.query.runs(state.pool.name, parallelism)
         if runs and too_long(replace(request, targets=asked.times(AT_LEAST))) is None:
             return None
         return too_long(request)
+
+    def nearly(self, state: PoolState, parallelism: Parallelism) -> ReplicaCapacity | None:
+        """Return what one replica does within AT_LEAST times the targets, None if nothing."""
+        request = self._figures(state, parallelism).request
+        if request is None:
+            return None
+        loose = replace(request, targets=request.targets.times(AT_LEAST))
+        answer = _fitting(loose, state.pool.devices_per_node)
+        return answer if isinstance(answer, ReplicaCapacity) else None
 
     def nearest(self, state: PoolState, parallelism: Parallelism) -> LatencyTargets | None:
         """Return the nearest targets that one replica meets, None where it does not fit."""

@@ -47,7 +47,8 @@ def _found(query: Query) -> tuple[Choice, ...]:
     bench = Bench(query)
     found = [choice for name in sorted(query.pools) for choice in _of_pool(bench, name)]
     objective = query.policy.objective
-    weighed = _weighed(_reachable(bench, _fast_enough(bench, found)), objective)
+    fast = _fast_enough(bench, _nearly(bench, found))
+    weighed = _weighed(_reachable(bench, fast), objective)
     return tuple(absurd(without_price(weighed, objective)))
 
 
@@ -119,23 +120,50 @@ def _choice(
             refusal = _verdict(answer), answer.message
     if refusal is None:
         refusal = refusal_of_replica(query, state, parallelism, price)
-    unsure = 0.0 if capacity is None else capacity.uncertainty
-    rate = 0.0 if capacity is None else capacity.max_rps
-    headroom = query.config.headroom
-    usable_rps = rate * max(LEAST_SHARE, 1.0 - headroom - unsure)
-    return Choice(
+    choice = Choice(
         state=state,
         parallelism=parallelism,
         refusal=refusal[0] if refusal else None,
         message=refusal[1] if refusal else "",
-        capacity=capacity,
-        usable_rps=usable_rps,
-        tight_rps=rate * max(LEAST_SHARE, 1.0 - headroom / 2.0 - unsure),
+        capacity=None,
+        usable_rps=0.0,
+        tight_rps=0.0,
         price=price,
-        wait_s=None if capacity is None else bench.wait_s(state, parallelism),
-        power=bench.power(state, parallelism, usable_rps),
+        wait_s=None,
         weight=price,
     )
+    return choice if capacity is None else _able(bench, choice, capacity)
+
+
+def _able(bench: Bench, choice: Choice, capacity: ReplicaCapacity) -> Choice:
+    """Return `choice` where one replica has `capacity`."""
+    headroom, unsure = bench.query.config.headroom, capacity.uncertainty
+    usable_rps = capacity.max_rps * max(LEAST_SHARE, 1.0 - headroom - unsure)
+    return replace(
+        choice,
+        capacity=capacity,
+        usable_rps=usable_rps,
+        tight_rps=capacity.max_rps * max(LEAST_SHARE, 1.0 - headroom / 2.0 - unsure),
+        wait_s=bench.wait_s(choice.state, choice.parallelism),
+        power=bench.power(choice.state, choice.parallelism, usable_rps),
+    )
+
+
+def _nearly(bench: Bench, choices: list[Choice]) -> list[Choice]:
+    """Let what runs stay where it misses a target by no more than times may be off.
+
+    Only where another choice meets it: else the target is out of reach, and has to be said to be.
+    """
+    if not any(c.grows and c.capacity is not None for c in choices):
+        return choices
+    found = []
+    for choice in choices:
+        near = None
+        if choice.refusal in MISSED and bench.query.runs(*choice.key):
+            near = bench.nearly(choice.state, choice.parallelism)
+        kept = choice if near is None else replace(choice, refusal=None, message="")
+        found.append(choice if near is None else _able(bench, kept, near))
+    return found
 
 
 def _fast_enough(bench: Bench, choices: list[Choice]) -> list[Choice]:

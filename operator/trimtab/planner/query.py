@@ -15,8 +15,10 @@ from trimtab.models.load import TokenClass, TokenShape, resized
 from trimtab.models.memory import Calibration
 from trimtab.models.policy import EffectivePolicy
 from trimtab.models.snapshot import DeploymentState, Key, Profile
+from trimtab.performance.belief import carried
 from trimtab.performance.capacity import CapacityRequest
 from trimtab.performance.profiles import MeasuredPoint, ProfileKey, points_for
+from trimtab.performance.relatives import Place, carrying_error
 from trimtab.planner.kept import Kept
 from trimtab.planner.shortage import PoolState
 from trimtab.units import parse_decimal
@@ -104,13 +106,32 @@ class Lessons:
     ) -> CapacityRequest:
         """Return `request` with what replicas on `pool` taught, or on others of the same devices.
 
-        Of several, those that were watched for longest; other settings teach nothing.
+        Of several, those that were watched for longest. Where none were, those with the nearest
+        number of the same devices, with the error that it brings; other settings teach nothing.
         """
-        known = [one for one in self._by_key.get(state.key, ()) if is_of(one, state, request)]
+        known = [
+            (error, one)
+            for one in self._by_key.get(state.key, ())
+            if (error := _error(one, state, request)) is not None
+        ]
         if not known:
             return request
-        best = max(known, key=lambda one: (one.pool == pool, one.evidence_s, one.pool))
-        return replace(request, scales=best.used)
+        error, best = min(
+            known, key=lambda k: (k[0], k[1].pool != pool, -k[1].evidence_s, k[1].pool)
+        )
+        assert best.used is not None
+        return replace(request, scales=carried(best.used, error) if error else best.used)
+
+
+def _error(one: Calibration, state: DeploymentState, request: CapacityRequest) -> float | None:
+    """Return the relative standard error with which `one` tells of `request`, None if nothing."""
+    if is_of(one, state, request):
+        return 0.0
+    tensor = request.parallelism.tensor
+    if not is_of(replace(one, parallelism=replace(one.parallelism, tensor=tensor)), state, request):
+        return None
+    here = Place(accelerator=request.accelerator, tensor=tensor)
+    return carrying_error(here, replace(here, tensor=one.parallelism.tensor))
 
 
 def is_of(one: Calibration, state: DeploymentState, request: CapacityRequest) -> bool:
@@ -153,6 +174,10 @@ class Query:
     """What the router tells apart; their mix has `shape`. Empty where it tells nothing apart."""
     proven: frozenset[tuple[str, Parallelism]] = frozenset()
     """Pools and parallelisms that have been seen to be fast enough for requests of now."""
+
+    def runs(self, pool: str, parallelism: Parallelism) -> bool:
+        """Return whether the deployment has replicas there, or had in this plan."""
+        return any((v.pool, v.parallelism) == (pool, parallelism) for v in self.state.variants)
 
     def each(self) -> tuple["Query", ...]:
         """Return the queries for requests of each class alone."""

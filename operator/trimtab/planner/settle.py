@@ -47,11 +47,13 @@ def settle(case: Case, fleet: Fleet, config: PlannerConfig, now: float) -> Settl
     wanted = Counter({place.key: n for place, n in counts if n})
     targets = Counter({place.key: place.replicas for place in case.running})
     _add(case, [place for place, n in counts if n], wanted, targets)
-    if case.policy.mode is not Mode.SCALE_UP_ONLY:
-        rests = _rests(case, now)
-        least = wanted | Counter({p.key: p.supply for p in case.running if rests})
-        floor = _floor(case, fleet, config, now)
-        _remove(case, fleet, targets, wanted, least, floor=floor)
+    # In mode ScaleUpOnly what is lost gives way to what replaces it, and nothing else: it would be
+    # replaced anew at every plan.
+    only_up = case.policy.mode is Mode.SCALE_UP_ONLY
+    rests = only_up or _rests(case, now)
+    least = wanted | Counter({p.key: p.supply for p in case.running if rests})
+    floor = case.total if only_up else _floor(case, fleet, config, now)
+    _remove(case, fleet, targets, wanted, least, floor=floor)
     return Settled(targets=targets, wanted=wanted)
 
 

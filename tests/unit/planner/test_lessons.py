@@ -13,7 +13,7 @@ from trimtab.models.hardware import Parallelism
 from trimtab.models.load import ObservedLoad, VariantReading
 from trimtab.models.memory import Calibration, PlannerMemory
 from trimtab.models.performance import Infeasible, Provenance, ReplicaCapacity
-from trimtab.models.plan import Candidate, Plan
+from trimtab.models.plan import Candidate, Decision, Plan
 from trimtab.models.signals import Fresh, Missing, Partial
 from trimtab.performance.capacity import CALIBRATED, CapacityRequest, replica_of
 from trimtab.performance.window import Load, Moment, seen_in
@@ -118,6 +118,27 @@ def test_candidates_rest_on_what_was_learnt_and_keep_less_in_reserve(factor: flo
 
 def test_a_slow_engine_gets_more_replicas_than_one_as_predicted() -> None:
     assert serving(1.4).replicas() > serving(1.0).replicas()
+
+
+def test_more_of_the_same_devices_are_told_of_too_with_more_doubt_for_each_doubling() -> None:
+    there = world()
+    state = planned(placement={"tensorParallel": [1, 2, 4, 8]})
+    there.deployments[state.key] = state
+    there.set_load(fresh_load(RPS))
+    there.run(120)
+    unsure = there.tick().decisions[0]
+    there.set_load(load(reading(there, 1.3)))
+    there.run(600.0)
+    sure = there.tick().decisions[0]
+
+    def doubts(decision: Decision) -> list[float]:
+        known = {c.parallelism.tensor: c.capacity for c in decision.candidates if c.pool == "cheap"}
+        return [one.uncertainty for tensor in (1, 2, 4, 8) if (one := known[tensor]) is not None]
+
+    one, two, four, eight = doubts(sure)
+    assert CALIBRATED < one < two < four < eight
+    # Beyond four times the devices corrections have nothing in common.
+    assert eight == doubts(unsure)[3]
 
 
 def test_other_pools_of_the_same_devices_learn_and_other_devices_do_not() -> None:

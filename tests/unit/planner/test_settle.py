@@ -119,6 +119,15 @@ def test_scale_up_only_takes_nothing() -> None:
     assert targets(case(on(replicas=8), mode=Mode.SCALE_UP_ONLY), 1) == {"h100": 8}
 
 
+def test_where_only_growth_is_allowed_what_is_lost_gives_way_to_what_replaces_it() -> None:
+    gone = on("gone", 3, ready=1)
+    there = case(on("fast", 2), gone, choices=(FAST,), mode=Mode.SCALE_UP_ONLY, may_fall=False)
+    assert targets(there, 4, 0) == {"fast": 4, "gone": 1}
+    # Not more goes than comes.
+    assert targets(there, 3, 0) == {"fast": 3, "gone": 2}
+    assert targets(there, 2, 0) == {"fast": 2, "gone": 3}
+
+
 @pytest.mark.parametrize(
     ("keep_rps", "after"), [(2 * RPS, 2), (2 * RPS / COVERED, 2), (2 * RPS * 1.001, 3)]
 )

@@ -3,7 +3,7 @@
 from builders import catalogue_pool, planned
 from fleetworld import FleetWorld, decision_for, fresh_load
 from trimtab.models.load import RUNGS, ObservedLoad, Spread
-from trimtab.models.plan import Decision, Why
+from trimtab.models.plan import Decision, Verdict, Why
 from trimtab.models.signals import Fresh
 
 SLOW = catalogue_pool("slow", "nvidia-l40s", 0.5)
@@ -64,6 +64,26 @@ def test_what_runs_is_not_left_for_a_few_per_cent() -> None:
         world.set_load(long_ones())
         reasons = {decision_for(world.tick(), "chat").why for _ in range(240)}
         assert (Why.UNFIT in reasons) == leaves
+
+
+def long_for(world: FleetWorld, seconds: float = 1800.0) -> set[Why]:
+    """Serve prompts of 4,500 tokens in the mean, whose spread nobody tells."""
+    world.set_load(fresh_load(0.5, input_tokens=Fresh(value=4500.0)))
+    return {decision_for(world.tick(), "chat").why for _ in range(int(seconds / 15.0))}
+
+
+def test_nor_where_only_the_mean_length_says_so_unless_nothing_else_will_do_either() -> None:
+    world = there(SLOW, FAST, ttft_ms=900)
+    long_for(world)
+    (slow,) = [c for c in decision_for(world.tick(), "chat").candidates if c.pool == "slow"]
+    taken_ms = int(slow.message.split("p95 TTFT is ")[1].split(" ms")[0])
+    for over, leaves in ((1.05, False), (1.15, True)):
+        world = there(SLOW, FAST, ttft_ms=int(taken_ms / over))
+        assert (Why.UNFIT in long_for(world)) == leaves
+    alone = there(SLOW, ttft_ms=int(taken_ms / 1.05))
+    long_for(alone)
+    (slow,) = decision_for(alone.tick(), "chat").candidates
+    assert slow.verdict is Verdict.MISSES_TTFT
 
 
 def test_alarms_of_what_is_too_slow_teach_no_margin() -> None:
