@@ -77,11 +77,12 @@ class Fleet:
         """Replicas lost or refused since somebody emptied it."""
         self.lost_replicas = 0
         self.on_change: Callable[[float], None] = lambda now: None
-        """Called when a pod gets Ready or is lost."""
+        """Called when the cluster shows something new of a pod or a node."""
         for room in ground.rooms.values():
             room.on_room = partial(self._schedule, room.rules.name)
             room.on_reclaim = self._reclaimed
             room.on_gone = self._killed
+            room.on_nodes = self._nodes_changed
 
     def pods(self, variant: Variant | None = None) -> list[Pod]:
         """Return the pods of one variant or of all, oldest first."""
@@ -151,6 +152,7 @@ class Fleet:
         name = f"{variant.deployment}/{variant.label}/{self._made}"
         self._made += 1
         pod = self._pods[name] = Pod(id=name, variant=variant, kind=kind, made_at=now)
+        self.on_change(now)
         return pod
 
     def _schedule(self, pool: str, now: float) -> None:
@@ -176,16 +178,17 @@ class Fleet:
         pod.node, pod.placed_at = node, now
         pod.phase = Phase.LOADING
         self._bill.change(pod.variant, pod.kind, 1, now)
+        self.on_change(now)
 
     def _loaded(self, pod: Pod, now: float) -> None:
         if pod.id in self._pods:
             self._ready(pod, now)
-            self.on_change(now)
 
     def _ready(self, pod: Pod, now: float) -> None:
         pod.phase = Phase.READY
         pod.ready_at = now
         self._site(pod).open(pod.id, pod.variant, pod.kind, now)
+        self.on_change(now)
         fail_after = self._ground.fail_after.get(pod.variant.pool)
         if fail_after is not None:
             self._timeline.at(now + fail_after(), partial(self._fail, pod))
@@ -196,6 +199,7 @@ class Fleet:
             pod.stop_at = min(pod.stop_at, stop_at)
             return
         pod.stop_at = stop_at
+        self.on_change(now)
         if pod.ready_at is None:
             self._remove(pod, now)
             return
@@ -219,14 +223,12 @@ class Fleet:
             self._ground.rooms[pod.variant.pool].release(pod.node, pod.kind.devices, now)
             self._bill.change(pod.variant, pod.kind, -1, now)
             self._schedule(pod.variant.pool, now)
+        self.on_change(now)
 
-    def _lose(self, pods: Iterable[Pod], now: float) -> None:
-        """Replace pods that were lost, and say so."""
-        variants = {pod.variant for pod in pods}
-        for variant in _sorted(variants):
+    def _replace(self, pods: Iterable[Pod], now: float) -> None:
+        """Replace pods that were lost."""
+        for variant in _sorted({pod.variant for pod in pods}):
             self._reconcile(variant, now)
-        if variants:
-            self.on_change(now)
 
     def _fail(self, pod: Pod, now: float) -> None:
         if pod.id not in self._pods:
@@ -236,7 +238,10 @@ class Fleet:
         if not leaving:
             self.lost[pod.variant] += 1
             self.lost_replicas += 1
-            self._lose([pod], now)
+            self._replace([pod], now)
+
+    def _nodes_changed(self, now: float) -> None:
+        self.on_change(now)
 
     def _site(self, pod: Pod) -> Site:
         return self._ground.services[pod.variant.deployment].site
@@ -252,7 +257,7 @@ class Fleet:
                 self.lost[pod.variant] += 1
                 self.lost_replicas += 1
             self._stop(pod, gone_at, now)
-        self._lose(lost, now)
+        self._replace(lost, now)
 
     def _killed(self, node: Node, now: float) -> None:
         for pod in self._on(node):

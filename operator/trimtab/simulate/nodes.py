@@ -71,6 +71,8 @@ class Room:
         """Called with the notice."""
         self.on_gone: Callable[[Node, float], None] = lambda node, now: None
         """Called when a reclaimed node goes."""
+        self.on_nodes: Callable[[float], None] = lambda now: None
+        """Called when a node has come, takes no more pods or is gone."""
         for at, devices in rules.limits[1:]:
             timeline.at(at, partial(self._limited, devices))
         for at, share in rules.shares[1:]:
@@ -161,6 +163,7 @@ class Room:
             self._idle(node, now)
         if self.rules.reclaim_after is not None:
             self._timeline.at(now + self.rules.reclaim_after(), partial(self._reclaim, node))
+        self.on_nodes(now)
 
     def _idle(self, node: Node, now: float) -> None:
         if node.leaving or not self.rules.grows:
@@ -172,6 +175,7 @@ class Room:
         """Give a node back at `now` that has been empty since `since`."""
         if node.idle_since == since and node.number in self._nodes and not node.leaving:
             del self._nodes[node.number]
+            self.on_nodes(now)
 
     def _limited(self, devices: int, now: float) -> None:
         self._limit = devices
@@ -190,6 +194,7 @@ class Room:
         if node.number not in self._nodes or node.leaving:
             return
         node.leaving = True
+        self.on_nodes(now)
         gone_at = now + self.rules.notice_s
         self.on_reclaim(node, now, gone_at)
         self._timeline.at(gone_at, partial(self._gone, node))
@@ -197,4 +202,5 @@ class Room:
     def _gone(self, node: Node, now: float) -> None:
         self.on_gone(node, now)
         del self._nodes[node.number]
+        self.on_nodes(now)
         self.on_room(now)

@@ -132,7 +132,10 @@ class Policy(Protocol):
 
     @property
     def debounce_s(self) -> float | None:
-        """Seconds from a pod's getting Ready or lost to a decision of its own; None without."""
+        """Seconds from something new of a pod or a node to a decision; None for fixed times.
+
+        With it the interval counts from the decision before.
+        """
         ...
 
     def decide(self, view: FleetView) -> Choice:

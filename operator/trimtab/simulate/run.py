@@ -137,6 +137,8 @@ class Run:
         self._fleet = Fleet(ground, self._timeline, self._bill)
         self._recorder = Recorder(world, self._desks, self._fleet, self._rooms, self._bill)
         self._woken = False
+        self._due = 0.0
+        """When a policy decides that is not woken before."""
 
     def result(self) -> RunResult:
         """Run it all."""
@@ -166,11 +168,13 @@ class Run:
         first = policy.decide(self._view(0.0))
         self._recorder.decided(first, 0.0)
         self._fleet.begin(first.replicas)
-        if policy.debounce_s is not None:
-            self._fleet.on_change = self._wake
         end = scenario.duration_s
         timeline.every(SCRAPE_S, end, self._scrape, SCRAPE)
-        timeline.every(policy.interval_s, end, self._decide, DECIDE)
+        if policy.debounce_s is None:
+            timeline.every(policy.interval_s, end, self._decide, DECIDE)
+        else:
+            self._fleet.on_change = self._wake
+            self._wait(0.0)
         if scenario.warmup_s > 0.0:
             timeline.at(scenario.warmup_s, self._recorder.score_from_here, LATER)
         while (following := timeline.next(end)) is not None:
@@ -217,6 +221,17 @@ class Run:
     def _decide_woken(self, now: float) -> None:
         self._woken = False
         self._decide(now)
+        self._wait(now)
+
+    def _wait(self, now: float) -> None:
+        """Have the next decision a whole period after this one, as the operator's loop does."""
+        self._due = now + self._policy.interval_s
+        self._timeline.at(self._due, self._decide_due, DECIDE)
+
+    def _decide_due(self, now: float) -> None:
+        if now == self._due:  # nothing has woken it since
+            self._decide(now)
+            self._wait(now)
 
     def _decide(self, now: float) -> None:
         choice = self._policy.decide(self._view(now))

@@ -23,7 +23,10 @@ _NAME = "trimtab"
 
 @dataclass(slots=True, kw_only=True)
 class TrimtabPolicy:
-    """The operator's decision: every 15 s, and half a second after a pod got Ready or lost."""
+    """The operator's decision: 15 s after the last, or half a second after something has changed.
+
+    What its own writes change counts, too: a pod that is made wakes the operator.
+    """
 
     base: Snapshot
     """The manifests, as `planner.offline.snapshot_of` reads them."""

@@ -1,7 +1,7 @@
 """Whole runs: what is conserved, what can never be, and what a policy is shown."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any
@@ -15,7 +15,7 @@ from trimtab.models.signals import Fresh, Missing
 from trimtab.simulate.adapter import Scaler
 from trimtab.simulate.engine import Engine
 from trimtab.simulate.events import Request
-from trimtab.simulate.policy import FixedPolicy, Policy, Variant
+from trimtab.simulate.policy import FixedPolicy, FleetView, Policy, ReplicaView, Variant
 from trimtab.simulate.result import RunResult, to_json
 from trimtab.simulate.rivals.base import Phase, Source
 from trimtab.simulate.run import run
@@ -393,17 +393,44 @@ def test_trimtab_holds_its_targets_on_the_real_trace_and_says_why() -> None:
     assert result.decisions[0].message
 
 
-def test_a_pod_that_is_lost_wakes_the_operator_before_its_period() -> None:
-    failing = scenario(
-        duration="30m", traffic=[steady(1.0)], pools={"h100": {"failuresPerHour": 12}}
-    )
-    script = Script(lambda now: {variant(): 1}, debounce_s=0.5)
-    made(failing, script)
+def woken_by(asks: Callable[[float], Mapping[Variant, int]], **over: Any) -> list[FleetView]:
+    script = Script(asks, debounce_s=0.5)
+    made(scenario(traffic=[steady(5.0)], **over), script)
+    return script.views
 
-    times = [view.now for view in script.views]
-    off = [now for now in times if now % 15.0]
-    assert off
-    assert all(later > earlier for earlier, later in pairwise(times))
+
+def test_a_pod_that_is_lost_wakes_the_operator_before_its_period() -> None:
+    views = woken_by(
+        lambda now: {variant(): 1}, duration="30m", pools={"h100": {"failuresPerHour": 12}}
+    )
+    lost = [view.deployments[0] for view in views if view.deployments[0].lost]
+    assert lost
+    for one in lost:  # what takes its place was made in the same moment
+        assert min(pod.age_s for pod in one.replicas) == pytest.approx(0.5)
+
+
+def test_every_step_in_the_life_of_a_pod_wakes_the_operator() -> None:
+    """Made, placed, Ready, told to leave, gone: seen half a second later each."""
+    views = woken_by(lambda now: {variant(): 2 if 100.0 < now < 300.0 else 1}, duration="10m")
+
+    def first(seen: Callable[[ReplicaView], object]) -> float:
+        return next(v.now for v in views if any(map(seen, v.deployments[0].replicas)))
+
+    asked = next(view.now for view in views if view.now > 100.0)
+    left = next(view.now for view in views if view.now >= 300.0)
+    assert first(lambda pod: pod.age_s == 0.5) == asked + 0.5
+    assert asked < first(lambda pod: pod.placed_s == 0.5)
+    assert asked < first(lambda pod: pod.ready_s == 0.5) < left
+    assert first(lambda pod: pod.terminating) == left + 0.5
+    gone = next(v.now for v in views if v.now > left and len(v.deployments[0].replicas) == 1)
+    assert gone - left - 0.5 in range(1, 60)  # drains are looked at once a second
+
+
+def test_the_period_counts_from_the_last_decision() -> None:
+    times = [view.now for view in woken_by(lambda now: {variant(): 1 + (now > 50.0)})]
+    assert times[:5] == [0.0, 15.0, 30.0, 45.0, 60.0]
+    assert times[5] == 60.5
+    assert max(later - earlier for earlier, later in pairwise(times)) == 15.0
 
 
 def test_the_reduced_policy_decides_without_any_metric() -> None:
