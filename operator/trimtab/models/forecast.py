@@ -72,5 +72,10 @@ class ForecastState:
     """By horizon: mean absolute error of the experts together, in scales."""
     counts: tuple[Row, ...] = ()
     """By horizon: how often the error, in scales and widths, fell into each class; it fades."""
+    jumps: tuple[Row, ...] = ()
+    """By horizon: how often the last rate was wrong by each class of jumps; it fades."""
+    losses: tuple[Row, ...] = ()
+    """By horizon: mean pinball loss of the learner at each level, then of the last rate and its
+    jumps, requests/s."""
     day: DayState = DayState()
     """What is usual at this time of day."""

@@ -3,7 +3,8 @@
 Levels of nine half-lives, a short trend and the recent maximum say, as experts, where the largest
 rate of each horizon will lie. Their blend, weighted by how wrong each has been, is the location;
 recent surprises give the scale; and how far off, in scales, the blend was is counted in classes.
-Where the time of day has proved to tell, all experts go by it (`day`).
+Where the time of day has proved to tell, all experts go by it (`day`). Beside it the plain opinion
+that the rate stays is kept, with what each of the two has lost by (`plain`).
 """
 
 import math
@@ -14,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trimtab.models.forecast import ForecastState
-from trimtab.planner.forecast import day
+from trimtab.planner.forecast import day, plain
 from trimtab.planner.forecast.arrays import Floats, rounded
 from trimtab.planner.forecast.constants import (
     ANCHORS,
@@ -25,10 +26,13 @@ from trimtab.planner.forecast.constants import (
     ERROR_HALF_LIFE,
     FIRST_WIDTHS,
     HALF_LIVES,
+    JUMPS,
+    LEVELS,
     MINUTE_S,
     MOVE_HALF_LIVES,
     MOVE_SHARES,
     NEAREST,
+    OPINION_HALF_LIFE,
     PRIOR,
     PRIOR_MINUTES,
     SHARPNESS,
@@ -45,6 +49,7 @@ _GAIN = 1.0 - 0.5 ** (1.0 / HALF_LIVES)
 _MOVE_GAIN = 1.0 - 0.5 ** (1.0 / MOVE_HALF_LIVES)
 _WIDTH_GAIN = 1.0 - 0.5 ** (1.0 / WIDTH_HALF_LIFE)
 _ERROR_GAIN = 1.0 - 0.5 ** (1.0 / ERROR_HALF_LIFE)
+_OPINION_GAIN = 1.0 - 0.5 ** (1.0 / OPINION_HALF_LIFE)
 _FADE = 0.5 ** (1.0 / COUNT_HALF_LIFE)
 _ROWS = np.arange(len(ANCHORS))
 _TAKEN = 20.0
@@ -80,11 +85,15 @@ class Book:
             self.errors: Floats = np.array([state.errors for state in states])
             self.widths: Floats = np.array([state.widths for state in states])
             self.counts: Floats = np.array([state.counts for state in states])
+            self.jumps: Floats = np.array([state.jumps for state in states])
+            self.losses: Floats = np.array([state.losses for state in states])
         else:
             shape = (len(states), len(ANCHORS), EXPERTS)
             self.biases, self.errors = np.zeros(shape), np.ones(shape)
             self.widths = FIRST_WIDTHS[None].repeat(len(states), axis=0)
             self.counts = np.zeros((*shape[:2], len(EDGES) + 1))
+            self.jumps = np.zeros((*shape[:2], len(JUMPS) + 1))
+            self.losses = np.zeros((*shape[:2], plain.OPINIONS * len(LEVELS)))
 
     def observe(self, now: float, rates: Sequence[float]) -> None:
         """Take in rates that are numbers, measured over the minute before `now`.
@@ -132,6 +141,7 @@ class Book:
             gain = 1.0 - (1.0 - _GAIN) ** missing
             self.levels = self.levels + gain * (_column(self.rps) - self.levels)
             self.counts = self.counts * _FADE**missing
+            self.jumps = self.jumps * _FADE**missing
         self.rates = [() for _ in self.rates]
         self.past = [() for _ in self.past]
 
@@ -189,35 +199,62 @@ class Book:
 
     def _score(self, ats: Sequence[float]) -> None:
         """Score what was said one horizon ago for each horizon that the last minute ends."""
-        ripe = _ROWS[_oldest(int(self.closed[0]), len(self.past[0])) >= ANCHORS]
-        if not len(ripe):
+        known = _ROWS[len(self.past[0]) >= ANCHORS]
+        if not len(known):
             return
-        spans = ANCHORS[ripe]
         rates = np.array(self.rates)
-        found = np.maximum.accumulate(rates[:, ::-1], axis=1)[:, spans - 1]
+        found = np.maximum.accumulate(rates[:, ::-1], axis=1)[:, ANCHORS[known] - 1]
+        last = rates[:, -1 - ANCHORS[known]]
+        usual = [day.behind(lived, at) for lived, at in zip(self.day, ats, strict=True)]
+        if (times := _times(usual)) is not None:
+            last = last * times[:, known]
+        ripe = len(_ROWS[_oldest(int(self.closed[0]), len(self.past[0])) >= ANCHORS])
+        if ripe:
+            self._learn(times, rates, found[:, :ripe], last[:, :ripe])
+        classes = np.searchsorted(JUMPS, np.sqrt(found) - np.sqrt(last))
+        self.jumps[:, known] *= _FADE
+        self.jumps[np.arange(len(rates))[:, None], known, classes] += 1.0
+
+    def _learn(self, times: Floats | None, rates: Floats, found: Floats, last: Floats) -> None:
+        """Learn from the largest rates `found` over the first horizons, `last` before them."""
+        ripe = _ROWS[: found.shape[1]]
+        spans = ANCHORS[ripe]
         then = np.array([[past[-span] for span in spans.tolist()] for past in self.past])
         recent = np.stack(
             [rates[:, -2 * span : -span].max(axis=1) for span in spans.tolist()], axis=1
         )
         said, scales = experts(then[:, :, :-1], recent), then[:, :, -1]
-        usual = [day.behind(known, at) for known, at in zip(self.day, ats, strict=True)]
-        if (times := _times(usual)) is not None:
+        if times is not None:
             said = said * times[:, ripe, None]
         seen = self.closed[:, None] - UNLEARNT_MINUTES - spans + 1
         gain = np.maximum(_ERROR_GAIN, 1.0 / (seen + 1.0))[:, :, None]
         error = (found[:, :, None] - said) / scales[:, :, None]
+        width = np.sqrt(np.maximum(self.widths[:, ripe], 0.05))
+        # What both would have said by what was known before this minute.
+        learnt = plain.learnt_quantiles(
+            (self.weights()[:, ripe] * said).sum(axis=2), scales * width, self._below()[:, ripe]
+        )
+        lost = plain.losses(
+            found, learnt, plain.plain_quantiles(last, plain.shares(self.jumps)[:, ripe])
+        )
+        opinion_gain = np.maximum(_OPINION_GAIN, 1.0 / seen)[:, :, None]
+        self.losses[:, ripe] += opinion_gain * (lost - self.losses[:, ripe])
         off = np.clip(error, -_TAKEN, _TAKEN) - self.biases[:, ripe]
         self.biases[:, ripe] += gain * off
         beside = np.minimum(np.abs(error - self.biases[:, ripe]), _TAKEN)
         self.errors[:, ripe] += gain * (beside - self.errors[:, ripe])
         blended = (self.weights()[:, ripe] * error).sum(axis=2)
-        width = np.sqrt(np.maximum(self.widths[:, ripe], 0.05))
         classes = np.searchsorted(EDGES, blended / width)
         width_gain = np.maximum(_WIDTH_GAIN, 1.0 / (seen + 10.0))
         far = np.minimum(np.abs(blended), _TAKEN)
         self.widths[:, ripe] += width_gain * (far - self.widths[:, ripe])
         self.counts[:, ripe] *= _FADE
-        self.counts[np.arange(len(ats))[:, None], ripe, classes] += 1.0
+        self.counts[np.arange(len(rates))[:, None], ripe, classes] += 1.0
+
+    def _below(self) -> Floats:
+        """Return the chances of errors of no more than each of EDGES, (n, 6, edges)."""
+        below = self.counts.cumsum(axis=2)[:, :, :-1] + PRIOR_MINUTES * PRIOR
+        return np.asarray(below / (self.counts.sum(axis=2, keepdims=True) + PRIOR_MINUTES))
 
     def outlooks(self) -> list[Outlook]:
         """Return what is expected of the largest rate over each horizon, for each rate.
@@ -235,21 +272,26 @@ class Book:
             None if at is None else day.ahead(known, at)
             for known, at in zip(self.day, self.at, strict=True)
         ]
+        last = _column(self.rps).repeat(len(ANCHORS), axis=1)
         if (times := _times(usual)) is not None:
-            said = said * times[:, :, None]
+            said, last = said * times[:, :, None], last * times
         location = (self.weights() * said).sum(axis=2)
         width = np.sqrt(np.maximum(self.widths, 0.05))
         scale = _scale(levels, moves)[:, None] * width
-        below = self.counts.cumsum(axis=2)[:, :, :-1] + PRIOR_MINUTES * PRIOR
-        below = below / (self.counts.sum(axis=2, keepdims=True) + PRIOR_MINUTES)
-        parts = zip(location, scale, below, strict=True)
-        return [Outlook(location=at, scale=size, below=shares) for at, size, shares in parts]
+        trusted = plain.trusted(self.losses, self.jumps)
+        jumped = plain.shares(self.jumps)
+        parts = zip(location, scale, self._below(), last, jumped, trusted, strict=True)
+        return [
+            Outlook(location=at, scale=size, below=below, last=rates, jumped=jumps, trusted=share)
+            for at, size, below, rates, jumps, share in parts
+        ]
 
     def written(self) -> list[ForecastState]:
         """Return what is to be remembered of each."""
         # Six digits: with four, a mean of hours would stand still between its small steps.
         biases, errors = _rows(self.biases), _rows(self.errors)
         counts, widths = _rows(self.counts), _rows(self.widths)
+        jumps, losses = _rows(self.jumps), _rows(self.losses)
         levels, moves = _rows(self.levels), _rows(self.moves)
         return [
             ForecastState(
@@ -267,6 +309,8 @@ class Book:
                 errors=tuple(map(tuple, errors[i])),
                 widths=tuple(widths[i]),
                 counts=tuple(map(tuple, counts[i])),
+                jumps=tuple(map(tuple, jumps[i])),
+                losses=tuple(map(tuple, losses[i])),
                 day=self.day[i],
             )
             for i, (closed, settled) in enumerate(

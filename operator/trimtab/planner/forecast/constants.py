@@ -1,5 +1,8 @@
 """Numbers of the forecaster: times, ranges and prior beliefs, none of them fitted to a trace."""
 
+import math
+from statistics import NormalDist
+
 import numpy as np
 
 from trimtab.planner.forecast.arrays import Floats
@@ -52,6 +55,35 @@ MAX_RPS = 1e12
 
 EDGES: Floats = np.sinh(np.linspace(np.arcsinh(-10.0), np.arcsinh(60.0), 41))
 """Limits of the classes of errors, in scales and widths: close in the middle, wide outside."""
+JUMPS: Floats = (
+    0.5 / np.sqrt(MINUTE_S) * np.sinh(np.linspace(-np.arcsinh(1e3), np.arcsinh(1e3), 41))
+)
+"""Limits of the classes of jumps: by how much the square root of a rate differs from that of the
+largest to come. Chance alone makes the root of a minute's rate deviate by the unit they are in, at
+every rate; the last are those from silence to 4,000 requests/s."""
+
+
+def _chance() -> Floats:
+    """Return the shares of jumps of at most `JUMPS` that are believed before any is seen, (6, 41).
+
+    Those of chance alone: the roots of two rates differ by a normal deviate, the square root of two
+    units large, and the largest of n minutes is taken as in `_prior`. A climb may stop: without
+    this, ten minutes of one are enough to expect that it goes on.
+    """
+    one = [NormalDist(0.0, math.sqrt(0.5 / MINUTE_S)).cdf(jump) for jump in JUMPS.tolist()]
+    return np.asarray(np.array(one)[None, :] ** (ANCHORS[:, None] ** 0.5))
+
+
+JUMPS_PRIOR: Floats = _chance()
+"""What weighs as much as PRIOR_MINUTES seen."""
+LEVELS = (0.5, 0.9, 0.98)
+"""Quantiles that opinions are compared at: the middle, what is planned for, and the rare burst."""
+BORDERS = (0.7, 0.94, 1.0)
+"""Up to where the comparison at each of LEVELS holds: half way to the next."""
+OPINION_HALF_LIFE = 60.0
+"""Half-life of what is thought of each opinion, minutes: that of the width of errors."""
+OPINION_SHARPNESS = 8.0
+"""Power of its loss by which an opinion counts less: one a tenth worse counts half as much."""
 
 
 def _prior() -> Floats:

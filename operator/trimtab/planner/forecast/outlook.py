@@ -1,12 +1,14 @@
 """The distribution of the largest rate over a time to come, and its quantiles."""
 
+import math
 from bisect import bisect_right
 from dataclasses import dataclass
 
 from trimtab.planner.forecast.arrays import Floats
-from trimtab.planner.forecast.constants import ANCHORS, EDGES, MINUTE_S
+from trimtab.planner.forecast.constants import ANCHORS, BORDERS, EDGES, JUMPS, MINUTE_S
 
 _EDGES: list[float] = EDGES.tolist()
+_JUMPS: list[float] = JUMPS.tolist()
 _ANCHORS = [float(anchor) for anchor in ANCHORS]
 
 
@@ -20,15 +22,34 @@ class Outlook:
     """(6,), requests/s."""
     below: Floats
     """Chances of no more than each of EDGES, in scales from the location, (6, edges)."""
+    last: Floats
+    """The rate of now, as it usually goes on from this time of day, (6,), requests/s."""
+    jumped: Floats
+    """Chances that its root rises by no more than each of JUMPS, (6, edges)."""
+    trusted: Floats
+    """What the first three count beside the last two about each of LEVELS, (6, levels), 0 to 1."""
 
     def largest(self, q: float, ahead_s: float) -> float:
         """Return quantile `q` of the largest rate in so many seconds; it falls with neither."""
         most, found = 0.0, []
-        rows = zip(self.location.tolist(), self.scale.tolist(), self.below.tolist(), strict=True)
-        for location, scale, below in rows:
-            most = max(most, location + scale * _between(q, below, _EDGES))
+        for row in range(len(_ANCHORS)):
+            most = max(most, self._mixed(q, row))
             found.append(most)
         return _between(ahead_s / MINUTE_S, _ANCHORS, found)
+
+    def _mixed(self, q: float, row: int) -> float:
+        """Return quantile `q` over one horizon; no lower than any of a lower level."""
+        most, root = 0.0, math.sqrt(self.last[row])
+        below, jumped = self.below[row].tolist(), self.jumped[row].tolist()
+        location, scale = float(self.location[row]), float(self.scale[row])
+        for border, share in zip(BORDERS, self.trusted[row].tolist(), strict=True):
+            level = min(q, border)
+            learnt = max(0.0, location + scale * _between(level, below, _EDGES))
+            stays = max(0.0, root + _between(level, jumped, _JUMPS)) ** 2
+            most = max(most, share * learnt + (1.0 - share) * stays)
+            if q <= border:
+                break
+        return most
 
 
 def _between(x: float, xs: list[float], ys: list[float]) -> float:
