@@ -139,6 +139,7 @@ def case(*variants: VariantState, **over: Any) -> Case:
         "minimum": 1,
         "waits": {},
         "window_s": 300.0,
+        "reclaims": {},
     }
     return Case(**(values | known))
 

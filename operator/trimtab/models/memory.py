@@ -117,6 +117,23 @@ class StartMemory:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ReclaimMemory:
+    """What is remembered of how often a domain of spot nodes is taken back."""
+
+    domain: str
+    taken: float
+    """How often all of it was taken back, parts counting as parts, recent ones more."""
+    watched_s: float
+    """Time over which that was, recent time counting more, in seconds."""
+    lost_at: float | None = None
+    """When something was last taken back, in Unix seconds."""
+    placed: int
+    """Devices that our replicas held there at the last look."""
+    last: float
+    """When that was, in Unix seconds."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Calibration:
     """What one variant has taught about its step times."""
 
@@ -153,3 +170,5 @@ class PlannerMemory:
     """By namespace, name, pool and parallelism."""
     starts: tuple[StartMemory, ...] = ()
     """By pool and model."""
+    reclaims: tuple[ReclaimMemory, ...] = ()
+    """By domain."""

@@ -79,6 +79,8 @@ class Case:
     """Seconds to Ready of a replica more, by name of the place, where requests of now wait for
     one; else empty."""
     window_s: float
+    reclaims: Mapping[str, float]
+    """Reclaims an hour of each spot domain."""
 
     @property
     def total(self) -> int:
@@ -120,6 +122,8 @@ class World:
     now: float
     market: Market
     starts: Starts
+    reclaims: Mapping[str, float]
+    """Reclaims an hour of each spot domain."""
 
     @property
     def pools(self) -> Mapping[str, PoolState]:
@@ -340,6 +344,7 @@ def _finish(draft: _Draft, world: World, *, brake: bool) -> Case:
         minimum=minimum,
         waits=_waits(draft, world.starts),
         window_s=window_s,
+        reclaims=world.reclaims,
     )
 
 

@@ -151,7 +151,7 @@ def _judge(
 def _alarm(state: DeploymentState, load: ObservedLoad, targets: LatencyTargets) -> Alarm | None:
     ready = sum(variant.ready for variant in state.variants)
     waiting, used = at_least(load.waiting), at_least(load.kv_utilization)
-    if ready and waiting is not None and waiting > QUEUED_PER_REPLICA * ready:
+    if waiting is not None and waiting > QUEUED_PER_REPLICA * max(1, ready):
         text = f"{waiting:.0f} requests wait on {ready} replicas"
         return Alarm(why=Why.QUEUE_GREW, message=text)
     if used is not None and used > KV_SATURATED:

@@ -200,7 +200,7 @@ def _why_up(outcome: Outcome) -> Why:
         return Why.WAKE if slept else Why.INITIAL
     if outcome.moving:
         return Why.CHEAPER_POOL
-    if any(place.stuck for place in case.running):
+    if any(place.stuck or place.late for place in case.running):
         return Why.POOL_SHORT
     if leaving := _leaving(case):
         return Why.UNFIT if leaving[0].is_unfit else Why.POOL_GONE

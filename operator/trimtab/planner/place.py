@@ -32,6 +32,8 @@ class Place:
     """Pods for which devices are promised."""
     stuck: int
     """Replicas that wait in vain on a short pool."""
+    late: int
+    """Replicas that have waited for a node for longer than one takes; it may still come."""
     stays: bool
     """Whether replicas may stay here."""
     supply: int
@@ -152,7 +154,9 @@ def _place(
     youngest = variant.youngest_ready_s if variant else None
     old = youngest is not None and youngest >= stability_s
     short = choice is not None and choice.state.short
-    stuck = min(variant.unschedulable, replicas - ready) if variant and short else 0
+    waiting = min(variant.unschedulable, replicas - ready) if variant else 0
+    stuck = waiting if short else 0
+    late = waiting if choice is not None and choice.state.late else 0
     stays = choice is not None and choice.stays and choice.usable_rps > 0
     return Place(
         pool=pool,
@@ -163,8 +167,9 @@ def _place(
         stable=ready if old else 0,
         held=held_pods(variant) if variant else 0,
         stuck=stuck,
+        late=late,
         stays=stays,
-        supply=replicas - stuck if stays else 0,
+        supply=replicas - stuck - late if stays else 0,
         lost=stuck if stays else replicas - ready,
         key=key,
         name=f"{pool}/{degree(parallelism)}",

@@ -8,7 +8,7 @@ from trimtab.config import PlannerConfig
 from trimtab.models.memory import DeploymentMemory, PlannerMemory
 from trimtab.models.plan import Decision, Plan, Why
 from trimtab.models.snapshot import DeploymentState, Key, Snapshot
-from trimtab.planner import brakes, cover, history, moves, outcome, shortage
+from trimtab.planner import brakes, cover, history, moves, outcome, reclaims, shortage
 from trimtab.planner.allocate import Fleet, allocate
 from trimtab.planner.bysize import careful
 from trimtab.planner.case import Case, Subject, World, prepare
@@ -41,8 +41,10 @@ def plan(snapshot: Snapshot, config: PlannerConfig) -> Plan:
     market = Market(pools=pools, speeds=Speeds(snapshot.profiles), config=config)
     calibrations = taught(snapshot, market)
     market = replace(market, lessons=Lessons(calibrations))
-    starts = watched(snapshot)
-    world = World(now=snapshot.now, market=market, starts=Starts(starts))
+    starts, taken = watched(snapshot), reclaims.watched(snapshot)
+    world = World(
+        now=snapshot.now, market=market, starts=Starts(starts), reclaims=reclaims.rates(taken)
+    )
     memories = {(m.namespace, m.name): m for m in snapshot.memory.deployments}
     decisions: list[Decision] = []
     remembered: list[DeploymentMemory] = []
@@ -75,6 +77,7 @@ def plan(snapshot: Snapshot, config: PlannerConfig) -> Plan:
             pools=tuple(pool_memories),
             calibrations=calibrations,
             starts=starts,
+            reclaims=taken,
         ),
     )
 

@@ -69,7 +69,7 @@ class _Market:
     def __init__(self, pools: Mapping[str, PoolState], profiles: Sequence[Profile]) -> None:
         # What is promised, and free on nodes, changes with every replica and decides no choice.
         self.figures = [
-            (name, replace(s.pool, node_free=()), s.limit, s.short)
+            (name, replace(s.pool, node_free=()), s.limit, s.short, s.late)
             for name, s in sorted(pools.items())
         ]
         self.profiles = tuple(profiles)

@@ -58,6 +58,8 @@ def refusal_of_replica(
     cap = query.policy.max_usd_per_hour
     if state.short:
         return Verdict.POOL_SHORT, "pods wait there in vain: the pool rests and is tried again"
+    if state.late:
+        return Verdict.POOL_SHORT, "pods wait there for longer than nodes take"
     if state.limit < parallelism.devices:
         return (
             Verdict.NO_CAPACITY,

@@ -120,6 +120,12 @@ def _remove(
             total -= 1
 
 
+def _is_overloaded(case: Case) -> bool:
+    """Return whether what serves does not carry what is asked now, nothing kept free."""
+    rates = ((place.largest_rps, place.ready) for place in case.running)
+    return carried(rates, even=case.policy.even) < case.need.rps
+
+
 def _removal_order(place: Place) -> tuple[bool, bool, float, str]:
     """What is lost first, then what must leave, then what gives least for its price."""
     return place.lost == 0, place.stays, -place.ratio, place.name
@@ -135,12 +141,15 @@ def _is_safe(
     """Return whether one replica of `removed` may be missing from `targets`.
 
     A replica that is not Ready is removed first by its Deployment, so removing fewer than those
-    breaks nothing. More than the maximum goes at once: the user asked for it.
+    breaks nothing; but what starts is waited for while those that serve are overloaded. More than
+    the maximum goes at once: the user asked for it.
     """
     left = targets[removed.key]
-    if left >= removed.ready:
+    if left >= removed.replicas - removed.lost:
         return True
     if case.supply > case.policy.max_replicas and removed.stays:
+        return True
+    if left >= removed.ready and not removed.late and not _is_overloaded(case):
         return True
     if not case.may_fall or fleet.is_short:
         return False

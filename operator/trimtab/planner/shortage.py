@@ -1,5 +1,6 @@
 """Pools that run short: marked when pods wait too long, rested, probed again, and remembered."""
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -7,6 +8,13 @@ from trimtab.config import PlannerConfig
 from trimtab.models.capacity import Pool
 from trimtab.models.memory import PoolMemory
 from trimtab.models.snapshot import Snapshot, VariantState
+from trimtab.planner.spot import domain_of
+from trimtab.planner.starts import Starts
+
+LATE = 1.5
+"""Times the 90th percentile of the wait for a node from which on none is counted on."""
+LATE_AFTER_LOSS_S = 60.0
+"""The same where spot nodes have just been taken back: who takes them has none to give."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,6 +27,9 @@ class PoolState:
     limit: int
     """Devices that our replicas may count on; while short, those that were scheduled there."""
     short: bool
+    late: bool = False
+    """Whether pods wait longer than nodes take, and not in vain yet: they count for nothing until
+    they are placed, and no more are sent there."""
     waiting: tuple[tuple[int, int], ...] = ()
     """(devices of one, replicas): those that have no node yet, where nodes are known."""
 
@@ -47,12 +58,17 @@ def survey(
         for variant in deployment.variants:
             variants.setdefault(variant.pool, []).append(variant)
     known = {entry.pool: entry for entry in snapshot.memory.pools}
+    starts = Starts(snapshot.memory.starts)
+    lost_at = {one.domain: one.lost_at for one in snapshot.memory.reclaims if one.lost_at}
     states = {}
     for pool in snapshot.pools:
         mine = variants.get(pool.name, [])
         before = known.get(pool.name)
         entry = _remember(pool, mine, before, snapshot.now, config)
         short = entry is not None and snapshot.now < entry.short_until
+        late_s = LATE * starts.node_s(pool)
+        if snapshot.now - lost_at.get(domain_of(pool), -math.inf) < late_s:
+            late_s = min(late_s, LATE_AFTER_LOSS_S)
         limit = pool.usable_devices
         if entry is not None and short:
             limit = min(limit, entry.held)
@@ -61,6 +77,7 @@ def survey(
             promised=sum(held_pods(v) * v.parallelism.devices for v in mine),
             limit=limit,
             short=short,
+            late=not short and any(v.unschedulable and v.unschedulable_s >= late_s for v in mine),
             waiting=_waiting(mine) if pool.node_free else (),
         )
         if entry is None:

@@ -17,7 +17,7 @@ class Risk:
 
     ready_s: float
     """From the loss of a replica to the Ready of another one: provisioning and start."""
-    reclaims_per_hour: float = RECLAIMS_PER_HOUR
+    reclaims_per_hour: float
 
 
 def domain_of(pool: Pool) -> str:

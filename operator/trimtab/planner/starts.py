@@ -49,6 +49,14 @@ class Starts:
             total += self._p90(pool.name, None, pool.provisioning_s)
         return total
 
+    def node_s(self, pool: Pool) -> float:
+        """Return the 90th percentile of the wait for a node, in seconds; not below what is said.
+
+        A pod may have taken over a node that was on its way for another, or that one had left.
+        """
+        said_s = pool.provisioning_s * math.exp(UNSURE * P90)
+        return max(said_s, self._p90(pool.name, None, pool.provisioning_s))
+
     def _p90(self, pool: str, model: str | None, prior_s: float) -> float:
         one = self._known.get((pool, model))
         if one is None:

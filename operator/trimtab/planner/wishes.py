@@ -108,7 +108,7 @@ class _Wish:
 def _asked(case: Case, config: PlannerConfig, room: Room, wish: _Wish) -> Problem:
     """Return the question of `wish`; that of the plan before where all it follows from stays."""
     name = case.state.key, wish.kind
-    inputs = case.choices, case.running, case.policy, case.waits, config, wish
+    inputs = case.choices, case.running, case.policy, case.waits, case.reclaims, config, wish
     problem = _problems.answer(name, inputs, lambda: _problem(case, config, wish))
     if not case.policy.even:
         return problem
@@ -129,8 +129,10 @@ def _problem(case: Case, config: PlannerConfig, wish: _Wish) -> Problem:
     if wish.grows:
         places = possible
     weights = _Weights.of(possible)
+    waits = {place.name: 1.0 + case.waits.get(place.name, 0.0) / URGENT_S for place in places}
     cap = case.policy.max_usd_per_hour
-    maximum = case.policy.max_replicas
+    # Nodes may come for those that are late, too.
+    maximum = max(0, case.policy.max_replicas - sum(place.late for place in case.running))
     if case.policy.mode is Mode.SCALE_UP_ONLY:
         maximum = max(maximum, case.supply)
     return Problem(
@@ -150,7 +152,7 @@ def _problem(case: Case, config: PlannerConfig, wish: _Wish) -> Problem:
                 pool=place.pool,
                 devices=place.parallelism.devices,
                 rps=place.usable_rps,
-                cost=_cost(place, weights) * (1.0 + case.waits.get(place.name, 0.0) / URGENT_S),
+                cost=_cost(case, place, weights) * waits[place.name],
                 price=place.price or 0.0,
                 current=place.supply,
                 lower=place.supply if place.name in wish.keeps else 0,
@@ -193,16 +195,20 @@ def _most(place: Place, maximum: int) -> int:
 
 def _survive_share(case: Case, places: Iterable[Place]) -> float:
     """Return the share of the demand that must outlast the loss of any one spot domain."""
-    risks = [_risk(p) for p in places if p.choice and spot.domain_of(p.choice.state.pool)]
+    risks = [_risk(case, p) for p in places if p.choice and spot.domain_of(p.choice.state.pool)]
     if not risks:
         return 0.0
-    worst = max(risks, key=lambda risk: risk.ready_s)
+    worst = max(risks, key=spot.share_down)
     return spot.survive_share(worst, case.policy.targets.percentile)
 
 
-def _risk(place: Place) -> spot.Risk:
+def _risk(case: Case, place: Place) -> spot.Risk:
     assert place.choice is not None
-    return spot.Risk(ready_s=place.choice.state.pool.provisioning_s + INIT_S)
+    pool = place.choice.state.pool
+    return spot.Risk(
+        ready_s=pool.provisioning_s + INIT_S,
+        reclaims_per_hour=case.reclaims.get(spot.domain_of(pool), spot.RECLAIMS_PER_HOUR),
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -230,14 +236,14 @@ class _Weights:
         )
 
 
-def _cost(place: Place, weights: _Weights) -> float:
+def _cost(case: Case, place: Place, weights: _Weights) -> float:
     """Return what the solver weighs one replica at; what has no weight weighs as the heaviest."""
     devices = place.parallelism.devices
     price = weights.dearest * devices if place.weight is None else place.weight
     money = price + DEVICE_COST * devices
     if place.choice is not None and spot.domain_of(place.choice.state.pool):
         substitute = 0.0 if weights.steady is None else weights.steady * place.usable_rps
-        money += spot.interruption_cost(price, substitute, _risk(place))
+        money += spot.interruption_cost(price, substitute, _risk(case, place))
     wait = place.choice.wait_s if place.choice else None
     if weights.fastest is None or wait is None:
         return money

@@ -27,15 +27,16 @@ def _variant(variant: Variant, wanted: int, pods: Iterable[ReplicaView]) -> Vari
     pods = list(pods)
     ready = [pod for pod in pods if serves(pod) and pod.ready_s is not None]
     youngest = min(ready, key=lambda pod: pod.ready_s or 0.0, default=None)
-    unplaced = [pod.age_s for pod in pods if pod.unschedulable]
+    waiting = [pod.age_s for pod in pods if pod.unschedulable]
     return VariantState(
         pool=variant.pool,
         parallelism=variant.parallelism,
         replicas=wanted,
         ready=len(ready),
         pods=len(pods),
-        unschedulable=len(unplaced),
-        unschedulable_s=max(unplaced, default=0.0),
+        unplaced=sum(pod.placed_s is None for pod in pods),
+        unschedulable=len(waiting),
+        unschedulable_s=max(waiting, default=0.0),
         youngest_ready_s=youngest.ready_s if youngest else None,
         placed_s=_between(youngest.age_s, youngest.placed_s) if youngest else None,
         loaded_s=_between(youngest.placed_s, youngest.ready_s) if youngest else None,

@@ -178,7 +178,7 @@ def test_a_replica_is_new_for_one_and_a_half_windows(age_s: float, settling: boo
 def finished(there: Case, rps: float = RPS, *, brake: bool = False) -> Case:
     """The case of a deployment that is asked for `rps`, from what is known of it before."""
     market = Market(pools={}, speeds=Speeds(()), config=CONFIG)
-    world = World(now=NOW, market=market, starts=Starts([]))
+    world = World(now=NOW, market=market, starts=Starts([]), reclaims={})
     return _finish(draft(there, rps), world, brake=brake)
 
 
@@ -205,7 +205,7 @@ def asked_of(ready: int = 2, age_s: float = 3600.0) -> Need:
     )
     assert state.policy is not None
     market = Market(pools={}, speeds=Speeds(()), config=CONFIG)
-    world = World(now=NOW, market=market, starts=Starts([]))
+    world = World(now=NOW, market=market, starts=Starts([]), reclaims={})
     return prepare([(state, state.policy, memory())], world)[0].need
 
 

@@ -120,6 +120,14 @@ def test_overload_raises_an_alarm(over: dict[str, Signal], why: Why) -> None:
     assert any(figure.isdigit() for figure in alarm.message)
 
 
+@pytest.mark.parametrize(("waiting", "alarms"), [(5.0, False), (6.0, True)])
+def test_requests_that_wait_while_nothing_serves_raise_one_too(
+    waiting: float, alarms: bool
+) -> None:
+    none = evidence(fresh_load(7.0, waiting=Fresh(value=waiting)), ready=0)
+    assert (none.alarm is not None) is alarms
+
+
 @pytest.mark.parametrize(
     ("rps", "attainment", "alarms"),
     [

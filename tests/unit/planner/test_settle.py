@@ -115,6 +115,25 @@ def test_at_the_maximum_doubt_still_holds_what_does_not_serve() -> None:
     assert targets(there, 0, 2) == {"gone": 1, "h100": 2}
 
 
+@pytest.mark.parametrize(
+    ("ready", "rps", "after"),
+    [(2, 4 * RPS, 3), (2, 4.1 * RPS, 4), (0, 0.1, 4), (0, 0.0, 3)],
+)
+def test_what_starts_is_waited_for_while_what_serves_is_overloaded(
+    ready: int, rps: float, after: int
+) -> None:
+    there = case(on(replicas=4, ready=ready), grow_rps=rps, keep_rps=16 * RPS)
+    assert targets(there, 2) == {"h100": after}
+
+
+def test_what_is_late_stays_until_what_serves_does_without_it() -> None:
+    slow = replace(FAST, state=replace(FAST.state, late=True), refusal=Verdict.POOL_SHORT)
+    late = on("fast", 2, ready=0, unschedulable=2)
+    there = case(late, on("slow", 4), choices=(slow, SLOW), keep_rps=8.1)
+    assert targets(there, 0, 4) == {"fast": 2, "slow": 4}
+    assert targets(replace(there, keep_rps=8.0), 0, 4) == {"fast": 1, "slow": 4}
+
+
 def test_scale_up_only_takes_nothing() -> None:
     assert targets(case(on(replicas=8), mode=Mode.SCALE_UP_ONLY), 1) == {"h100": 8}
 

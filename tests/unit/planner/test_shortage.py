@@ -1,28 +1,41 @@
 """Pools that run short: when, for how long, and what stays usable."""
 
+import math
 from dataclasses import replace
 from typing import Any
 
 from builders import NOW, catalogue_pool, planned, variant_state
+from trimtab.api.policy import CapacityType
 from trimtab.config import PlannerConfig
 from trimtab.models.hardware import Parallelism
-from trimtab.models.memory import PlannerMemory, PoolMemory
+from trimtab.models.memory import PlannerMemory, PoolMemory, ReclaimMemory, StartMemory
 from trimtab.models.snapshot import Snapshot, VariantState
 from trimtab.planner.shortage import PoolState, survey
 
 CONFIG = PlannerConfig()
 
 
-def look(
-    variant: VariantState, *memory: PoolMemory, now: float = NOW, **over: Any
-) -> tuple[PoolState, tuple[PoolMemory, ...]]:
-    snapshot = Snapshot(
+def seen(
+    variant: VariantState,
+    *,
+    now: float = NOW,
+    pools: tuple[PoolMemory, ...] = (),
+    starts: tuple[StartMemory, ...] = (),
+    reclaims: tuple[ReclaimMemory, ...] = (),
+    **over: Any,
+) -> Snapshot:
+    return Snapshot(
         now=now,
         deployments=(planned(variants=(variant,)),),
         pools=(catalogue_pool("h100", "nvidia-h100-sxm", 3.5, **over),),
-        memory=PlannerMemory(pools=memory),
+        memory=PlannerMemory(pools=pools, starts=starts, reclaims=reclaims),
     )
-    states, entries = survey(snapshot, CONFIG)
+
+
+def look(
+    variant: VariantState, *memory: PoolMemory, now: float = NOW, **over: Any
+) -> tuple[PoolState, tuple[PoolMemory, ...]]:
+    states, entries = survey(seen(variant, now=now, pools=memory, **over), CONFIG)
     return states["h100"], entries
 
 
@@ -53,6 +66,36 @@ def test_pods_that_wait_within_patience_mark_nothing() -> None:
     state, memory = look(waiting(599.0))
     assert not state.short
     assert memory == ()
+
+
+def test_pods_that_wait_longer_than_nodes_take_are_late_before_they_wait_in_vain() -> None:
+    # Three minutes, and a third of doubt: 264 s is the 90th percentile.
+    told: dict[str, Any] = {"provisioning_s": 180.0}
+    for seconds, late in ((395.0, False), (398.0, True), (600.0, False)):
+        state, _ = look(waiting(seconds), **told)
+        assert (state.late, state.short) == (late, seconds == 600.0)
+    learnt = StartMemory(
+        pool="h100", model=None, log_mean=math.log(60.0), log_var=0.0, count=10, last=NOW
+    )
+    assert not survey(seen(waiting(300.0), starts=(learnt,), **told), CONFIG)[0]["h100"].late
+    slower = replace(learnt, log_mean=math.log(300.0))
+    assert not survey(seen(waiting(420.0), starts=(slower,), **told), CONFIG)[0]["h100"].late
+
+
+def test_pods_are_late_sooner_where_spot_nodes_were_just_taken_back() -> None:
+    def is_late(seconds: float, lost_s: float) -> bool:
+        reclaims = ReclaimMemory(
+            domain="h100", taken=1.0, watched_s=900.0, lost_at=NOW - lost_s, placed=3, last=NOW
+        )
+        spot: dict[str, Any] = {"capacity_type": CapacityType.SPOT, "provisioning_s": 180.0}
+        there = seen(waiting(seconds), reclaims=(reclaims,), **spot)
+        return survey(there, CONFIG)[0]["h100"].late
+
+    assert [is_late(59.0, 100.0), is_late(60.0, 100.0), is_late(60.0, 500.0)] == [
+        False,
+        True,
+        False,
+    ]
 
 
 def test_pods_that_wait_longer_mark_the_pool_and_what_is_scheduled_stays_usable() -> None:

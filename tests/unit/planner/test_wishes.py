@@ -199,8 +199,12 @@ def spotty(name: str = "spot", usd: float = 1.0, provisioning_s: float = 300.0) 
     return choice(name, usd=usd, state=state)
 
 
+def risk_of(provisioning_s: float, rate: float = spot.RECLAIMS_PER_HOUR) -> spot.Risk:
+    return spot.Risk(ready_s=provisioning_s + INIT_S, reclaims_per_hour=rate)
+
+
 def test_spot_weighs_what_its_loss_costs_and_part_of_the_demand_survives_it() -> None:
-    risk = spot.Risk(ready_s=300.0 + INIT_S)
+    risk = risk_of(300.0)
     for others, substitute in (((choice(), choice("z", usd=9.0)), USD), ((), 0.0)):
         found = asked(unpaced(choices=(*others, spotty())))
         option = next(one for one in found.options if one.domain == "spot")
@@ -213,15 +217,36 @@ def test_the_slowest_spot_pool_decides_what_must_survive() -> None:
     steady = choice("c", state=pool_state("c", provisioning_s=9000.0))
     choices = spotty("a", provisioning_s=60.0), spotty("b", provisioning_s=3000.0), steady
     found = asked(unpaced(choices=choices))
-    share = spot.survive_share(spot.Risk(ready_s=3000.0 + INIT_S), 0.95)
+    share = spot.survive_share(risk_of(3000.0), 0.95)
     assert 0.0 < share < 1.0
     assert found.survive == pytest.approx(RPS * share)
     assert asked(unpaced(choices=(choice("c"),))).survive == 0.0
     (kept,) = asked(unpaced(on("a"), choices=choices)).options
     assert kept.cost == pytest.approx(
-        1.0 + DEVICE_COST
-        + spot.interruption_cost(1.0, USD, spot.Risk(ready_s=60.0 + INIT_S))
-    )  # fmt: skip
+        1.0 + DEVICE_COST + spot.interruption_cost(1.0, USD, risk_of(60.0))
+    )
+
+
+def test_a_domain_that_was_seen_to_be_taken_back_weighs_more_and_more_must_survive() -> None:
+    choices = spotty("a"), choice("c")
+    calm = asked(unpaced(choices=choices, reclaims={"a": spot.RECLAIMS_PER_HOUR}))
+    taken = asked(unpaced(choices=choices, reclaims={"a": 0.5}))
+    assert calm == asked(unpaced(choices=choices))
+    assert taken.survive == RPS * spot.survive_share(risk_of(300.0, 0.5), 0.95) > calm.survive
+    assert taken.options[0].cost > calm.options[0].cost
+    assert taken.options[1].cost == calm.options[1].cost
+
+
+def test_replicas_that_are_late_count_for_nothing_but_for_the_maximum() -> None:
+    late = pool_state("a", late=True)
+    there = on("a", 4, ready=1, unschedulable=2)
+    refused = choice("a", state=late, refusal=Verdict.POOL_SHORT)
+    found = asked(unpaced(there, choices=(refused, choice("b")), grow_rps=40.0, max_replicas=9))
+    assert [(o.name, o.current, o.upper) for o in found.options] == [
+        ("a/tp1", 2, 2),
+        ("b/tp1", 0, 7),
+    ]
+    assert (found.maximum, found.surge) == (7, 5)
 
 
 def test_a_move_is_named_after_the_places_that_it_adds_to() -> None:
