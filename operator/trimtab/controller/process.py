@@ -1,7 +1,6 @@
 """The life of one operator process: its threads, its lease, how it ends and with which code."""
 
 import asyncio
-import gc
 import queue
 import random
 import signal
@@ -30,6 +29,7 @@ from trimtab.controller.beats import ELECTING, LEADING, PLANNING
 from trimtab.controller.context import Context
 from trimtab.controller.cycle import Clocks, Cycle, Hands
 from trimtab.controller.decisionlog import DecisionLog
+from trimtab.controller.garbage import KEEP_EVERY_S, keep
 from trimtab.controller.handlers import build_registry
 from trimtab.controller.health import serve
 from trimtab.controller.lease import Elector, KubernetesLease
@@ -69,16 +69,6 @@ class Exit(IntEnum):
     """The watchdog found a part without a sign of life."""
     DEAD_WATCHER = 5
     """kopf ended although nobody asked it to."""
-
-
-def _keep() -> None:
-    """Take what is there by now out of the search for garbage: it lives on.
-
-    Looking through it again and again would take a third of a pass over a large fleet
-    (tests/bench/observe), and now and then longer than a plan (tests/bench/planner).
-    """
-    gc.collect()
-    gc.freeze()
 
 
 def run(config: OperatorConfig, kubeconfig: str | None) -> Exit:
@@ -180,7 +170,7 @@ class _Process:
         list_first(self.context, self.connection)
         if self.context.stop.is_set():
             return
-        _keep()
+        keep()
         self._spawn("watchers", self._watch)
         self._spawn("lister", lambda: list_for_ever(self.context, self.connection))
         cycle = self._cycle()
@@ -189,15 +179,15 @@ class _Process:
         self._spawn("planner", lambda: self._plan(cycle))
 
     def _plan(self, cycle: Cycle) -> None:
-        """Run cycles for ever; what the first one that plans works out lives on as well."""
-        kept = False
+        """Run cycles for ever, and look through all for garbage now and then, after one."""
+        keep_at = 0.0
 
         def run() -> bool:
-            nonlocal kept
+            nonlocal keep_at
             again = cycle.run()
-            if not kept:
-                _keep()
-                kept = True
+            if time.monotonic() >= keep_at:
+                keep()
+                keep_at = time.monotonic() + KEEP_EVERY_S
             return again
 
         plan_for_ever(self.context, run)

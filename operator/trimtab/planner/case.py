@@ -13,14 +13,13 @@ from trimtab.models.load import TokenShape
 from trimtab.models.memory import DeploymentMemory
 from trimtab.models.plan import Why
 from trimtab.models.policy import EffectivePolicy
-from trimtab.models.signals import fresh_value
 from trimtab.models.snapshot import DeploymentState
 from trimtab.planner import easing, foresight, history, proven
 from trimtab.planner.candidates import capacity_at, choices_of
 from trimtab.planner.choice import Choice
 from trimtab.planner.classes import carried_by
 from trimtab.planner.demand import Circumstances, Need, need_of
-from trimtab.planner.evidence import Alarm, Evidence, checked, evidence_of
+from trimtab.planner.evidence import Alarm, Evidence, believed, evidence_of
 from trimtab.planner.foresight import Ahead, Foresight, Seen
 from trimtab.planner.place import Place, PlaceKey, places_of, running_of, vacant
 from trimtab.planner.query import Market, Query, query_of
@@ -229,7 +228,7 @@ def _watched(
     if any((one.pool, one.parallelism) not in serving for one in memory.served):
         # What was late may have been late there.
         memory = replace(memory, served=())
-    attained = fresh_value(checked(state.load).slo_attainment)
+    attained = believed(state.load.slo_attainment)
     if not evidence.fresh or not evidence.arrivals or not policy.targets.any or attained is None:
         return memory
     if _is_settling(state):
@@ -361,7 +360,7 @@ def _eased(
     if not whole or _is_settling(draft.state):
         return memory
     given = _given(draft)
-    attained = fresh_value(checked(draft.state.load).slo_attainment)
+    attained = believed(draft.state.load.slo_attainment)
     if given <= 0.0 or attained is None:
         return memory
     carried = easing.Carried(

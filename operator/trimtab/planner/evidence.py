@@ -122,6 +122,11 @@ def checked(load: ObservedLoad) -> ObservedLoad:
     return replace(load, **found) if found else load
 
 
+def believed(signal: Signal) -> float | None:
+    """Return the value of a fresh signal that can be true, or None: as of `checked`, but of one."""
+    return signal.value if isinstance(signal, Fresh) and _possible(signal) else None
+
+
 def _possible(signal: Fresh | Partial) -> bool:
     aged = not isinstance(signal, Fresh) or signal.age_s >= 0
     return aged and math.isfinite(signal.value) and signal.value >= 0

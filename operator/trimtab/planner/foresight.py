@@ -13,9 +13,8 @@ from trimtab.models.forecast import ForecastState
 from trimtab.models.load import ObservedLoad
 from trimtab.models.memory import DeploymentMemory
 from trimtab.models.policy import EffectivePolicy
-from trimtab.models.signals import fresh_value
 from trimtab.planner import forecast, schedule
-from trimtab.planner.evidence import checked
+from trimtab.planner.evidence import believed
 from trimtab.planner.schedule import Hint
 from trimtab.planner.starts import LONGEST_S
 
@@ -101,7 +100,7 @@ def seen(
 def _sure_rate(load: ObservedLoad) -> float | None:
     if not load.configured or load.source_error is not None:
         return None
-    return fresh_value(checked(load).arrival_rps)
+    return believed(load.arrival_rps)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -29,6 +29,7 @@ import bodies
 import pages
 from trimtab.api.engine import EngineType
 from trimtab.config import OperatorConfig
+from trimtab.controller.garbage import keep
 from trimtab.models.load import RUNGS
 from trimtab.models.memory import PlannerMemory
 from trimtab.models.signals import Fresh
@@ -76,8 +77,7 @@ def main() -> None:
     )
     server.start()
     url, size = here.recv()
-    gc.collect()
-    gc.freeze()  # as the operator does once its mirror is full
+    keep()  # as the operator does once its mirror is full
     source = PrometheusSource(url, CONFIG.prometheus_timeout_s)
     _say(f"{asked.deployments} deployments, {len(pods)} pods, {size / 2**20:.1f} MiB of answers")
     wall, cpu, rss, blocks = [], [], [], []
