@@ -13,18 +13,20 @@ from dataclasses import dataclass, field, replace
 from trimtab.config import OperatorConfig
 from trimtab.errors import InvalidInput
 from trimtab.models.capacity import Pool
-from trimtab.models.load import ObservedLoad, TokenShape
+from trimtab.models.load import ObservedLoad, TokenShape, VariantReading
 from trimtab.models.memory import PlannerMemory
-from trimtab.models.performance import ReplicaCapacity
+from trimtab.models.performance import Infeasible, ReplicaCapacity
 from trimtab.models.plan import Decision
 from trimtab.models.signals import Fresh, Missing, Signal
 from trimtab.models.snapshot import DeploymentState, Key
+from trimtab.performance.capacity import replica_of
 from trimtab.planner.offline import Manifests, snapshot_of
 from trimtab.planner.plan import plan
 from trimtab.planner.query import engine_settings
 from trimtab.planner.written import documents_in, manifests_of
 from trimtab.simulate.collected import collected, serves, written
 from trimtab.simulate.kinds import Kinds, variants_of
+from trimtab.simulate.little import WATCHED_S, Span, reading_of, served_in
 from trimtab.simulate.policy import ReplicaView, Variant
 from trimtab.simulate.statuses import Replicas, ReplicaStatus, Status, began_by, pod_of
 
@@ -76,6 +78,12 @@ class _Past:
     """When it was last counted."""
     counts: deque[_Count] = field(default_factory=deque)
     """Within the window, oldest first."""
+    in_flight: int = 0
+    """When it was last counted."""
+    serving: tuple[Variant, int] | None = None
+    """What served then, and how many; None where nothing did, or more than those held requests."""
+    spans: deque[Span] = field(default_factory=deque)
+    """Times in which the same replicas served, of the last minutes, oldest first."""
     wanted: dict[Variant, int] = field(default_factory=dict)
     replicas: dict[str, ReplicaStatus] = field(default_factory=dict)
     """Those that are there, by name."""
@@ -222,6 +230,7 @@ class Scaler:
     ) -> ObservedLoad:
         past, window_s = self._pasts[state.key], self._config.rate_window_s
         begin, past.until = past.until, now
+        _watch(past, seen, pods, begin, now)
         if begin is None:
             return ObservedLoad(arrival_rps=Missing(why="nothing was counted yet"))
         past.counts.append(_Count(begin=begin, end=now, seen=seen))
@@ -229,7 +238,8 @@ class Scaler:
             past.counts.popleft()
         inputs = _mean((each.seen.arrivals, each.seen.input_tokens) for each in past.counts)
         outputs = _mean((each.seen.arrivals, each.seen.output_tokens) for each in past.counts)
-        room = self._room(state, pods, (inputs, outputs))
+        shape = _shape(state, inputs, outputs)
+        room = 0.0 if shape is None else self._room(state, pods, shape)
         return ObservedLoad(
             arrival_rps=_rate(past.counts, now, window_s),
             input_tokens=inputs,
@@ -237,24 +247,33 @@ class Scaler:
             waiting=Fresh(value=max(0.0, seen.in_flight - room)),
             running=Fresh(value=min(float(seen.in_flight), room)),
             window_s=window_s,
+            variants=()
+            if shape is None
+            else self._readings(past, shape, told=isinstance(outputs, Fresh)),
         )
 
+    def _readings(
+        self, past: _Past, shape: TokenShape, *, told: bool
+    ) -> tuple[VariantReading, ...]:
+        """Return what an engine would say, where only one variant served of late."""
+        if past.serving is None:
+            return ()
+        variant, _ = past.serving
+        served = served_in([span for span in past.spans if span.variant == variant])
+        replica = replica_of(replace(self._kinds.request(variant), shape=shape))
+        if served is None or isinstance(replica, Infeasible):
+            return ()
+        lengths = shape.input_tokens, shape.output_tokens
+        reading = reading_of(variant, served, lengths, replica, told=told)
+        return () if reading is None else (reading,)
+
     def _room(
-        self, state: DeploymentState, pods: Sequence[ReplicaView], lengths: tuple[Signal, Signal]
+        self, state: DeploymentState, pods: Sequence[ReplicaView], shape: TokenShape
     ) -> float:
         """Return the requests that all serving replicas have in flight at their full capacity.
 
         Queues are not counted: what is in flight beyond that waits for something.
         """
-        prior = state.policy.shape if state.policy else None
-        if prior is None:
-            return 0.0
-        given = [signal.value if isinstance(signal, Fresh) else None for signal in lengths]
-        shape = replace(
-            prior,
-            input_tokens=_even(given[0] or prior.input_tokens),
-            output_tokens=_even(given[1] or prior.output_tokens),
-        )
         serving = [pod.variant for pod in pods if serves(pod)]
         return sum(
             self._concurrency(state, variant, shape) * serving.count(variant)
@@ -265,6 +284,48 @@ class Scaler:
         most = float(engine_settings(state.spec).max_num_seqs)
         found = self._kinds.capacity(variant, shape)
         return min(most, found.at_max.concurrency) if isinstance(found, ReplicaCapacity) else most
+
+
+def _watch(
+    past: _Past, seen: Seen, pods: Sequence[ReplicaView], begin: float | None, now: float
+) -> None:
+    """Keep the time since `begin` where it shows how fast replicas of one variant are."""
+    before, past.serving = past.serving, _serving(pods)
+    if begin is not None and now > begin and before is not None and before == past.serving:
+        variant, replicas = before
+        span = Span(
+            begin=begin,
+            end=now,
+            arrivals=seen.arrivals,
+            before=past.in_flight,
+            after=seen.in_flight,
+            variant=variant,
+            replicas=replicas,
+        )
+        past.spans.append(span)
+    past.in_flight = seen.in_flight
+    while past.spans and past.spans[0].end <= now - WATCHED_S:
+        past.spans.popleft()
+
+
+def _serving(pods: Sequence[ReplicaView]) -> tuple[Variant, int] | None:
+    """Return the one variant that has requests, and its replicas; None where others have some."""
+    variants = [pod.variant for pod in pods if serves(pod)]
+    drains = any(pod.terminating for pod in pods)
+    return None if drains or len(set(variants)) != 1 else (variants[0], len(variants))
+
+
+def _shape(state: DeploymentState, inputs: Signal, outputs: Signal) -> TokenShape | None:
+    """Return the lengths that were told, else those of the workload; None without a policy."""
+    if state.policy is None:
+        return None
+    prior = state.policy.shape
+    given = [signal.value if isinstance(signal, Fresh) else None for signal in (inputs, outputs)]
+    return replace(
+        prior,
+        input_tokens=_even(given[0] or prior.input_tokens),
+        output_tokens=_even(given[1] or prior.output_tokens),
+    )
 
 
 def _at_hand(pool: Pool) -> Pool:

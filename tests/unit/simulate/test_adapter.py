@@ -47,10 +47,19 @@ def manifests(*objects: dict[str, Any]) -> Manifests:
 
 
 class World:
-    """Somebody else's simulator: replicas start in two minutes, and any number of requests fits."""
+    """Somebody else's simulator: replicas start in two minutes, and any number of requests fits.
 
-    def __init__(self, scaler: Scaler, rps: Callable[[float], float], step_s: float = 15.0) -> None:
-        self.scaler, self.rps, self.step_s = scaler, rps, step_s
+    A request takes about as long as the model thinks, times `slow`.
+    """
+
+    def __init__(
+        self,
+        scaler: Scaler,
+        rps: Callable[[float], float],
+        step_s: float = 15.0,
+        slow: float = 1.0,
+    ) -> None:
+        self.scaler, self.rps, self.step_s, self.slow = scaler, rps, step_s, slow
         self.replicas: dict[str, float] = {}
         """When each was asked for, by name."""
         self.made = 0
@@ -59,10 +68,12 @@ class World:
         """Return what is wanted at each step."""
         now, course = begin, []
         while now < end:
+            ready = sum(now >= asked + 120.0 for asked in self.replicas.values())
+            takes_s = self.slow * (4.5 + 1.5 * self.rps(now) / max(1, ready))
             wanted = self.scaler.decide(
                 now,
                 arrivals=round(self.rps(now) * self.step_s),
-                in_flight=round(self.rps(now) * 5.0),
+                in_flight=round(self.rps(now) * takes_s),
                 replicas=[
                     (name, "ready", asked + 120.0)
                     if now >= asked + 120.0
@@ -155,6 +166,13 @@ def test_requests_in_flight_beyond_what_replicas_hold_call_for_more() -> None:
         return count
 
     assert wanted(2000) > wanted(10)
+
+
+def test_how_fast_replicas_are_is_learnt_from_how_many_requests_they_hold() -> None:
+    def settled(slow: float) -> int:
+        return World(Scaler(manifests()), lambda now: 16.0, slow=slow).run(0.0, 3600.0)[-1]
+
+    assert settled(1.0) < settled(1.5)
 
 
 def test_several_deployments_and_pools_keep_apart() -> None:
