@@ -9,7 +9,7 @@ from trimtab.config import OperatorConfig
 from trimtab.observe import engines, queries
 from trimtab.observe.prometheus import Sample
 from trimtab.observe.queries import COUNT, GAUGES, PART_LABEL, STEM_LABEL, SUM
-from trimtab.observe.readings import SEEN_PARTS
+from trimtab.observe.readings import GAUGE_PARTS, SEEN_PARTS
 
 NAMESPACE = "assistants"
 STEM = f"chat-h100-tp1-{bodies.HASH}-"
@@ -27,7 +27,7 @@ ANSWERS = {"100.0": 2.0, "200.0": 5.0, "500.0": 8.0, "+Inf": 8.0}
 
 PARTS = {
     "seen": {part: part for part in SEEN_PARTS},
-    GAUGES: {"running": "running", "waiting": "waiting", "kv_utilization": "kv_utilization"},
+    GAUGES: {part: part for part in GAUGE_PARTS},
     "prefix_hit": {SUM: "cache_found", COUNT: "cache_sought"},
     "input_tokens": {SUM: "input_tokens_sum", COUNT: "input_tokens_count", "": "prompts"},
     "output_tokens": {SUM: "output_tokens_sum", COUNT: "output_tokens_count", "": "answers"},
@@ -86,6 +86,7 @@ def steady(ends: list[str], **over: Any) -> Answers:
         "served": by_pod(dict.fromkeys(ends, 8e6)),
         "finished": by_pod(dict.fromkeys(ends, 8e3)),
         "running": by_pod(dict.fromkeys(ends, 4.0)),
+        "batch": by_pod({end: 4.0 + i for i, end in enumerate(ends)}),
         "waiting": by_pod(dict.fromkeys(ends, 0.0)),
         "kv_utilization": by_pod({end: 0.1 * (i + 1) for i, end in enumerate(ends)}),
         "arrivals": by_pod({end: 10.0 / len(ends) for end in ends}),

@@ -112,6 +112,7 @@ class Page:
         """What four scrapes say, as the operator reads them."""
         old, new = self.history[max(0, len(self.history) - 1 - WINDOW_SCRAPES)], self.history[-1]
         seconds = SCRAPE_S * WINDOW_SCRAPES
+        batches = [one.running for one in self.history[-WINDOW_SCRAPES:]]
         gaps, firsts = new.gaps - old.gaps, new.firsts - old.firsts
         signals: dict[str, Signal] = {
             "itl_s": _mean(new.gap_sum - old.gap_sum, gaps),
@@ -122,7 +123,7 @@ class Page:
             "output_tokens": _mean(new.answers - old.answers, new.finished - old.finished),
             "prefix_hit": Fresh(value=0.0),
             "waiting": Fresh(value=float(new.waiting)),
-            "running": Fresh(value=float(new.running)),
+            "running": Fresh(value=sum(batches) / len(batches)),
             "kv_utilization": Fresh(value=new.kv),
         }
         return VariantReading(

@@ -160,7 +160,7 @@ class VariantReading:
     waiting: Signal = _NONE
     """Requests in the queues of all of them."""
     running: Signal = _NONE
-    """Requests in the batch of one replica, now."""
+    """Requests in the batch of one replica, the mean over the window."""
     kv_utilization: Signal = _NONE
     """Share of KV blocks in use on the fullest replica, 0 to 1."""
 

@@ -107,6 +107,7 @@ def evaluate(
         "running": by_pod(lambda pod: pod.gauge(pod.engine.running)),
         "waiting": by_pod(lambda pod: pod.gauge(pod.engine.waiting)),
         "kv_utilization": by_pod(lambda pod: pod.gauge(pod.engine.kv_utilization)),
+        "batch": by_pod(lambda pod: pod.batch()),
     }
     sums = {name: _totals(pods, choose, "_sum") for name, choose in _MEANT.items()}
     counts = {name: _totals(pods, choose, "_count") for name, choose in _MEANT.items()}
@@ -179,6 +180,12 @@ class _Pod:
         combine = max if gauge.over_ranks == "max" else sum
         return self._newest(gauge, combine)
 
+    def batch(self) -> float | None:
+        """Return the mean batch over the pages."""
+        every = [self._on(page, self.engine.running) for page in self._pages]
+        found = [value for value in every if value is not None]
+        return sum(found) / len(found) if found else None
+
     def total(self, counter: Metric) -> float | None:
         return self._newest(counter, sum)
 
@@ -227,7 +234,7 @@ class _Pod:
             counted = 0.0
         if counted is None or not arrivals.at_first_token:
             return counted
-        queue = [self._waiting(page) for page in self._pages]
+        queue = [self._on(page, self.engine.waiting) for page in self._pages]
         known = [length for length in queue if length is not None]
         if queue[0] is None or queue[-1] is None:
             return None
@@ -237,8 +244,9 @@ class _Pod:
         aborted = self.rate(arrivals.aborted) or 0.0
         return counted + growth + refused + (aborted if max(known) > 0 else 0.0)
 
-    def _waiting(self, page: Page) -> float | None:
-        found = (page.of(one) for one in self.engine.waiting.series)
+    def _on(self, page: Page, wanted: Metric) -> float | None:
+        """Return the first of `wanted` that is on `page`, its series added up."""
+        found = (page.of(one) for one in wanted.series)
         return next((sum(each.values()) for each in found if each), None)
 
     def _growth(self, wanted: Series) -> tuple[dict[Labels, float], int]:

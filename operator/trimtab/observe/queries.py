@@ -81,6 +81,7 @@ class _Builder:
                 running=self._gauge(lambda engine: engine.running),
                 waiting=self._gauge(lambda engine: engine.waiting),
                 kv_utilization=self._gauge(lambda engine: engine.kv_utilization),
+                batch=self._by_pod(self._each(self._batch)),
             ),
             "arrivals": self._by_pod(self._each(self._arrivals)),
             "prefix_hit": self._mean(lambda engine: engine.prefix_hit),
@@ -199,6 +200,10 @@ class _Builder:
     def _samples(self, engine: Engine) -> str:
         """Return how often a page was scraped in the window; of each rank it is the same."""
         return either(self._over("count_over_time", one) for one in engine.running.series)
+
+    def _batch(self, engine: Engine) -> str:
+        """Return the mean batch of the window: rates of tokens are of all of it (Little's law)."""
+        return self._total("avg_over_time", engine.running.series)
 
     def _arrivals(self, engine: Engine) -> str:
         """Return what arrived per second of the window, for each target.

@@ -149,8 +149,8 @@ class Reader:
         )
 
     def _running_each(self) -> Signal:
-        """Return the mean batch of one replica."""
-        total = self._gauge("running", self._engine.running, MAX_REQUESTS)
+        """Return the mean batch of one replica over the window."""
+        total = self._gauge("batch", self._engine.running, MAX_REQUESTS)
         if not isinstance(total, Fresh):
             return total
         return replace(total, value=total.value / len(self._coverage.reporting))

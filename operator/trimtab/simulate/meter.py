@@ -249,6 +249,7 @@ class Meter:
         pod.scrapes += 1
         ended, pod.now = pod.now, Counts()
         pod.window.append(ended)
+        pod.batches.append(engine.running)
         total = pod.total()
         span_s = SCRAPE_S * len(pod.window)
         queued = engine.unfinished()[engine.running :] if waiting else []

@@ -58,6 +58,8 @@ class PodMeter:
     window: deque[Counts] = field(default_factory=lambda: deque(maxlen=CUTS))
     waiting: int = 0
     """At the last scrape."""
+    batches: deque[int] = field(default_factory=lambda: deque(maxlen=CUTS))
+    """Requests in the batch at the scrapes of the last window."""
     scrapes: int = 0
     page: Scrape | None = None
 
@@ -98,6 +100,7 @@ def reading_of(
     seen = [pod for pod in pods if pod.page is not None]
     pages = [pod.page for pod in seen if pod.page is not None]
     total = added([pod.total() for pod in seen])
+    batches = [sum(pod.batches) / len(pod.batches) for pod in seen]
     sure = surely(age_s, len(pods))
 
     def mean(value: float, count: int) -> Signal:
@@ -120,6 +123,6 @@ def reading_of(
         output_tokens=mean(total.outputs, total.finished),
         prefix_hit=mean(total.found, total.sought),
         waiting=sure(sum(page.waiting for page in pages), len(seen)) if pages else YOUNG,
-        running=sure(sum(p.running for p in pages) / len(pages), len(seen)) if pages else YOUNG,
+        running=sure(sum(batches) / len(batches), len(seen)) if batches else YOUNG,
         kv_utilization=sure(max(p.kv_used for p in pages), len(seen)) if pages else YOUNG,
     )

@@ -54,6 +54,14 @@ def test_rates_are_those_of_the_real_pages() -> None:
     assert found.values["covered"][POD] == 59.0
 
 
+def test_the_batch_is_the_mean_of_the_window() -> None:
+    """Tokens per second are of the whole window: what runs at its end would not go with them."""
+    before = vllm().replace('num_requests_running{model_name="m"} 1', "num_requests_running 6")
+    found = readings(page(before, NOW - 45), page(vllm(), NOW - 30), page(vllm(), NOW - 15))
+    assert found.values["running"][POD] == 1.0
+    assert found.values["batch"][POD] == pytest.approx(8.0 / 3.0)
+
+
 def test_two_pages_of_a_young_pod_count_for_the_part_that_they_cover() -> None:
     """As rate() would: the reader divides by the covered share of the window."""
     found = readings(*loaded(30.0, 45.0))

@@ -74,6 +74,12 @@ def test_buckets_of_lengths_come_with_their_mean() -> None:
     assert ', "le", "sum", "", "")' in without["input_tokens"]
 
 
+def test_the_mean_batch_is_asked_beside_that_of_now() -> None:
+    found = queries.build(EVERY, CONFIG, [])[queries.GAUGES]
+    for one in (one for each in EVERY for one in each.running.series):
+        assert re.search(rf"avg_over_time\({one.name}(\{{[^}}]*\}})?\[60000ms\]\)", found)
+
+
 def test_when_a_page_was_scraped_is_asked_of_each_series_by_itself() -> None:
     """Prometheus gives the evaluation's own time for anything but a plain series."""
     expr = queries.build(EVERY, CONFIG, ["a"])["seen"]

@@ -15,13 +15,19 @@ from drifting import begun, off, page, taught
 from trimtab.catalog import accelerators, geometries
 from trimtab.models.hardware import EngineSettings, Parallelism
 from trimtab.models.load import LatencyTargets, TokenShape
-from trimtab.models.performance import Provenance, ReplicaCapacity
+from trimtab.models.performance import Infeasible, Provenance, ReplicaCapacity
 from trimtab.models.signals import Fresh, Invalid, Missing, Partial, Signal, Stale
 from trimtab.performance.belief import prior
 from trimtab.performance.calibration import ENOUGH_S, learn
-from trimtab.performance.capacity import CALIBRATED, CapacityRequest, replica_capacity
+from trimtab.performance.capacity import (
+    CALIBRATED,
+    CapacityRequest,
+    replica_capacity,
+    replica_of,
+)
+from trimtab.performance.fit import kv_tokens
 from trimtab.performance.steptime import StepModel
-from trimtab.performance.window import FULL_CACHE, Moment
+from trimtab.performance.window import FULL_CACHE, Load, Moment, seen_in
 
 CHAT = TokenShape(input_tokens=300, output_tokens=250)
 RAG = TokenShape(input_tokens=1200, output_tokens=200)
@@ -237,6 +243,27 @@ def test_with_a_full_cache_the_batch_is_what_runs_and_not_what_lost_its_place() 
     assert isinstance(itl, Fresh)
     longer = shown.reading(itl_s=Fresh(value=2.0 * itl.value))  # half of the time without a place
     assert learn(now, longer, asked, moment) == learn(now, shown.reading(), asked, moment)
+
+
+@pytest.mark.parametrize(("used", "hit"), [(1.0, 0.0), (1.0, 0.4), (0.9, 0.0)])
+def test_a_full_cache_says_what_its_requests_hold_unless_they_share(
+    used: float, hit: float
+) -> None:
+    asked = request("MoE", RAG)
+    shown = page(asked, 1.2, lambda at: 1.0)
+    for _ in range(20):
+        shown.scrape()
+    reading = shown.reading(kv_utilization=Fresh(value=used), prefix_hit=Fresh(value=hit))
+    seen = seen_in(reading, Moment(now=shown.now, window_s=60.0, youngest_ready_s=shown.now))
+    assert seen is not None
+    replica = replica_of(replace(asked, shape=seen.shape_of(asked)))
+    assert not isinstance(replica, Infeasible)
+    load, usual = Load.of(replica, seen), float(replica.lengths.resident)
+    if used == 1.0 and not hit:
+        whole = kv_tokens(asked.geometry, asked.accelerator, asked.parallelism, asked.engine)
+        assert load.resident * seen.batch == pytest.approx(whole, rel=0.01)
+    else:
+        assert load.resident == usual
 
 
 @pytest.mark.parametrize(
