@@ -67,6 +67,11 @@ def test_short_names_are_unique_and_lead_to_the_same_device() -> None:
         ("NVIDIA H200-SXM-141GB-CTS", "nvidia-h200-sxm"),
         ("NVIDIA A100 80GB PCIe", "nvidia-a100-80gb-pcie"),
         ("NVIDIA RTX PRO 6000 Blackwell Server Edition", "nvidia-rtx-pro-6000"),
+        ("tpu-v5-lite-podslice", "google-tpu-v5e"),
+        ("tpu-v5p-slice", "google-tpu-v5p"),
+        ("tpu-v6e-slice", "google-tpu-v6e"),
+        ("tpu7x-slice", "google-tpu-v7"),
+        ("nvidia-h100-mega-80gb", "nvidia-h100-sxm"),
     ],
 )
 def test_common_spellings_are_understood(spelling: str, name: str) -> None:
