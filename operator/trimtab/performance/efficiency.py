@@ -193,7 +193,7 @@ class Engine:
     first_token_steps: float
     """Steps between a first token and its arrival at the client in a closed loop, whose users fall
     into step. Public recipes of SGLang and TensorRT-LLM stream in groups of tokens, which shows
-    here."""
+    here; no group is longer than the answer."""
     late_steps: float = 1.0
     """The same for requests that arrive at random, and tokens that are streamed one by one: the
     next step is scheduled already. Three open-loop sweeps show 0.5 to 1.4."""

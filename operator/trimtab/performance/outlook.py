@@ -143,7 +143,8 @@ def closed_loop(replica: Replica, users: Array, percentile: float) -> Outlook:
     own_s = first_token(replica, state, limit).own_mean_s
     queue_s = np.maximum(users - full, 0.0) / state.rate
     wave_s = replica.step.wave * users * _prompt_alone_s(replica)
-    engine_s = replica.step.request_s + replica.step.first_token_steps * state.step_s
+    late = np.minimum(replica.step.first_token_steps, replica.lengths.answer - 1.0)
+    engine_s = replica.step.request_s + late * state.step_s
     ttft = own_s + queue_s + wave_s + engine_s
     e2e = ttft + replica.decode_steps * tpot
     most_s = (inside - 1.0 + _widest(replica)) * own_s

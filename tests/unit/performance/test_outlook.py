@@ -83,6 +83,16 @@ def test_a_closed_loop_serves_what_its_own_latency_allows() -> None:
 LONG = [(1_000, 256), (32_000, 256), (120_000, 64)]
 
 
+@pytest.mark.parametrize("engine", ["vllm", "sglang", "trtllm"])
+def test_an_answer_of_one_token_waits_for_no_group_of_them(engine: str) -> None:
+    """Little's law: nobody waits for much longer than users over what is served."""
+    shape = TokenShape(input_tokens=1024, output_tokens=1, input_cv=0.0, output_cv=0.0)
+    one = replica_of(request(engine=EngineSettings(name=engine), shape=shape))
+    assert isinstance(one, Replica)
+    outlook = closed_loop(one, np.array([4.0]), 0.95)
+    assert outlook.e2e_mean_s[0] <= 1.5 * 4.0 / outlook.rate[0]
+
+
 def long_prompts(prompt: int, answer: int) -> Replica:
     shape = TokenShape(input_tokens=prompt, output_tokens=answer, input_cv=0, output_cv=0)
     found = replica_of(request(shape=shape, engine=EngineSettings(max_model_len=131_072)))
