@@ -30,6 +30,10 @@ idle it is, it is the wrong hardware: that is more than luck, and than the model
 AT_LEAST = 1.1
 """Times the target that they have to take where replicas run: times are predicted to about a tenth
 (docs/accuracy.md), and to move for nothing is paid for twice."""
+CRAWLING = 0.25
+"""Share of the rate at which a replica saturates below which it hardly meets its targets."""
+FEW_REQUESTS = 4.0
+"""Requests that one then has in flight at most."""
 
 
 class Bench:
@@ -85,11 +89,22 @@ class Bench:
         return too_long(request)
 
     def nearly(self, state: PoolState, parallelism: Parallelism) -> ReplicaCapacity | None:
-        """Return what one replica does within AT_LEAST times the targets, None if nothing."""
-        request = self._figures(state, parallelism).request
-        if request is None:
+        """Return what one replica does within AT_LEAST times the targets; None if nothing.
+
+        None, too, where it carries much within the targets themselves, and that says all.
+        """
+        found = self._figures(state, parallelism)
+        if found.request is None or not found.request.targets.any:
             return None
-        loose = replace(request, targets=request.targets.times(AT_LEAST))
+        if isinstance(found.capacity, ReplicaCapacity):
+            # Looked at first, for it is at hand: hundreds of choices have full batches.
+            if found.capacity.at_max.concurrency >= FEW_REQUESTS:
+                return None
+            replica = replica_of(found.request)
+            assert not isinstance(replica, Infeasible)
+            if found.capacity.max_rps >= CRAWLING * saturation_rate(replica):
+                return None
+        loose = replace(found.request, targets=found.request.targets.times(AT_LEAST))
         answer = _fitting(loose, state.pool.devices_per_node)
         return answer if isinstance(answer, ReplicaCapacity) else None
 

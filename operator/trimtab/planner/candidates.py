@@ -22,6 +22,9 @@ DEGREES = (1, 2, 4, 8)
 """Devices of one replica that are tried where the user names none."""
 LEAST_SHARE = 0.25
 """Share of a replica's capacity that is used however unsure it is."""
+LEAST_RUNNING, LEAST_NEW = 0.7, 0.25
+"""Shares of the rate at a tenth more than the targets that a replica is counted on for at least:
+where it runs, alarms tell if that is too much; elsewhere other hardware is to come first."""
 
 
 def choices_of(query: Query) -> tuple[Choice, ...]:
@@ -150,19 +153,29 @@ def _able(bench: Bench, choice: Choice, capacity: ReplicaCapacity) -> Choice:
 
 
 def _nearly(bench: Bench, choices: list[Choice]) -> list[Choice]:
-    """Let what runs stay where it misses a target by no more than times may be off.
+    """Count no less on what hardly meets a target than it does at a little more.
 
-    Only where another choice meets it: else the target is out of reach, and has to be said to be.
+    Close to what a request takes alone, a rate falls to nothing within a tenth of the target, and
+    times are not known better than that: fleets of a hundred would be bought for five per cent.
+    What runs and misses a target by so little stays, where another choice meets it: else the target
+    is out of reach, and has to be said to be.
     """
-    if not any(c.grows and c.capacity is not None for c in choices):
-        return choices
+    reached = any(c.grows and c.capacity is not None for c in choices)
     found = []
     for choice in choices:
+        runs = bench.query.runs(*choice.key)
+        missed = choice.refusal in MISSED
         near = None
-        if choice.refusal in MISSED and bench.query.runs(*choice.key):
+        if choice.capacity is not None or (missed and runs and reached):
             near = bench.nearly(choice.state, choice.parallelism)
-        kept = choice if near is None else replace(choice, refusal=None, message="")
-        found.append(choice if near is None else _able(bench, kept, near))
+        if near is None:
+            found.append(choice)
+        elif choice.capacity is None:
+            found.append(_able(bench, replace(choice, refusal=None, message=""), near))
+        else:
+            least = near.max_rps * (LEAST_RUNNING if runs else LEAST_NEW)
+            able = replace(choice.capacity, max_rps=max(choice.capacity.max_rps, least))
+            found.append(_able(bench, choice, able))
     return found
 
 

@@ -1,5 +1,6 @@
 """Every choice, what it does, and the reason for each that cannot be."""
 
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -13,7 +14,8 @@ from trimtab.models.hardware import EngineSettings, Parallelism
 from trimtab.models.load import RUNGS, Spread
 from trimtab.models.plan import Verdict
 from trimtab.models.snapshot import DeploymentState
-from trimtab.planner.candidates import LEAST_SHARE, choices_of
+from trimtab.planner.ability import AT_LEAST
+from trimtab.planner.candidates import LEAST_NEW, LEAST_RUNNING, LEAST_SHARE, choices_of
 from trimtab.planner.choice import Choice
 from trimtab.planner.query import Market, Speeds, engine_settings, query_of
 from trimtab.planner.shortage import PoolState
@@ -241,3 +243,24 @@ def test_how_long_prompts_spread_changes_no_rate() -> None:
     # The rate at a percentile leaps where as many prompts are too long as may be late.
     seen, unseen = (choices(inputs=one, **LONG)["h100/1"] for one in (long_prompts(0.04), None))
     assert seen.usable_rps == unseen.usable_rps
+
+
+def test_close_to_what_a_request_takes_alone_a_rate_does_not_fall_to_nothing() -> None:
+    def rate(ttft_ms: float, *, runs: bool = False) -> float:
+        latency = {"timeToFirstToken": f"{ttft_ms:.3f}ms"}
+        state = planned(latency=latency, placement={"tensorParallel": [1]})
+        if runs:
+            state = replace(state, variants=(variant_state(),))
+        found = choices(state=state)["h100/1"]
+        return 0.0 if found.capacity is None else found.capacity.max_rps
+
+    missed = choices(latency={"timeToFirstToken": "1ms"})["h100/1"]
+    alone_ms = float(re.findall(r"can be met ([\d.]+) ms", missed.message)[0])
+    assert rate(0.99 * alone_ms) == rate(0.99 * alone_ms, runs=True) == 0.0
+    for ttft_ms in (1.001 * alone_ms, 1.01 * alone_ms):
+        near = rate(AT_LEAST * ttft_ms)
+        assert rate(ttft_ms) == pytest.approx(LEAST_NEW * near, rel=1e-3)
+        assert rate(ttft_ms, runs=True) == pytest.approx(LEAST_RUNNING * near, rel=1e-3)
+    # Where the target leaves room, the rate is what it is, and the same whatever runs.
+    roomy = 3.0 * alone_ms
+    assert rate(roomy) == rate(roomy, runs=True) < rate(AT_LEAST * roomy)
