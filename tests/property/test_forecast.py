@@ -12,7 +12,7 @@ from trimtab.planner.forecast import ahead, observe, warmed
 
 START = 1_700_000_000.0
 STATE: TypeAdapter[ForecastState] = TypeAdapter(ForecastState)
-BYTES = 6_000
+BYTES = 12_000
 
 RATES = st.one_of(
     st.floats(0.0, 100.0), st.sampled_from([0.0, 1.0 / 60.0, 5.0, 1e9]), st.floats(0.0, 1e9)
