@@ -59,6 +59,8 @@ def consider(
     for case in cases:
         key, memory = case.state.key, case.memory
         memories[key] = memory
+        if memory.move_fleet and case.minimum == 0:
+            memory = memories[key] = replace(_unmoved(memory), move_fleet=())  # all of it may go
         if memory.move_fleet and case.may_fall:
             mine = room.plus(fleets[key].problem, fleets[key].counts)
             problem, counts = _begun(case, mine, config)

@@ -78,7 +78,8 @@ def _floor(case: Case, fleet: Fleet, config: PlannerConfig, now: float) -> int:
     if case.supply > case.policy.max_replicas:
         serving = sum(place.ready for place in case.running if not place.stays)
         floor = min(floor, case.policy.max_replicas + serving)
-    return floor
+    # On the way to a fleet of which one step adds only a part, what it replaces counts as well.
+    return max(floor, case.minimum)
 
 
 def _rests(case: Case, now: float) -> bool:

@@ -161,6 +161,13 @@ def test_a_move_that_has_all_that_it_adds_is_gone_on_with_no_more() -> None:
     assert found.memories[key()] == memory(move_to="b/tp1")
 
 
+def test_a_move_ends_where_all_may_go() -> None:
+    idle = there(on("a", 4), on("b", 2, ready=0), keep_rps=0.0, minimum=0, memory=BEGUN)
+    found = considered(idle, 0, 0)
+    assert found.fleets[key()].counts == (0, 0)
+    assert found.memories[key()] == memory()
+
+
 def test_doubt_holds_a_move_up_and_does_not_end_it() -> None:
     doubtful = there(on("a", 4), on("b", 2, ready=0), may_fall=False, memory=BEGUN)
     found = considered(doubtful, 4, 2)

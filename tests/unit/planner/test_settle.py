@@ -134,6 +134,16 @@ def test_what_is_late_stays_until_what_serves_does_without_it() -> None:
     assert targets(replace(there, keep_rps=8.0), 0, 4) == {"fast": 1, "slow": 4}
 
 
+def test_no_step_of_a_move_goes_below_the_minimum() -> None:
+    there = case(
+        on("a", 1, ready=0),
+        choices=(choice("a", usd=8.0), choice("b")),
+        minimum=3,
+        memory=memory(move_to="b/tp1"),
+    )
+    assert targets(there, 0, 3) == {"a": 1, "b": 2}
+
+
 def test_scale_up_only_takes_nothing() -> None:
     assert targets(case(on(replicas=8), mode=Mode.SCALE_UP_ONLY), 1) == {"h100": 8}
 
