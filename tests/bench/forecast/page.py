@@ -36,10 +36,14 @@ all series. The structure and five of them (shares and half-lives of surprises, 
 the prior, half-lives of levels) were chosen among round values with these services in view; around
 each the mean loss changes by less than 1 %. Other slices are the better judge.
 
+What is said is a blend of two: a learner with experts of many half-lives, and the plain opinion
+that the rate stays, give or take what that was wrong by (`plain.py`); each counts by what it lost
+of late.
+
 A mean over a group can be dragged by one run-away of a baseline (an autoregression that was
 unstable for an hour, say): *best of four* cannot. Weak: the first half hour of a rate that climbs,
 as in Azure's conversation trace, where the median lags behind; and single clients whose
-rate stands still and jumps, where the last value is all there is to know.
+rate stands still and jumps, where the last value is nearly all there is to know.
 
 What the user knows beforehand stands in `spec.demand.schedule` and is the planner's; it is not
 scored here.
