@@ -60,7 +60,7 @@ def consider(
         key, memory = case.state.key, case.memory
         memories[key] = memory
         if memory.move_fleet and case.minimum == 0:
-            memory = memories[key] = replace(_unmoved(memory), move_fleet=())  # all of it may go
+            memory = memories[key] = _unmoved(memory)  # all of it may go
         if memory.move_fleet and case.may_fall:
             mine = room.plus(fleets[key].problem, fleets[key].counts)
             problem, counts = _begun(case, mine, config)
@@ -126,9 +126,9 @@ def _begun(case: Case, room: Room, config: PlannerConfig) -> tuple[Problem, Coun
 
 def _unmoved(memory: DeploymentMemory) -> DeploymentMemory:
     """Return the memory without a move."""
-    if memory.move_since is None and memory.move_to is None:
+    if memory.move_since is None and memory.move_to is None and not memory.move_fleet:
         return memory
-    return replace(memory, move_since=None, move_to=None)
+    return replace(memory, move_since=None, move_to=None, move_fleet=())
 
 
 _Mix: TypeAlias = tuple[Problem, Counts, str | None]

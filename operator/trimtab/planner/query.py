@@ -125,8 +125,6 @@ class Lessons:
 
 def _error(one: Calibration, state: DeploymentState, request: CapacityRequest) -> float | None:
     """Return the relative standard error with which `one` tells of `request`, None if nothing."""
-    if is_of(one, state, request):
-        return 0.0
     tensor = request.parallelism.tensor
     if not is_of(replace(one, parallelism=replace(one.parallelism, tensor=tensor)), state, request):
         return None

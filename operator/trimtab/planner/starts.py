@@ -54,15 +54,20 @@ class Starts:
 
         A pod may have taken over a node that was on its way for another, or that one had left.
         """
-        said_s = pool.provisioning_s * math.exp(UNSURE * P90)
-        return max(said_s, self._p90(pool.name, None, pool.provisioning_s))
+        learnt_s = self._p90(pool.name, None, pool.provisioning_s)
+        return max(_unwatched(pool.provisioning_s), learnt_s)
 
     def _p90(self, pool: str, model: str | None, prior_s: float) -> float:
         one = self._known.get((pool, model))
         if one is None:
-            return prior_s * math.exp(UNSURE * P90)
+            return _unwatched(prior_s)
         spread = math.sqrt((one.log_var * one.count + UNSURE**2) / (one.count + 1))
         return math.exp(one.log_mean + P90 * spread)
+
+
+def _unwatched(median_s: float) -> float:
+    """Return the 90th percentile of a time of which only the median is believed, in seconds."""
+    return median_s * math.exp(UNSURE * P90)
 
 
 def weights_of(geometry: ModelGeometry | None, engine: EngineSettings) -> float | None:
