@@ -125,6 +125,10 @@ bench: $(STAMP) ## Print how good and how fast the planner's programme is
 bench-control: $(STAMP) ## Hold a policy against fixed fleets and known courses of demand
 	@cd tests && $(abspath $(BIN))/python -m bench.control
 
+.PHONY: bench-judge
+bench-judge: $(STAMP) ## Judge the planner on an engine and a fleet that share nothing with it
+	@cd tests && $(abspath $(BIN))/python -m bench.judge $(JUDGE)
+
 .PHONY: bench-observe
 bench-observe: $(STAMP) ## Print what one pass over the metrics costs
 	@cd tests && $(abspath $(BIN))/python -m bench.observe

@@ -34,7 +34,7 @@ class ReplicaStatus(NamedTuple):
     """What it runs on, as in the answers; may be left out where there is one possibility."""
 
 
-Replicas = Sequence[tuple[str, str, float] | ReplicaStatus]
+Replicas = Sequence[tuple[str, str, float] | tuple[str, str, float, str] | ReplicaStatus]
 
 
 def began_by(
