@@ -8,6 +8,7 @@ from pathlib import Path
 
 from bench.benchmark.alone import priority_of
 from bench.benchmark.page import Run, write
+from bench.benchmark.proof import failures_of
 from trimtab.simulate.contest import Contest, Progress, outcomes
 from trimtab.simulate.entrants import NAMES
 from trimtab.simulate.experiment import Experiment
@@ -57,7 +58,7 @@ def main(arguments: Sequence[str]) -> int:
     for outcome in outcomes(contest, tell):
         name = outcome.experiment.scenario.name
         sections[name] = section_of(outcome)
-        failures += [f"{name}, {words}" for words in outcome.failures]
+        failures += failures_of(outcome)
         if (priority := priority_of(outcome)) is not None:
             priorities[name] = priority
         write(

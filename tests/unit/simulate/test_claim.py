@@ -2,11 +2,13 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from bench.benchmark.alone import priority_of
 from bench.benchmark.claim import Priority, cheapest, claims, ratio
+from bench.benchmark.proof import failures_of
 from trimtab.simulate.compare import Measured, rows_of
 from trimtab.simulate.contest import Outcome
 from trimtab.simulate.experiment import Experiment
@@ -74,6 +76,34 @@ def test_the_claim_of_nothing_is_nothing() -> None:
     assert claims([], [])[1].here.startswith("- over 0 scenarios")
     (*_, last) = claims([], [Priority(scenario="s", deployment="a/b", beside=0.5, alone=None)])
     assert last.here == "50.00 % and - %"
+
+
+def held(policy: str, usd: float, met: int, **over: Any) -> Measured:
+    parts = {"assistants/chat": deployment_result(met=met, settled=1000)}
+    return measured(policy=policy, cost_usd=usd, deployments=parts, **over)
+
+
+def test_a_policy_that_undercuts_what_nothing_may_fails_the_benchmark() -> None:
+    experiment = Experiment(scenario=load_scenario(EXAMPLES / "steady.yaml"))
+
+    def failures(*found: Measured, failed: tuple[str, ...] = ()) -> list[str]:
+        return failures_of(Outcome(experiment=experiment, measured=found, failures=failed))
+
+    ours = held("trimtab", 5.0, 990, bound_usd=4.0, optimum_usd=4.5)
+    assert not failures(ours)
+    assert failures(ours, failed=("keda: broken",)) == ["steady, keda: broken"]
+    # Its own bound, by a millionth.
+    (own,) = failures(held("trimtab", 4.0, 990, bound_usd=4.000004))
+    assert own.startswith("steady, seed 0: trimtab paid 4.0000 $, less than the bound of 4.0000 $")
+    # That of another, which attains no more.
+    cheap = held("keda", 3.9, 990)
+    assert [words.partition("the ")[2][:8] for words in failures(ours, cheap)] == [
+        "bound of",
+        "schedule",
+    ]
+    assert not failures(ours, held("keda", 3.9, 989))
+    assert not failures(ours, held("keda", 3.9, 990, seed=1))
+    assert not failures(ours, held("keda", 4.5, 999))
 
 
 def outcome_of(name: str, policy: str) -> Outcome:
