@@ -267,8 +267,13 @@ def table(rows: Sequence[Row], width: int) -> Table:
     right, and the caption says so.
     """
     seeds = max((row.seeds for row in rows), default=0)
-    columns = [("policy", [row.policy for row in rows])] + [
-        (BY_NAME[name].heading, [cell(row, name) for row in rows]) for name in SHORT
+    columns = [
+        ("policy", [row.policy for row in rows]),
+        *((BY_NAME[name].heading, [cell(row, name) for row in rows]) for name in SHORT),
+        *(
+            (f"on {pool} (h)", [f"{row.pool_hours.get(pool, 0.0):.2f}" for row in rows])
+            for pool in _pools(rows)
+        ),
     ]
     widths = [max(map(len, (heading, *cells))) + _BESIDE_A_CELL for heading, cells in columns]
     if sum(widths) >= width:  # a heading may be broken between its words
@@ -304,6 +309,10 @@ def cell(row: Row, name: str) -> str:
     return text if found.half_width is None else f"{text} ±{figure.text(found.half_width)}"
 
 
+def _pools(rows: Iterable[Row]) -> list[str]:
+    return sorted({pool for row in rows for pool in row.pool_hours})
+
+
 def to_json(rows: Sequence[Row]) -> list[dict[str, Any]]:
     """Return the rows as JSON values; every figure with its confidence."""
     return [
@@ -323,17 +332,27 @@ def to_json(rows: Sequence[Row]) -> list[dict[str, Any]]:
 
 
 def to_csv(rows: Sequence[Row]) -> str:
-    """Return the rows as CSV: a mean and half an interval for each figure, empty where unknown."""
+    """Return the rows as CSV: a mean and half an interval for each figure, empty where unknown.
+
+    Then come the replica-hours of each pool and the attainment of each deployment.
+    """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     names = [figure.name for figure in FIGURES]
+    pools = _pools(rows)
+    deployments = sorted({key for row in rows for key in row.deployments})
     writer.writerow(
-        ["scenario", "policy", "seeds"] + [f"{n}{end}" for n in names for end in ("", "_ci95")]
+        ["scenario", "policy", "seeds"]
+        + [f"{n}{end}" for n in names for end in ("", "_ci95")]
+        + [f"replica_hours on {pool}" for pool in pools]
+        + [f"attainment of {key}" for key in deployments]
     )
     for row in rows:
         cells: list[object] = [row.scenario, row.policy, row.seeds]
         for name in names:
             found = row.figures[name]
             cells += ["", ""] if found is None else [found.mean, found.half_width]
+        cells += [row.pool_hours.get(pool) for pool in pools]
+        cells += [row.deployments.get(key) for key in deployments]
         writer.writerow(cells)
     return text.getvalue()

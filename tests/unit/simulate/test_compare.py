@@ -79,6 +79,7 @@ def test_the_table_shows_units_and_dashes() -> None:
     text = console.export_text()
     assert "cost ($)" in text
     assert "95.00" in text
+    assert "on h100 (h)" in text
     assert "keda" in text
     assert " - " in text
 
@@ -115,3 +116,6 @@ def test_json_and_csv_say_the_same() -> None:
     assert line["usd_to_optimum"] == ""
     assert document[0]["figures"]["usd_to_optimum"] is None
     assert document[0]["replica_hours_by_pool"] == {"h100": 1.5, "l4": 1.0}
+    assert (line["replica_hours on h100"], line["replica_hours on l4"]) == ("1.5", "1.0")
+    assert document[0]["attainment_by_deployment"] == {"assistants/chat": 0.95}
+    assert line["attainment of assistants/chat"] == "0.95"
