@@ -28,7 +28,7 @@ from trimtab.simulate.events import (
     Steps,
 )
 from trimtab.simulate.job import Job
-from trimtab.simulate.limits import ahead_of, check, longest_answer
+from trimtab.simulate.limits import admission_s, ahead_of, check, longest_answer
 from trimtab.simulate.pace import Pace
 from trimtab.simulate.prefix import PrefixCache
 from trimtab.simulate.stretch import Stretch
@@ -59,6 +59,7 @@ class Engine:
         self._step = 0
         """Steps before the current stretch."""
         self._ahead = ahead_of(settings)
+        self._admission_s = admission_s(settings)
         self._begun = -inf
         """When the last step began."""
         self._arriving: deque[Job] = deque()
@@ -200,10 +201,11 @@ class Engine:
             self._clock = now
             return
         preempted = self._make_room(now)
-        if not preempted:
-            self._admit(now)
+        admitted = 0 if preempted else self._admit(now)
         if self._chunks.tokens:
-            first_s, growth_s, steps = self._chunks.seconds(self._pace, self._decoding), 0.0, 1
+            first_s = self._chunks.seconds(self._pace, self._decoding)
+            first_s += admitted * self._admission_s
+            growth_s, steps = 0.0, 1
         elif self._decoding.count:
             steps = 1 if preempted else self._decoding.ends_in(self._step)
             steps = 1 + self._blocks.affordable(self._step + 1, steps - 1)
@@ -236,7 +238,9 @@ class Engine:
             self._take(job, tokens, blocks)
         return preempted
 
-    def _admit(self, now: float) -> None:
+    def _admit(self, now: float) -> int:
+        """Let into the batch who has room there, in order of arrival; return how many."""
+        before = len(self._running)
         while self._waiting and len(self._running) < self._settings.max_num_seqs:
             job = self._waiting[0]
             budget = self._budget()
@@ -249,6 +253,7 @@ class Engine:
                 job.found = job.cached
             tokens = min(job.prompt - job.cached, budget)
             self._take(job, tokens, blocks_of(job.cached + tokens) - blocks_of(job.cached))
+        return len(self._running) - before
 
     def _holds(self, job: Job) -> bool:
         """Tell whether all of a waiting prompt fits; if so, hold what the cache has of it."""

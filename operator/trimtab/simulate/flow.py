@@ -15,7 +15,7 @@ from math import inf
 from trimtab.models.hardware import EngineSettings
 from trimtab.performance.fit import BLOCK_TOKENS
 from trimtab.simulate.flowlog import Log
-from trimtab.simulate.limits import ahead_of, check, longest_answer
+from trimtab.simulate.limits import admission_s, ahead_of, check, longest_answer
 from trimtab.simulate.pace import Pace
 from trimtab.simulate.readings import Counts
 
@@ -90,6 +90,7 @@ class Flow:
         self._clock = 0.0
         """When the next step begins."""
         self._ahead = ahead_of(settings)
+        self._admission_s = admission_s(settings)
         self._chosen = 0.0
         """Until when it was possible to get into that step."""
         self._step = 0
@@ -222,12 +223,14 @@ class Flow:
         places = self._settings.max_num_seqs - self._count
         tokens, attended = 0, 0.0
         whole: list[Job] = []
+        admitted = 0
         while budget > 0 and room > 0:
             job = self._partial or self._admitted_of(room, places - len(whole))
             if job is None:
                 break
             if job is not self._partial:
                 room -= job.cached + BLOCK_TOKENS // 2
+                admitted += 1
             some = min(job.prompt - job.cached, budget, room)
             attended += some * (job.cached + some / 2)
             job.cached += some
@@ -242,6 +245,7 @@ class Flow:
         if not tokens:
             return False
         lasts = self._pace.about_s(tokens, attended / tokens, self._count, self._context)
+        lasts += admitted * self._admission_s
         self._taken += tokens
         self._counts.prompt_tokens += tokens
         self._counts.answer_tokens += len(whole)

@@ -21,6 +21,9 @@ from trimtab.performance.steptime import step_model
 CROWDS = (16, 32, 64, 128)
 """Requests in the batch between which seconds of the log are taken together."""
 
+REFUTED = 2.0 / 3.0
+"""Share of the weights of its label that the steps of a run must have had the time to read."""
+
 
 @dataclass(frozen=True)
 class WeightsRead:
@@ -42,6 +45,12 @@ def weights_read(run: Run) -> list[WeightsRead]:
     edges = (0, *CROWDS, 10**9)
     groups = [[one for one in seconds if low <= one.batch < high] for low, high in pairwise(edges)]
     return [_mean(group) for group in groups if len(group) > 1]
+
+
+def refuted(run: Run) -> bool:
+    """Tell whether no step of the log of `run` is long enough for the weights of its label."""
+    most = max(group.weight_bytes for group in weights_read(run))
+    return most < REFUTED * label_bytes(run, run.dtype)
 
 
 def label_bytes(run: Run, dtype: str) -> float:

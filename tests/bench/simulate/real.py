@@ -2,7 +2,9 @@
 
 It serves the arrivals of every real run that is at hand with our step times, from data sheets: no
 figure of a run goes in but what its engine said of its cache. Below saturation it is about first
-tokens, the time between tokens and throughput, above it about how fast the queue grows. Run as
+tokens, the time between tokens and throughput, above it about how fast the queue grows. Of sweeps
+only the rate is known: they are served with several draws of Poisson arrivals, and their mean
+counts. A run whose log refutes its label is shown and not counted. Run as
 `python -m bench.simulate.real` in tests/; prints, and asserts nothing.
 """
 
@@ -11,18 +13,20 @@ import random
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from statistics import median
+from statistics import fmean, median
 
 import numpy as np
 
 from bench.accuracy import lentgpu
 from bench.accuracy.files import rows
 from bench.accuracy.runs import RUNS, Run
+from bench.accuracy.weightsread import refuted
 from trimtab.catalog import accelerators, geometries
 from trimtab.models.hardware import EngineSettings, Parallelism
 from trimtab.performance.efficiency import ENGINES
 from trimtab.performance.fit import kv_tokens
 from trimtab.performance.steptime import step_model
+from trimtab.simulate.compare import estimate
 from trimtab.simulate.engine import Engine
 from trimtab.simulate.events import Finished, Request, Steps
 from trimtab.simulate.launch import launched
@@ -36,6 +40,8 @@ BELOW = 0.95
 COMING_S = 30
 """How long requests came in the runs, in whole seconds."""
 HOST_S = ENGINES["vllm"].request_s
+DRAWS = 8
+"""Of the arrivals of a stage of a sweep."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +53,9 @@ class Figure:
     stage: str
     measured: float
     ours: float
+    half_width: float | None = None
+    """Of the 95 % confidence interval of `ours` over draws; None where arrivals are known."""
+    counts: bool = True
 
     @property
     def error(self) -> float:
@@ -69,9 +78,10 @@ def runs() -> Iterator[Figure]:
     """Yield the figures of three runs of vLLM 0.19 that were overloaded on purpose."""
     for run in RUNS:
         real, ours = _logged(run), _simulated(run)
+        counts = not refuted(run)
         for what, look in _LOOKS:
             source = f"{run.name.removeprefix('nvidia-')}, vLLM 0.19"
-            yield Figure(source, what, "the whole run", look(real), look(ours))
+            yield Figure(source, what, "the whole run", look(real), look(ours), counts=counts)
 
 
 def _logged(run: Run) -> Seen:
@@ -177,24 +187,25 @@ class Sweep:
 
 def sweeps() -> list[Sweep]:
     """Return the sweeps that are scored, settings as in `bench.accuracy.sweeps`."""
-    a100 = _kaito("a100")
     return [
         _perf("vllm", 204),
-        replace(a100, stages=a100.stages[1:]),
-        _kaito("a10"),
+        *(replace(sweep, stages=sweep.stages[1:]) for sweep in map(_kaito, ("a100", "a10"))),
     ]
 
 
 def clients() -> list[Sweep]:
     """Return for each sweep what tells by how much its client is later than the engine.
 
-    For the H100 the same with its prompts cached, of which a twentieth is computed; for both others
-    the lightest stage of the A100.
+    For the H100 the same with its prompts cached, of which a twentieth is computed, and of it the
+    stage of the nearest rate, for a machine that idles answers later; for both others their
+    lightest stage.
     """
-    cached, a100 = _perf("vllm_chunking_and_prefix_caching", 10), _kaito("a100")
+    cached = _perf("vllm_chunking_and_prefix_caching", 10)
     below = [stage for stage in cached.stages if stage.rps < BELOW * cached.knee]
-    lightest = replace(a100, stages=a100.stages[:1])
-    return [replace(cached, stages=below), lightest, lightest]
+    return [
+        replace(cached, stages=below),
+        *(replace(sweep, stages=sweep.stages[:1]) for sweep in map(_kaito, ("a100", "a10"))),
+    ]
 
 
 def _perf(config: str, input_tokens: int) -> Sweep:
@@ -252,31 +263,43 @@ def sweep_figures() -> Iterator[Figure]:
     What a client adds to each first token is taken from stages that are not among them.
     """
     for sweep, client in zip(sweeps(), clients(), strict=True):
-        client_s = median(
-            stage.ttft_p50_s - _served(client, stage).ttft_p50_s for stage in client.stages
-        )
+        added = [
+            (one.rps, one.ttft_p50_s - fmean(draw.ttft_p50_s for draw in _draws(client, one)))
+            for one in client.stages
+        ]
         for stage in sweep.stages:
-            ours = _served(sweep, stage)
-            at = f"{stage.rps:.3g} requests/s"
+            _, client_s = min(added, key=lambda pair: abs(pair[0] - stage.rps))
+            looks: tuple[tuple[str, Callable[[Stage], float], float], ...] = ()
             if stage.rps < BELOW * sweep.knee:
-                for what, measured, value in (
-                    (TTFT_P50, stage.ttft_p50_s, ours.ttft_p50_s + client_s),
-                    (TTFT_P95, stage.ttft_p95_s, ours.ttft_p95_s + client_s),
-                    (ITL_MEAN, stage.itl_s, ours.itl_s),
-                    ("throughput (requests/s)", stage.done_rps, ours.done_rps),
-                ):
-                    if not math.isnan(measured):
-                        yield Figure(sweep.name, what, at, measured, value)
-            elif stage.rps > sweep.knee / BELOW and not math.isnan(stage.done_rps):
-                yield Figure(
-                    sweep.name, GROWTH, at, stage.rps - stage.done_rps, stage.rps - ours.done_rps
+                looks = (
+                    (TTFT_P50, lambda one: one.ttft_p50_s, client_s),
+                    (TTFT_P95, lambda one: one.ttft_p95_s, client_s),
+                    (ITL_MEAN, lambda one: one.itl_s, 0.0),
+                    ("throughput (requests/s)", lambda one: one.done_rps, 0.0),
                 )
+            elif stage.rps > sweep.knee / BELOW and not math.isnan(stage.done_rps):
+                looks = ((GROWTH, _outrun, 0.0),)
+            draws = _draws(sweep, stage) if looks else []
+            for what, of, more in looks:
+                ours = estimate(of(one) + more for one in draws)
+                assert ours is not None
+                at = f"{stage.rps:.3g} requests/s"
+                yield Figure(sweep.name, what, at, of(stage), ours.mean, ours.half_width)
 
 
-def _served(sweep: Sweep, stage: Stage) -> Stage:
-    """Return what our engine makes of a stage."""
+def _outrun(stage: Stage) -> float:
+    """Return by how many requests/s those that come outrun those that are answered."""
+    return stage.rps - stage.done_rps
+
+
+def _draws(sweep: Sweep, stage: Stage) -> list[Stage]:
+    return [_served(sweep, stage, seed) for seed in range(DRAWS)]
+
+
+def _served(sweep: Sweep, stage: Stage, seed: int) -> Stage:
+    """Return what our engine makes of a stage with one draw of arrivals."""
     engine = _engine(sweep.model, sweep.device, sweep.settings)
-    dice = random.Random(1)
+    dice = random.Random(seed)
     now = 0.0
     for i in range(stage.requests):
         now += dice.expovariate(stage.rps)
@@ -341,19 +364,23 @@ def main() -> None:
     out = sys.stdout.write
     out("| engine | figure | at | measured | simulated | |\n|---|---|---|---:|---:|---:|\n")
     for one in found:
+        spread = "" if one.half_width is None else f" ± {one.half_width:.2g}"
         out(
-            f"| {one.source} | {one.what} | {one.stage} | {one.measured:.4g} | {one.ours:.4g} "
-            f"| {one.error:+.0%} |\n"
+            f"| {one.source} | {one.what} | {one.stage} | {one.measured:.4g} "
+            f"| {one.ours:.4g}{spread} | {one.error:+.0%} |\n"
         )
     kinds = ("TTFT", "ITL", "throughput", "queue growth", "")
     out(f"\nWithin {BAR:.0%}, and the median error:\n\n")
     out(f"| engine | {' | '.join(kinds[:-1])} | all |\n|---|{'---|' * len(kinds)}\n")
-    for source in (*dict.fromkeys(one.source for one in found), ""):
-        cells = [
-            _cell([o for o in found if o.source.startswith(source) and o.what.startswith(kind)])
-            for kind in kinds
-        ]
-        out(f"| {source or 'all'} | {' | '.join(cells)} |\n")
+    counted = [one for one in found if one.counts]
+    groups = {
+        source: [one for one in found if one.source == source]
+        for source in dict.fromkeys(one.source for one in found)
+    }
+    for source, figures in {**groups, "all": counted}.items():
+        cells = [_cell([one for one in figures if one.what.startswith(kind)]) for kind in kinds]
+        name = source if any(one.counts for one in figures) else f"({source}: not counted)"
+        out(f"| {name} | {' | '.join(cells)} |\n")
 
 
 if __name__ == "__main__":

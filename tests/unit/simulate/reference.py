@@ -114,7 +114,8 @@ def run(
 ) -> list[Job]:
     """Serve requests, sorted by arrival, and return their jobs with all timestamps.
 
-    Unless the engine takes turns with the device, a step is chosen when the one before it begins.
+    Unless the engine takes turns with the device, a step is chosen when the one before it begins,
+    and newcomers cost nothing but their tokens.
     """
     cache = Cache(kv_tokens // BLOCK, caching)
     jobs = [Job(r, min(r.output_tokens, settings.max_model_len - r.input_tokens)) for r in requests]
@@ -132,6 +133,7 @@ def run(
         chosen: list[tuple[Job, int]] = []
         budget = settings.max_num_batched_tokens
         preempted = False
+        admitted = 0
         i = 0
         while i < len(running) and budget > 0:
             job = running[i]
@@ -158,6 +160,7 @@ def run(
             if -(-job.known // BLOCK) - held > len(cache.free):
                 break
             running.append(waiting.pop(0))
+            admitted += 1
             cache.hold(job, found)
             if job.scheduled_at is None:
                 job.scheduled_at = now
@@ -172,7 +175,8 @@ def run(
         if chunks:
             x = sum(x for _, x in chunks)
             cost = sum(x * (p + x / 2) for p, x in chunks)
-            now += times.mixed_s(x, cost / x, len(decodes), kv)
+            lasts = times.mixed_s(x, cost / x, len(decodes), kv)
+            now += lasts + (0.7e-3 * admitted if settings.takes_turns else 0.0)
         else:
             now += times.decode_s(len(decodes), kv)
         for job, tokens in chosen:

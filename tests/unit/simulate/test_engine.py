@@ -18,6 +18,7 @@ from trimtab.simulate.events import (
     Resumed,
     Steps,
 )
+from trimtab.simulate.limits import ADMISSION_S
 from trimtab.simulate.pace import Pace
 from trimtab.simulate.prefix import SEGMENT_TOKENS
 from unit.simulate import reference
@@ -219,7 +220,7 @@ def test_the_next_step_is_chosen_already(takes_turns: bool, steps_before: int) -
     """Who comes while the third step runs is in the fourth, or in the fifth."""
     times = Times()
     engine = make_engine(limits=engine_settings(takes_turns=takes_turns))
-    first_s = times.mixed_s(50, 25, 0, 0)
+    first_s = times.mixed_s(50, 25, 0, 0) + (ADMISSION_S if takes_turns else 0.0)
     later_s = [times.decode_s(1, 50 + j) for j in range(3)]
     comes = first_s + later_s[0] + later_s[1] / 2
     submit_all(engine, make_requests([(0.0, 50, 40), (comes, 10, 10)]))

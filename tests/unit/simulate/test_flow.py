@@ -48,9 +48,11 @@ def rows(count: int, rps: float, *, answer: float = 200.0) -> list[Row]:
     return list(zip(at.tolist(), inputs.tolist(), outputs.tolist(), strict=True))
 
 
-def exactly(device: str, of: list[Row]) -> tuple[np.ndarray, np.ndarray]:
+def exactly(
+    device: str, of: list[Row], settings: EngineSettings = ENGINE
+) -> tuple[np.ndarray, np.ndarray]:
     """Return TTFT and end of each request on the exact engine."""
-    engine = Engine(pace(device), ENGINE)
+    engine = Engine(pace(device), settings)
     ends = []
     for number, (at, inputs, outputs) in enumerate(of):
         ends += engine.advance(at)
@@ -65,9 +67,11 @@ def exactly(device: str, of: list[Row]) -> tuple[np.ndarray, np.ndarray]:
     )
 
 
-def flowing(device: str, of: list[Row]) -> tuple[np.ndarray, np.ndarray, Log]:
+def flowing(
+    device: str, of: list[Row], settings: EngineSettings = ENGINE
+) -> tuple[np.ndarray, np.ndarray, Log]:
     """Return the same of a flow, and its log."""
-    flow = Flow(pace(device), ENGINE, log := Log())
+    flow = Flow(pace(device), settings, log := Log())
     jobs = []
     for at, inputs, outputs in of:
         flow.advance(at)
@@ -100,6 +104,15 @@ def test_it_serves_as_the_exact_engine_does(device: str, rps: float, within: flo
         assert flow.mean() == pytest.approx(exact.mean(), rel=2 * within)
         assert np.quantile(flow, 0.95) == pytest.approx(np.quantile(exact, 0.95), rel=5 * within)
     assert ours[1].max() == pytest.approx(theirs[1].max(), rel=within)
+
+
+def test_newcomers_hold_up_an_engine_that_takes_turns() -> None:
+    of, turns = [(0.0, 300, 40)] * 3, EngineSettings(takes_turns=True)
+    for served in (exactly, flowing):
+        first, last = served("nvidia-h100-sxm", of)[:2]
+        later, end = served("nvidia-h100-sxm", of, turns)[:2]
+        assert later - first == pytest.approx(3 * 0.7e-3)
+        assert end - last == pytest.approx(3 * 0.7e-3)
 
 
 def test_a_step_with_prompts_is_about_as_long_as_it_is() -> None:
