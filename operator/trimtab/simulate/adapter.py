@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from trimtab.config import OperatorConfig
 from trimtab.errors import InvalidInput
 from trimtab.models.capacity import Pool
-from trimtab.models.load import ObservedLoad, TokenShape, VariantReading
+from trimtab.models.load import ObservedLoad, TokenShape
 from trimtab.models.memory import PlannerMemory
 from trimtab.models.performance import Infeasible, ReplicaCapacity
 from trimtab.models.plan import Decision
@@ -26,7 +26,7 @@ from trimtab.planner.query import engine_settings
 from trimtab.planner.written import documents_in, manifests_of
 from trimtab.simulate.collected import collected, serves, written
 from trimtab.simulate.kinds import Kinds, variants_of
-from trimtab.simulate.little import WATCHED_S, Span, reading_of, served_in
+from trimtab.simulate.little import WATCHED_S, Lesson, Span, lesson_of, served_in
 from trimtab.simulate.policy import ReplicaView, Variant
 from trimtab.simulate.statuses import Replicas, ReplicaStatus, Status, began_by, pod_of
 
@@ -84,6 +84,8 @@ class _Past:
     """What served then, and how many; None where nothing did, or more than those held requests."""
     spans: deque[Span] = field(default_factory=deque)
     """Times in which the same replicas served, of the last minutes, oldest first."""
+    answers: float | None = None
+    """Mean answer that the time of a request tells, in tokens, where nobody counts it."""
     wanted: dict[Variant, int] = field(default_factory=dict)
     replicas: dict[str, ReplicaStatus] = field(default_factory=dict)
     """Those that are there, by name."""
@@ -238,8 +240,20 @@ class Scaler:
             past.counts.popleft()
         inputs = _mean((each.seen.arrivals, each.seen.input_tokens) for each in past.counts)
         outputs = _mean((each.seen.arrivals, each.seen.output_tokens) for each in past.counts)
+        counted = isinstance(outputs, Fresh)
+        if not counted and past.answers is not None and state.policy is not None:
+            outputs = Fresh(value=past.answers)
+            if not isinstance(inputs, Fresh):
+                inputs = Fresh(value=state.policy.shape.input_tokens)
         shape = _shape(state, inputs, outputs)
+        lesson = None
+        if shape is not None and state.policy is not None:
+            guess = None if counted else state.policy.shape.output_tokens
+            lesson = self._lesson(past, shape, guess)
+        if lesson is not None and not counted:
+            past.answers = lesson.output_tokens
         room = 0.0 if shape is None else self._room(state, pods, shape)
+        reading = None if lesson is None else lesson.reading
         return ObservedLoad(
             arrival_rps=_rate(past.counts, now, window_s),
             input_tokens=inputs,
@@ -247,25 +261,20 @@ class Scaler:
             waiting=Fresh(value=max(0.0, seen.in_flight - room)),
             running=Fresh(value=min(float(seen.in_flight), room)),
             window_s=window_s,
-            variants=()
-            if shape is None
-            else self._readings(past, shape, told=isinstance(outputs, Fresh)),
+            variants=() if reading is None else (reading,),
         )
 
-    def _readings(
-        self, past: _Past, shape: TokenShape, *, told: bool
-    ) -> tuple[VariantReading, ...]:
-        """Return what an engine would say, where only one variant served of late."""
+    def _lesson(self, past: _Past, shape: TokenShape, guess: float | None) -> Lesson | None:
+        """Return what is learnt of speed and lengths, where only one variant served of late."""
         if past.serving is None:
-            return ()
+            return None
         variant, _ = past.serving
         served = served_in([span for span in past.spans if span.variant == variant])
         replica = replica_of(replace(self._kinds.request(variant), shape=shape))
         if served is None or isinstance(replica, Infeasible):
-            return ()
+            return None
         lengths = shape.input_tokens, shape.output_tokens
-        reading = reading_of(variant, served, lengths, replica, told=told)
-        return () if reading is None else (reading,)
+        return lesson_of(variant, served, lengths, replica, guess=guess)
 
     def _room(
         self, state: DeploymentState, pods: Sequence[ReplicaView], shape: TokenShape

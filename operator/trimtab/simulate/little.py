@@ -1,8 +1,9 @@
 """How fast replicas are, by what is in flight: Little's law where no engine says it.
 
 The mean number in flight, divided by those that leave in a second, is the mean time of a request.
-That is too long or too short in the same proportion as the engine's steps are, so a reading of the
-engine can be made of it, which the planner learns from as from a measured one.
+That is too long in the same proportion as the engine's steps are, or as answers are. Where lengths
+are counted it is the steps, and a reading of the engine can be made of it, which the planner learns
+from as from a measured one. Where they are a guess, counts cannot tell the one from the other.
 """
 
 import math
@@ -35,6 +36,11 @@ FULLEST = 0.98
 MOST_WAITING = 0.15
 """Share of its time that a request may wait for its first token by the model: that wait, too, grows
 with clumps, and the pace of tokens hardly."""
+ANSWERS_SHARE = 0.5
+"""Of the logarithm of what is too long, the part that longer answers explain where nobody counted
+them; slower steps explain the rest. As much of one as of the other: a guess of lengths is often off
+by as much as a catalogue's speed. Steps alone would have other hardware look better that has the
+same requests before it, and answers alone would leave a slow engine over the target of a token."""
 _LOADS = np.linspace(0.01, FULLEST, 64)
 
 
@@ -81,15 +87,25 @@ def served_in(spans: Sequence[Span]) -> Served | None:
     return served if served.held >= SHORTEST_S * served.left_rps else None
 
 
-def reading_of(
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lesson:
+    """What the time of a request says."""
+
+    output_tokens: float
+    """Mean answer."""
+    reading: VariantReading | None
+    """What an engine would have said; None where it says nothing of its speed."""
+
+
+def lesson_of(
     variant: Variant,
     served: Served,
     lengths: tuple[float, float],
     replica: Replica,
     *,
-    told: bool,
-) -> VariantReading | None:
-    """Return what an engine would have said that did as `served`; None where waits hide it.
+    guess: float | None,
+) -> Lesson | None:
+    """Return what replicas teach that did as `served`; None where waits hide it.
 
     Which part of its time a request waits for its first token is asked of the model, at as many in
     flight: an engine that is slower all over changes nothing in that.
@@ -97,13 +113,13 @@ def reading_of(
     Args:
         variant: What it runs on.
         served: How it served.
-        lengths: Mean prompt and mean answer of its requests, in tokens.
+        lengths: Mean prompt and mean answer of its requests, in tokens, as is believed so far.
         replica: The same by the model, with requests of these lengths.
-        told: Whether the lengths were counted. Where they are a guess, a short time may be that of
-            short answers, and says nothing.
+        guess: The mean answer that is expected where none was counted, else None. A short time may
+            be that of short answers then, and says nothing.
     """
     inputs, outputs = lengths
-    if outputs <= 1.0:
+    if outputs <= 1.0 or (guess is not None and guess <= 1.0):
         return None
     at = open_loop(replica, saturation_rate(replica) * _LOADS, 0.5)
     if served.held > at.concurrency[-1]:
@@ -111,12 +127,18 @@ def reading_of(
     waits = float(np.interp(served.held, at.concurrency, at.ttft_mean_s / at.e2e_mean_s))
     if waits > MOST_WAITING:
         return None
-    used = float(np.interp(served.held, at.concurrency, at.kv_utilization))
-    gap_s = (1.0 - waits) * served.held / served.left_rps / (outputs - 1.0)
+    answers_s = (1.0 - waits) * served.held / served.left_rps
     usual_s = float(np.interp(served.held, at.concurrency, at.tpot_mean_s))
-    if not (0.0 if told else usual_s) < gap_s < math.inf:
+    if guess is not None:
+        longer = answers_s / usual_s / (guess - 1.0)
+        if longer <= 1.0:
+            return Lesson(output_tokens=guess, reading=None)
+        outputs = 1.0 + (guess - 1.0) * longer**ANSWERS_SHARE
+    gap_s = answers_s / (outputs - 1.0)
+    if not 0.0 < gap_s < math.inf:
         return None
-    return VariantReading(
+    used = float(np.interp(served.held, at.concurrency, at.kv_utilization))
+    reading = VariantReading(
         pool=variant.pool,
         parallelism=variant.parallelism,
         revision=variant.label,
@@ -128,3 +150,4 @@ def reading_of(
         waiting=Fresh(value=0.0),
         kv_utilization=Fresh(value=used),
     )
+    return Lesson(output_tokens=outputs, reading=reading)

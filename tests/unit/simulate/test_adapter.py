@@ -12,6 +12,7 @@ import yaml
 from bodies import pool_manifest
 from trimtab.errors import InvalidInput
 from trimtab.models.plan import Why
+from trimtab.models.signals import fresh_value
 from trimtab.planner.offline import Manifests
 from trimtab.planner.starts import watched
 from trimtab.planner.written import manifests_of
@@ -168,11 +169,19 @@ def test_requests_in_flight_beyond_what_replicas_hold_call_for_more() -> None:
     assert wanted(2000) > wanted(10)
 
 
-def test_how_fast_replicas_are_is_learnt_from_how_many_requests_they_hold() -> None:
-    def settled(slow: float) -> int:
-        return World(Scaler(manifests()), lambda now: 16.0, slow=slow).run(0.0, 3600.0)[-1]
+def test_how_long_requests_take_teaches_that_answers_are_longer_and_replicas_slower() -> None:
+    def settled(slow: float) -> tuple[int, float, float]:
+        scaler = Scaler(manifests())
+        count = World(scaler, lambda now: 16.0, slow=slow).run(0.0, 3600.0)[-1]
+        (one,) = scaler.memory.calibrations
+        answer = fresh_value(scaler.snapshot.deployments[0].load.output_tokens)
+        assert answer is not None
+        return count, answer, one.scales.read
 
-    assert settled(1.0) < settled(1.5)
+    usual, slower = settled(1.0), settled(1.5)
+    assert all(a < b for a, b in zip(usual, slower, strict=True))
+    assert 200.0 <= usual[1]
+    assert slower[1] < 1.5 * 200.0
 
 
 def test_several_deployments_and_pools_keep_apart() -> None:

@@ -14,7 +14,7 @@ from trimtab.models.snapshot import Key
 from trimtab.performance.capacity import CapacityRequest, replica_of
 from trimtab.performance.meanfield import Replica
 from trimtab.performance.outlook import open_loop, saturation_rate
-from trimtab.simulate.little import Served, Span, reading_of, served_in
+from trimtab.simulate.little import ANSWERS_SHARE, Served, Span, lesson_of, served_in
 from trimtab.simulate.policy import Variant
 
 VARIANT = Variant(deployment=Key(namespace="a", name="b"), pool="l40s", parallelism=Parallelism())
@@ -98,9 +98,11 @@ def test_an_engine_as_slow_as_that_would_say_the_same(
 ) -> None:
     at = open_loop(replica, np.array([busy]) * saturation_rate(replica), 0.5)
     held, rps = float(at.concurrency[0]), float(at.rate[0])
-    reading = reading_of(
-        VARIANT, Served(held=held, left_rps=rps / slow), LENGTHS, replica, told=True
-    )
+    served = Served(held=held, left_rps=rps / slow)
+    lesson = lesson_of(VARIANT, served, LENGTHS, replica, guess=None)
+    assert lesson is not None
+    assert lesson.output_tokens == LENGTHS[1]
+    reading = lesson.reading
     assert reading is not None
     assert fresh_value(reading.itl_s) == pytest.approx(slow * float(at.tpot_mean_s[0]), rel=0.03)
     assert fresh_value(reading.first_tokens_per_s) == rps / slow
@@ -110,20 +112,35 @@ def test_an_engine_as_slow_as_that_would_say_the_same(
 
 
 def test_a_crowd_that_no_replica_serves_at_once_says_nothing(replica: Replica) -> None:
-    assert (
-        reading_of(VARIANT, Served(held=5000.0, left_rps=1.0), LENGTHS, replica, told=True) is None
-    )
+    crowd = Served(held=5000.0, left_rps=1.0)
+    assert lesson_of(VARIANT, crowd, LENGTHS, replica, guess=None) is None
 
 
 def test_answers_of_one_token_have_no_gaps(replica: Replica) -> None:
     served = Served(held=2.0, left_rps=1.0)
-    assert reading_of(VARIANT, served, (LENGTHS[0], 1.0), replica, told=True) is None
+    assert lesson_of(VARIANT, served, (LENGTHS[0], 1.0), replica, guess=None) is None
 
 
-@pytest.mark.parametrize(("slow", "says"), [(0.7, False), (1.4, True)])
-def test_where_lengths_are_a_guess_a_short_time_says_nothing(
-    replica: Replica, slow: float, says: bool
-) -> None:
+def _guessed(replica: Replica, slow: float, believed: float = LENGTHS[1]) -> tuple[float, float]:
+    """Return answers and times of a token, by what they should be, with a guess of 200 tokens."""
     at = open_loop(replica, np.array([0.5]) * saturation_rate(replica), 0.5)
     served = Served(held=float(at.concurrency[0]), left_rps=float(at.rate[0]) / slow)
-    assert (reading_of(VARIANT, served, LENGTHS, replica, told=False) is not None) is says
+    lengths = LENGTHS[0], believed
+    lesson = lesson_of(VARIANT, served, lengths, replica, guess=LENGTHS[1])
+    assert lesson is not None
+    gap_s = None if lesson.reading is None else fresh_value(lesson.reading.itl_s)
+    slower = 1.0 if gap_s is None else gap_s / float(at.tpot_mean_s[0])
+    return (lesson.output_tokens - 1.0) / (LENGTHS[1] - 1.0), slower
+
+
+@pytest.mark.parametrize("believed", [200.0, 240.0])
+def test_where_lengths_are_a_guess_a_long_time_is_of_long_answers_and_of_slow_steps(
+    replica: Replica, believed: float
+) -> None:
+    longer, slower = _guessed(replica, 1.4, believed)
+    assert longer * slower == pytest.approx(1.4, rel=0.03)
+    assert longer == pytest.approx(1.4**ANSWERS_SHARE, rel=0.03)
+
+
+def test_where_lengths_are_a_guess_a_short_time_says_nothing(replica: Replica) -> None:
+    assert _guessed(replica, 0.7) == (1.0, 1.0)
