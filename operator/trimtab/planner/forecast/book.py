@@ -41,6 +41,7 @@ from trimtab.planner.forecast.constants import (
     UNLEARNT_MINUTES,
     WIDTH_HALF_LIFE,
 )
+from trimtab.planner.forecast.opened import Arrays, keep, opened
 from trimtab.planner.forecast.outlook import Outlook
 
 LONGEST = int(ANCHORS[-1])
@@ -68,7 +69,6 @@ class Book:
 
     def __init__(self, states: Sequence[ForecastState]) -> None:
         """Open what `states` remember, one or more with the same `shape_of`."""
-        first = states[0]
         self.at = [state.at for state in states]
         self.rps = [state.rps for state in states]
         self.phase = [state.phase for state in states]
@@ -78,22 +78,12 @@ class Book:
         self.past = [state.past for state in states]
         self.closed = np.array([state.closed for state in states])
         self.settled = np.array([state.settled for state in states])
-        self.levels: Floats = np.array([state.levels for state in states])
-        self.moves: Floats = np.array([state.moves for state in states])
-        if first.counts:
-            self.biases: Floats = np.array([state.biases for state in states])
-            self.errors: Floats = np.array([state.errors for state in states])
-            self.widths: Floats = np.array([state.widths for state in states])
-            self.counts: Floats = np.array([state.counts for state in states])
-            self.jumps: Floats = np.array([state.jumps for state in states])
-            self.losses: Floats = np.array([state.losses for state in states])
-        else:
-            shape = (len(states), len(ANCHORS), EXPERTS)
-            self.biases, self.errors = np.zeros(shape), np.ones(shape)
-            self.widths = FIRST_WIDTHS[None].repeat(len(states), axis=0)
-            self.counts = np.zeros((*shape[:2], len(EDGES) + 1))
-            self.jumps = np.zeros((*shape[:2], len(JUMPS) + 1))
-            self.losses = np.zeros((*shape[:2], plain.OPINIONS * len(LEVELS)))
+        self._open(opened(states) if states[0].counts else _first(states))
+
+    def _open(self, arrays: Arrays) -> None:
+        """Take `arrays` for those of the book."""
+        self.levels, self.moves, self.biases, self.errors = arrays[:4]
+        self.widths, self.counts, self.jumps, self.losses = arrays[4:]
 
     def observe(self, now: float, rates: Sequence[float]) -> None:
         """Take in rates that are numbers, measured over the minute before `now`.
@@ -289,11 +279,9 @@ class Book:
     def written(self) -> list[ForecastState]:
         """Return what is to be remembered of each."""
         # Six digits: with four, a mean of hours would stand still between its small steps.
-        biases, errors = _rows(self.biases), _rows(self.errors)
-        counts, widths = _rows(self.counts), _rows(self.widths)
-        jumps, losses = _rows(self.jumps), _rows(self.losses)
-        levels, moves = _rows(self.levels), _rows(self.moves)
-        return [
+        arrays = tuple(rounded(array, 6) for array in self.arrays())
+        levels, moves, biases, errors, widths, counts, jumps, losses = map(_rows, arrays)
+        states = [
             ForecastState(
                 at=self.at[i],
                 rps=self.rps[i],
@@ -317,6 +305,30 @@ class Book:
                 zip(self.closed.tolist(), self.settled.tolist(), strict=True)
             )
         ]
+        keep(states, arrays)
+        return states
+
+    def arrays(self) -> Arrays:
+        """Return the arrays of the book, as `opened` gives them."""
+        return (
+            *(self.levels, self.moves, self.biases, self.errors),
+            *(self.widths, self.counts, self.jumps, self.losses),
+        )
+
+
+def _first(states: Sequence[ForecastState]) -> Arrays:
+    """Return the arrays of `states` that have counted nothing yet."""
+    shape = (len(states), len(ANCHORS), EXPERTS)
+    return (
+        np.array([state.levels for state in states]),
+        np.array([state.moves for state in states]),
+        np.zeros(shape),
+        np.ones(shape),
+        FIRST_WIDTHS[None].repeat(len(states), axis=0),
+        np.zeros((*shape[:2], len(EDGES) + 1)),
+        np.zeros((*shape[:2], len(JUMPS) + 1)),
+        np.zeros((*shape[:2], plain.OPINIONS * len(LEVELS))),
+    )
 
 
 def shape_of(state: ForecastState) -> tuple[int, ...]:
@@ -392,5 +404,5 @@ def _column(values: Sequence[float]) -> Floats:
 
 
 def _rows(values: Floats) -> list[Any]:
-    rows: list[Any] = rounded(values, 6).tolist()
+    rows: list[Any] = values.tolist()
     return rows

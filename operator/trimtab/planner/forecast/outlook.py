@@ -31,11 +31,13 @@ class Outlook:
 
     def largest(self, q: float, ahead_s: float) -> float:
         """Return quantile `q` of the largest rate in so many seconds; it falls with neither."""
-        most, found = 0.0, []
-        for row in range(len(_ANCHORS)):
+        most, found, minutes = 0.0, [], ahead_s / MINUTE_S
+        for row, anchor in enumerate(_ANCHORS):
             most = max(most, self._mixed(q, row))
             found.append(most)
-        return _between(ahead_s / MINUTE_S, _ANCHORS, found)
+            if anchor > minutes:
+                break  # longer horizons are not asked for
+        return _between(minutes, _ANCHORS[: len(found)], found)
 
     def _mixed(self, q: float, row: int) -> float:
         """Return quantile `q` over one horizon; no lower than any of a lower level."""

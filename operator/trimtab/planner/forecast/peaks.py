@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from trimtab.models.forecast import ForecastState
 from trimtab.planner.forecast.book import Book, open_share, shape_of
 from trimtab.planner.forecast.constants import STALE_S, YOUNG_MINUTES
+from trimtab.planner.forecast.opened import forget, keep
 from trimtab.planner.forecast.outlook import Outlook
 
 
@@ -37,7 +38,10 @@ def look(states: Sequence[ForecastState]) -> None:
         if state.closed >= YOUNG_MINUTES:
             share = open_share(state.at, state.closed_at)
             alike.setdefault((share, *shape_of(state)), []).append(state)
+    books = [(group, Book(group)) for group in alike.values()]
     _known.clear()
-    for group in alike.values():
-        for state, outlook in zip(group, Book(group).outlooks(), strict=True):
+    forget()
+    for group, book in books:
+        keep(group, book.arrays())
+        for state, outlook in zip(group, book.outlooks(), strict=True):
             _known[id(state)] = state, outlook
