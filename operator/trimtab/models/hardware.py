@@ -101,7 +101,8 @@ class Parallelism:
     @property
     def devices(self) -> int:
         """Devices of one replica."""
-        return self.tensor * self.pipeline * self.ranks
+        # Most have one rank, and a plan asks hundreds of thousands of times.
+        return self.tensor * self.pipeline * (self.ranks if self.expert > self.tensor else 1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

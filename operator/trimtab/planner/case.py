@@ -301,8 +301,9 @@ def _finish(draft: _Draft, world: World, *, brake: bool) -> Case:
         before = replace(before, margin=0.0)
     elif learnt and asked > 0:
         before = foresight.learn(before, guarded / asked, now)
-    memory = history.forget(before)
-    if not brake:
+    if brake:
+        memory = history.forget(before)
+    else:
         seen = history.Observation(
             now=now,
             window_s=window_s,

@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import TypeAlias
 
 from trimtab.planner import cover
-from trimtab.planner.problem import Bounds, Counts, Problem
+from trimtab.planner.problem import Bounds, Counts, Option, Problem
 
 _Rank: TypeAlias = tuple[float, int, float]
 """Demand that is not covered, requests/s; replicas below the minimum; cost, $/h."""
@@ -72,10 +72,25 @@ def _at(problem: Problem, pace: float) -> Problem:
         problem,
         # Replicas that are as many as exist must not be made up for by others.
         minimum=max(min(problem.minimum, 1), problem.minimum - sum(o.lower for o in slow)),
-        options=tuple(
-            replace(option, rps=pace) if option.rps >= pace else replace(option, lower=0, upper=0)
-            for option in problem.options
-        ),
+        options=tuple(_option_at(option, pace) for option in problem.options),
+    )
+
+
+def _option_at(option: Option, pace: float) -> Option:
+    """Return the option at `pace`; written out, as `replace` takes three times as long."""
+    keeps_up = option.rps >= pace
+    return Option(
+        name=option.name,
+        pool=option.pool,
+        devices=option.devices,
+        rps=pace if keeps_up else option.rps,
+        cost=option.cost,
+        price=option.price,
+        current=option.current,
+        lower=option.lower if keeps_up else 0,
+        upper=option.upper if keeps_up else 0,
+        rates=option.rates,
+        domain=option.domain,
     )
 
 

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
+from operator import attrgetter
 from typing import Any
 
 from trimtab.api.conditions import Reason
@@ -39,6 +40,7 @@ _DOUBTS = (
     (Partial, Reason.METRICS_PARTIAL),
 )
 _FIELDS = tuple(field.name for field in fields(ObservedLoad))
+_read = attrgetter(*_FIELDS)
 _VALUES = Fresh, Partial
 _LATENCIES = (("ttft_s", "TTFT"), ("itl_s", "ITL"), ("e2e_s", "E2E"))
 
@@ -114,11 +116,11 @@ def checked(load: ObservedLoad) -> ObservedLoad:
 
     Values are finite and not negative; nothing was measured in the future.
     """
-    found: dict[str, Any] = {}
-    for name in _FIELDS:
-        value = getattr(load, name)
-        if isinstance(value, _VALUES) and not _possible(value):
-            found[name] = Invalid(why=f"{value.value:g} is no usable value")
+    found: dict[str, Any] = {
+        name: Invalid(why=f"{value.value:g} is no usable value")
+        for name, value in zip(_FIELDS, _read(load), strict=True)
+        if isinstance(value, _VALUES) and not _possible(value)
+    }
     return replace(load, **found) if found else load
 
 

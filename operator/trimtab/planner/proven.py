@@ -35,8 +35,9 @@ def watched(
         more = requests * n / total
         keep = min(1.0, SPREAD_REQUESTS / (known.requests + more))
         found.append(
-            replace(
-                known,
+            Served(
+                pool=pool,
+                parallelism=parallelism,
                 requests=(known.requests + more) * keep,
                 late=(known.late + min(late, more)) * keep,
             )
