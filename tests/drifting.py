@@ -194,13 +194,13 @@ def begun(asked: CapacityRequest) -> Calibration:
 def taught(before: Calibration, shown: Page, **signals: Signal) -> Calibration:
     """What is believed after one more scrape."""
     shown.scrape()
-    moment = Moment(now=shown.now, window_s=60.0, youngest_ready_s=shown.now - shown.started)
+    moment = Moment(now=shown.now, window_s=60.0, ready_s=shown.now - shown.started)
     return learn(before, shown.reading(**signals), shown.request, moment)
 
 
 def off(scales: StepScales | None, shown: Page) -> float:
     """By how much the step time of the running load is off, as a logarithm."""
-    moment = Moment(now=shown.now, window_s=60.0, youngest_ready_s=1e9)
+    moment = Moment(now=shown.now, window_s=60.0, ready_s=1e9)
     seen = seen_in(shown.reading(), moment)
     assert seen is not None
     replica = replica_of(replace(shown.request, shape=seen.shape_of(shown.request)))

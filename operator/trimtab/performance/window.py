@@ -57,7 +57,8 @@ class Moment:
     now: float
     """Unix seconds."""
     window_s: float
-    youngest_ready_s: float | None
+    ready_s: float
+    """Since when the youngest replica has been Ready; 0 when unknown, which teaches nothing."""
     """How long the youngest replica has been Ready; None without one."""
 
 
@@ -121,8 +122,7 @@ def seen_in(reading: VariantReading, moment: Moment) -> Seen | None:
     steps = gaps * moment.window_s / (batch + 1.0)
     # Those that are served must be of all ages, or their caches are smaller than they will be.
     steady_s = moment.window_s + max(WARM_UP_S, LIVES * itl_s * outputs)
-    ready_s = moment.youngest_ready_s
-    if ready_s is None or ready_s < steady_s or not FEWEST_STEPS <= steps < math.inf:
+    if moment.ready_s < steady_s or not FEWEST_STEPS <= steps < math.inf:
         return None
     idle = waiting == 0.0 and hit is not None and prompts * moment.window_s >= FEWEST_PROMPTS
     return Seen(

@@ -104,9 +104,7 @@ def _taught_by(
         )
     if not is_of(before, state, request):
         return before  # these pods still run what the spec asked for before
-    moment = Moment(
-        now=now, window_s=state.load.window_s, youngest_ready_s=variant.youngest_ready_s
-    )
+    moment = Moment(now=now, window_s=state.load.window_s, ready_s=variant.youngest_ready_s or 0.0)
     return learn(before, reading, request, moment)
 
 

@@ -155,7 +155,7 @@ def test_outliers_in_every_tenth_scrape_are_borne() -> None:
     now = begun(asked)
     for scrape in range(1, 60):
         shown.scrape()
-        moment = Moment(now=shown.now, window_s=60.0, youngest_ready_s=shown.now)
+        moment = Moment(now=shown.now, window_s=60.0, ready_s=shown.now)
         reading = shown.reading()
         if scrape % 10 == 0:
             assert isinstance(reading.itl_s, Fresh)
@@ -213,7 +213,7 @@ def test_a_queue_says_nothing_of_prompts_and_a_full_cache_is_allowed_for() -> No
     for _ in range(20):
         now = taught(now, shown)
     shown.scrape()
-    moment = Moment(now=shown.now, window_s=60.0, youngest_ready_s=shown.now)
+    moment = Moment(now=shown.now, window_s=60.0, ready_s=shown.now)
     long, queued = Fresh(value=30.0), Fresh(value=3.0)
     silent = learn(now, shown.reading(waiting=queued), asked, moment)
     assert learn(now, shown.reading(waiting=queued, ttft_s=long), asked, moment) == silent
@@ -238,7 +238,7 @@ def test_with_a_full_cache_the_batch_is_what_runs_and_not_what_lost_its_place() 
         now = taught(now, shown)
     assert shown.counters.kv >= FULL_CACHE
     shown.scrape()
-    moment = Moment(now=shown.now, window_s=60.0, youngest_ready_s=shown.now)
+    moment = Moment(now=shown.now, window_s=60.0, ready_s=shown.now)
     itl = shown.reading().itl_s
     assert isinstance(itl, Fresh)
     longer = shown.reading(itl_s=Fresh(value=2.0 * itl.value))  # half of the time without a place
@@ -254,7 +254,7 @@ def test_a_full_cache_says_what_its_requests_hold_unless_they_share(
     for _ in range(20):
         shown.scrape()
     reading = shown.reading(kv_utilization=Fresh(value=used), prefix_hit=Fresh(value=hit))
-    seen = seen_in(reading, Moment(now=shown.now, window_s=60.0, youngest_ready_s=shown.now))
+    seen = seen_in(reading, Moment(now=shown.now, window_s=60.0, ready_s=shown.now))
     assert seen is not None
     replica = replica_of(replace(asked, shape=seen.shape_of(asked)))
     assert not isinstance(replica, Infeasible)
@@ -289,6 +289,6 @@ def test_doubt_teaches_nothing(field: str, doubt: Signal) -> None:
     for _ in range(8):
         shown.scrape()
     before = replace(begun(asked), updated=shown.now)
-    moment = Moment(now=shown.now + 15.0, window_s=60.0, youngest_ready_s=shown.now)
+    moment = Moment(now=shown.now + 15.0, window_s=60.0, ready_s=shown.now)
     assert learn(before, shown.reading(), asked, moment) != before
     assert learn(before, shown.reading(**{field: doubt}), asked, moment) == before

@@ -67,7 +67,7 @@ def reading(there: FleetWorld, factor: float, **over: Any) -> VariantReading:
     }
     found = VariantReading(**values)
     for _ in range(30):  # at the batch that such gaps would make
-        seen = seen_in(found, Moment(now=0.0, window_s=60.0, youngest_ready_s=1e9))
+        seen = seen_in(found, Moment(now=0.0, window_s=60.0, ready_s=1e9))
         assert seen is not None
         replica = replica_of(replace(asked(there), shape=seen.shape_of(asked(there))))
         assert not isinstance(replica, Infeasible)
