@@ -26,12 +26,18 @@ ROOT = Path(__file__).parents[3]
 PACKAGE = ROOT / "operator" / "trimtab"
 PLANNER = PACKAGE / "planner"
 MODULES = (
-    "case", "degrade", "demand", "evenly", "evidence", "foresight", "history", "ledger", "moves",
-    "outcome", "place", "settle", "shortage", "spot", "starts", "wishes",
+    "ability", "brakes", "case", "degrade", "demand", "easing", "evenly", "evidence",
+    "forecast.plain", "foresight", "history", "ledger", "lessons", "moves", "outcome", "place",
+    "proven", "reclaims", "settle", "shortage", "spot", "starts", "wishes",
 )  # fmt: skip
 """What decides; the solver's modules are held by brute force and by their bound."""
 TESTS = ("tests/unit/planner", "tests/golden", "tests/property")
 BAR = 0.95
+
+
+def file_of(module: str) -> Path:
+    """Return where the source of one of MODULES is."""
+    return PLANNER.joinpath(*module.split(".")).with_suffix(".py")
 
 
 def drawn(count: int, seed: int, modules: Iterable[str]) -> list[Mutant]:
@@ -41,7 +47,7 @@ def drawn(count: int, seed: int, modules: Iterable[str]) -> list[Mutant]:
     figures = optional_figures(path.read_text(encoding="utf-8") for path in files)
     by_kind: dict[str, list[Mutant]] = defaultdict(list)
     for module in modules:
-        source = (PLANNER / f"{module}.py").read_text(encoding="utf-8")
+        source = file_of(module).read_text(encoding="utf-8")
         for mutant in mutants(module, source, figures):
             by_kind[mutant.kind].append(mutant)
     dice = Random(seed)
@@ -57,7 +63,7 @@ def drawn(count: int, seed: int, modules: Iterable[str]) -> list[Mutant]:
 
 def show(chosen: list[Mutant], tests: list[str]) -> bool:
     """Print one line for each bug and a table by kind; return whether the bar is met."""
-    trial = Trial(tests, [PLANNER / f"{name}.py" for name in {one.module for one in chosen}])
+    trial = Trial(tests, {name: file_of(name) for name in {one.module for one in chosen}})
     if not trial.passes():
         sys.exit("The tests do not pass without a bug: nothing can be said of those with one.")
     seconds = trial.seconds()
@@ -78,7 +84,7 @@ def show(chosen: list[Mutant], tests: list[str]) -> bool:
 
 def changed(mutant: Mutant) -> str:
     """Return the lines with the bug."""
-    source = (PLANNER / f"{mutant.module}.py").read_text(encoding="utf-8")
+    source = file_of(mutant.module).read_text(encoding="utf-8")
     before = ast.unparse(ast.parse(source)).splitlines()
     found = difflib.ndiff(before, mutant.source().splitlines())
     return " / ".join(line[2:].strip() for line in found if line.startswith("+ "))

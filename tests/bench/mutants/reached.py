@@ -49,13 +49,13 @@ class Read(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 class Reached:
     """Records as a plugin of pytest what each test reaches, and how much CPU time it takes."""
 
-    def __init__(self, files: Sequence[Path], package: str) -> None:
+    def __init__(self, files: Mapping[str, Path], package: str) -> None:
         self._spots: list[Spot] = []
         self._now: set[int] = set()
         self._of: dict[str, frozenset[int]] = {}
         """By test, and by the file that its fixtures are of; "" for what is done on import."""
         self.seconds: dict[str, float] = {}
-        marked = {f"{package}.{f.stem}": self._marked(f) for f in files}
+        marked = {f"{package}.{name}": self._marked(name, file) for name, file in files.items()}
         self._finder = Read(marked, {_MARK: self._now.add})
 
     def __enter__(self) -> None:
@@ -103,13 +103,13 @@ class Reached:
         self._of[of] = self._of.get(of, frozenset()) | self._now
         self._now.clear()
 
-    def _marked(self, file: Path) -> str:
+    def _marked(self, module: str, file: Path) -> str:
         tree = ast.parse(file.read_text(encoding="utf-8"))
         for node in ast.walk(tree):
             for name in ("body", "orelse", "finalbody"):
                 block = getattr(node, name, None)
                 if isinstance(block, list) and not isinstance(node, ast.Module | ast.ClassDef):
-                    setattr(node, name, list(self._with_marks(block, file.stem)))
+                    setattr(node, name, list(self._with_marks(block, module)))
         return ast.unparse(ast.fix_missing_locations(tree))
 
     def _with_marks(self, block: Sequence[ast.stmt], module: str) -> Iterator[ast.stmt]:

@@ -53,7 +53,7 @@ class Chosen:
 class Trial:
     """The tests at `paths`, run with and without bugs. The working directory is the repository."""
 
-    def __init__(self, paths: Sequence[str], modules: Sequence[Path]) -> None:
+    def __init__(self, paths: Sequence[str], modules: Mapping[str, Path]) -> None:
         self._paths = list(paths)
         self._reached = Reached(modules, _PACKAGE)
 
@@ -71,7 +71,7 @@ class Trial:
     def killer(self, mutant: Mutant) -> str | None:
         """Return the test that fails with the bug, None if none."""
         seconds = self._reached.seconds
-        name = f"test_{mutant.module}.py"
+        name = f"test_{mutant.module.replace('.', '_')}.py"
         tests = sorted(
             self._reached.tests(mutant.module, mutant.lines),
             key=lambda test: (name not in test, seconds[test]),

@@ -308,6 +308,23 @@ def test_what_is_in_doubt_or_not_all_there_shows_nothing(over: dict[str, Any]) -
     assert carrying(18.0, ALL).memory.eased > 0.1
 
 
+@pytest.mark.parametrize(("refusal", "shows"), [(None, True), (Verdict.NOT_ALLOWED, False)])
+def test_beside_replicas_that_are_to_go_nothing_is_shown(
+    refusal: Verdict | None, shows: bool
+) -> None:
+    # What they carry until then is not what the others were given.
+    known = memory(eased=0.1, eased_at=NOW, eased_where=("a/tp1", "b/tp1"))
+    there = case(
+        *(on("a", 2), on("b")),
+        choices=(choice("a"), choice("b", refusal=refusal)),
+        evidence=evidence(arrivals=27.0),
+        memory=known,
+    )
+    state = replace(there.state, load=replace(there.state.load, slo_attainment=ALL))
+    found = finished(replace(there, state=state), 27.0)
+    assert (found.memory.eased > 0.1) is shows
+
+
 @pytest.mark.parametrize("alarm", [QUEUED, LATE])
 def test_an_alarm_takes_back_what_was_carried(alarm: Alarm) -> None:
     found = carrying(18.0, ALL, evidence=evidence(arrivals=18.0, alarm=alarm))
