@@ -24,9 +24,9 @@ twenty counts the mean is sure to a few per cent."""
 LEAST_S = 120.0
 LEAST_REQUESTS = 100.0
 """Less time, or fewer requests that left, say too little."""
-SHORTEST_S = 2.0
-"""Requests that take less time are crowded by every clump of arrivals, which no count a few times a
-minute shows; a crowd of longer ones evens clumps out."""
+SHORTEST_S = 0.5
+"""Requests that take less time are few at once, and crowded by every clump of arrivals, which no
+count a few times a minute shows; a crowd of longer ones evens clumps out."""
 STEADY = 0.1
 """Squared deviation over the mean of what is in flight, beyond that of chance, up to which its mean
 stands for it: the time of a request grows faster than the crowd that it is in, so that a mean over

@@ -76,7 +76,7 @@ def test_rates_are_of_one_replica_however_their_number_changes() -> None:
         [span(15.0 * i, 40, 20, 20) for i in range(7)],
         [span(15.0 * i, 4, 20, 20) for i in range(20)],
         [span(15.0 * i, 40, n, n) for i, n in enumerate([5, 200] * 10)],
-        [span(15.0 * i, 400, 20, 20) for i in range(20)],
+        [span(15.0 * i, 800, 20, 20) for i in range(20)],
         [span(15.0 * i, 40, 0, 0) for i in range(20)],
     ],
     ids=["nothing", "too short", "too few", "bursts", "short requests", "nobody"],
