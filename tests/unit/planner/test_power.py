@@ -17,12 +17,14 @@ H100 = catalogue_pool("h100", "nvidia-h100-sxm", 1.0)
 L40S = catalogue_pool("l40s", "nvidia-l40s", 1.0)
 
 
-def decided(objective: str, *pools: Pool, rps: str = "30", **over: Any) -> Decision:
+def decided(
+    objective: str, *pools: Pool, rps: str = "30", answers: int = 256, **over: Any
+) -> Decision:
     """Decide on Llama 3.1 8B, one device a replica; no speed was measured."""
     state = planned(
         cost={"objective": objective} | over.pop("cost", {}),
         placement={"tensorParallel": [1]},
-        workload={"inputTokens": 1024, "outputTokens": 256, "requestsPerSecond": rps},
+        workload={"inputTokens": 1024, "outputTokens": answers, "requestsPerSecond": rps},
         **over,
     )
     world = FleetWorld(pools=list(pools), deployments={}, profiles=())
@@ -99,6 +101,14 @@ def test_energy_takes_what_draws_least_whatever_it_costs() -> None:
     (lost,) = [each for each in thrifty.candidates if each.pool == "l40s"]
     assert lost.verdict is Verdict.DEARER
     assert "of them draw" in lost.message
+
+
+def test_what_serves_less_than_a_request_a_second_draws_too() -> None:
+    slow = decided("MinimizeEnergy", L40S, rps="0.2", answers=2000)
+    (only,) = slow.candidates
+    assert only.verdict is Verdict.CHOSEN
+    assert only.message.startswith("1 wanted: one replica serves 0.")
+    assert slow.watts is not None
 
 
 def test_of_pools_that_draw_alike_the_cheaper_is_taken() -> None:
