@@ -1,6 +1,7 @@
 """Hold policies against fixed fleets in hindsight, and look at how they move. Asserts nothing.
 
-Run in tests/: `python -m bench.control [CASE ...] [--policy NAME] [--seed N] [--trace]`.
+Run in tests/: `python -m bench.control [CASE ...] [--policy NAME] [--routing NAME] [--seed N]
+[--trace]`.
 
 Replicas are counted from being asked for until they are gone. The fixed fleet is the one whose
 share of requests within all targets equals the policy's, interpolated between two whole counts.
@@ -16,6 +17,7 @@ from bench.control.cases import SHAPES, TRAFFIC, Case
 from bench.control.fleets import FixedCurve
 from bench.control.moves import moves, plateau
 from bench.control.watch import Watched
+from trimtab.api.llmdeployment import Routing
 from trimtab.simulate.entrants import NAMES, hardware_to_try, policy_on
 from trimtab.simulate.experiment import Experiment
 from trimtab.simulate.result import RunResult
@@ -28,7 +30,7 @@ LEAST = 0.90
 
 def simulated(case: Case, options: argparse.Namespace) -> tuple[RunResult, Watched]:
     """Return one run of the policy, and the policy."""
-    scenario = case.scenario(options.percentile)
+    scenario = case.scenario(options.percentile, options.routing)
     traffic = Experiment(scenario=scenario).traffic(options.seed)
     world = world_of(scenario, traffic)
     (hardware, *_) = hardware_to_try(options.policy, world)
@@ -41,7 +43,7 @@ def scored(case: Case, options: argparse.Namespace) -> str:
     begun = time.process_time()
     result, watched = simulated(case, options)
     cpu_s = time.process_time() - begun
-    scenario = case.scenario(options.percentile)
+    scenario = case.scenario(options.percentile, options.routing)
     traffic = Experiment(scenario=scenario).traffic(options.seed)
     curve = FixedCurve(scenario, traffic, options.seed)
     share = result.attainment or 0.0
@@ -92,6 +94,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--policy", choices=NAMES, default="trimtab")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--percentile", type=int, default=95, help="in the manifest's policy")
+    parser.add_argument("--routing", type=Routing, choices=list(Routing), default=Routing.EVEN)
     parser.add_argument("--trace", action="store_true", help="one line for each decision")
     options = parser.parse_args(arguments)
     wanted = options.cases or known

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bodies import pool_manifest
+from trimtab.api.llmdeployment import Routing
 from trimtab.simulate.scenario import Scenario, scenario_of
 
 MOST = 64
@@ -42,15 +43,15 @@ class Case:
     scored: bool = True
     """Whether it is held against fixed fleets; else how it moves is looked at."""
 
-    def scenario(self, percentile: int) -> Scenario:
-        """Return it as a scenario whose targets hold at `percentile`."""
+    def scenario(self, percentile: int, routing: Routing = Routing.EVEN) -> Scenario:
+        """Return it as a scenario whose targets hold at `percentile`, for a router of that kind."""
         document = {
             # The start-up is no part of it: cases of one kind of traffic meet the same requests.
             "name": self.name.partition("-")[0] if self.scored else self.name,
             "about": "A closed-loop case of bench.control.",
             "duration": f"{self.minutes}m",
             "warmup": f"{self.warmup_minutes}m",
-            "manifests": [_pool(self.start_s), self._deployment(percentile)],
+            "manifests": [_pool(self.start_s), self._deployment(percentile, routing)],
             "traffic": [
                 {"deployment": "control/model", "source": self.source, "scale": self.scale}
             ],
@@ -58,7 +59,7 @@ class Case:
         }
         return scenario_of(document, where=self.name, folder=Path())
 
-    def _deployment(self, percentile: int) -> dict[str, Any]:
+    def _deployment(self, percentile: int, routing: Routing) -> dict[str, Any]:
         return {
             "apiVersion": "trimtab.dev/v1alpha1",
             "kind": "LLMDeployment",
@@ -71,6 +72,7 @@ class Case:
                     "interTokenLatency": "80ms",
                 },
                 "scaling": {"minReplicas": 1, "maxReplicas": MOST},
+                "routing": routing.value,
                 "workload": {
                     "inputTokens": self.input_tokens,
                     "outputTokens": self.output_tokens,
