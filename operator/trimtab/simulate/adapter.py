@@ -48,6 +48,8 @@ class Seen:
     """Mean prompt of those that arrived or were answered; None when nobody knows."""
     output_tokens: float | None = None
     """Mean answer of those that were answered."""
+    prefix_hit: float | None = None
+    """Share of prompt tokens that were found in the prefix cache, 0 to 1."""
 
     def __post_init__(self) -> None:
         """Refuse counts and lengths that cannot be.
@@ -59,6 +61,8 @@ class Seen:
             value = getattr(self, name)
             if value is not None and not 0 <= value < math.inf:
                 raise InvalidInput(name, f"{value} is no count", "Give 0 or more")
+        if self.prefix_hit is not None and not 0 <= self.prefix_hit <= 1:
+            raise InvalidInput("prefix_hit", f"{self.prefix_hit} is no share", "Give 0 to 1")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -240,12 +244,13 @@ class Scaler:
             past.counts.popleft()
         inputs = _mean((each.seen.arrivals, each.seen.input_tokens) for each in past.counts)
         outputs = _mean((each.seen.arrivals, each.seen.output_tokens) for each in past.counts)
+        hits = _mean((each.seen.arrivals, each.seen.prefix_hit) for each in past.counts)
         counted = isinstance(outputs, Fresh)
         if not counted and past.answers is not None and state.policy is not None:
             outputs = Fresh(value=past.answers)
             if not isinstance(inputs, Fresh):
                 inputs = Fresh(value=state.policy.shape.input_tokens)
-        shape = _shape(state, inputs, outputs)
+        shape = _shape(state, inputs, outputs, hits)
         lesson = None
         if shape is not None and state.policy is not None:
             guess = None if counted else state.policy.shape.output_tokens
@@ -258,6 +263,7 @@ class Scaler:
             arrival_rps=_rate(past.counts, now, window_s),
             input_tokens=inputs,
             output_tokens=outputs,
+            prefix_hit=hits,
             waiting=Fresh(value=max(0.0, seen.in_flight - room)),
             running=Fresh(value=min(float(seen.in_flight), room)),
             window_s=window_s,
@@ -324,16 +330,21 @@ def _serving(pods: Sequence[ReplicaView]) -> tuple[Variant, int] | None:
     return None if drains or len(set(variants)) != 1 else (variants[0], len(variants))
 
 
-def _shape(state: DeploymentState, inputs: Signal, outputs: Signal) -> TokenShape | None:
-    """Return the lengths that were told, else those of the workload; None without a policy."""
+def _shape(
+    state: DeploymentState, inputs: Signal, outputs: Signal, hits: Signal
+) -> TokenShape | None:
+    """Return what was told of requests, else what the workload says; None without a policy."""
     if state.policy is None:
         return None
     prior = state.policy.shape
-    given = [signal.value if isinstance(signal, Fresh) else None for signal in (inputs, outputs)]
+    input_tokens, output_tokens, hit = (
+        signal.value if isinstance(signal, Fresh) else None for signal in (inputs, outputs, hits)
+    )
     return replace(
         prior,
-        input_tokens=_even(given[0] or prior.input_tokens),
-        output_tokens=_even(given[1] or prior.output_tokens),
+        input_tokens=_even(input_tokens or prior.input_tokens),
+        output_tokens=_even(output_tokens or prior.output_tokens),
+        prefix_hit=prior.prefix_hit if hit is None else round(hit, 1),
     )
 
 
@@ -360,7 +371,7 @@ def _mean(counted: Iterable[tuple[int, float | None]]) -> Signal:
     known = [(many, tokens) for many, tokens in counted if tokens is not None and many > 0]
     total = sum(many for many, _ in known)
     if not total:
-        return Missing(why="nobody told lengths")
+        return Missing(why="nobody told it")
     return Fresh(value=sum(many * tokens for many, tokens in known) / total)
 
 

@@ -3,9 +3,9 @@
 Run in tests/: `python -m bench.judge [CASE ...] [--seeds N] [--told] [--trace] [-o table|json]`.
 
 The planner is driven by `trimtab.simulate.adapter` alone: arrivals, requests in flight and states
-of replicas, and with `--told` the mean lengths of what arrived. It is held against the cheapest
-fixed fleet of one variant on demand, in hindsight, for the share of requests that the planner has
-in time, and for 99 %.
+of replicas, and with `--told` mean lengths and cached prompts of what arrived. It is held against
+the cheapest fixed fleet of one variant on demand, in hindsight, for the share of requests that the
+planner has in time, and for 99 %.
 """
 
 import argparse
@@ -120,7 +120,9 @@ def main(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser(prog="bench.judge", description=__doc__)
     parser.add_argument("cases", nargs="*", choices=[*CASES, []], default=[])
     parser.add_argument("--seeds", type=int, default=1, help="how many, from 1 on")
-    parser.add_argument("--told", action="store_true", help="tell the planner mean lengths")
+    parser.add_argument(
+        "--told", action="store_true", help="tell the planner lengths and cache hits"
+    )
     parser.add_argument("--alone", action="store_true", help="without fixed fleets")
     parser.add_argument("--trace", action="store_true", help="one line for each decision")
     parser.add_argument("-o", dest="output", choices=["table", "json"], default="table")

@@ -62,6 +62,8 @@ class Request:
     last_s: float = math.inf
     """When its last token came."""
     failed: bool = False
+    cached: int = 0
+    """Prompt tokens that it found when it began."""
     made: int = 0
     """Tokens it has got."""
     todo: int = 0
@@ -280,7 +282,7 @@ class Engine:
             del self._kept[request.session]
             self._kept_pages -= kept
         whole = min(tokens, request.shared) // PAGE * PAGE
-        request.done = min(whole, request.todo - 1)
+        request.done = request.cached = min(whole, request.todo - 1)
         request.held = pages
         self.held += pages
         self._drop_kept()

@@ -105,7 +105,7 @@ class Planner:
     """Trimtab by its adapter: arrivals, requests in flight, states of replicas."""
 
     def __init__(self, case: Case, *, told: bool = False, say: bool = False) -> None:
-        """Take a case; `told` adds mean lengths to what is seen, `say` prints decisions."""
+        """Take a case; `told` adds lengths and hits to what is seen, `say` prints decisions."""
         self.scaler = Scaler.from_yaml(manifests(case))
         self._told, self._say = told, say
         self._before = dict.fromkeys(case.deployments, 0)
@@ -141,6 +141,7 @@ class Planner:
             ],
             input_tokens=sum(each.inputs for each in came) / len(came) if came else None,
             output_tokens=sum(each.outputs for each in came) / len(came) if came else None,
+            prefix_hit=_hit([each for each in came if each.first_s <= fleet.now]),
         )
 
     def first(self) -> Fleets:
@@ -177,6 +178,11 @@ def play(case: Case, seed: int, decide: Decide, start: Fleets) -> Outcome:
         turns=sum(_turns([each[name] for each in course]) for name in services),
         most=max(sum(each.values()) for each in course),
     )
+
+
+def _hit(begun: Sequence[Request]) -> float | None:
+    tokens = sum(each.inputs for each in begun)
+    return sum(each.cached for each in begun) / tokens if tokens else None
 
 
 def undisturbed(pool: Pool) -> Pool:

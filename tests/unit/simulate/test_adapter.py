@@ -169,6 +169,20 @@ def test_requests_in_flight_beyond_what_replicas_hold_call_for_more() -> None:
     assert wanted(2000) > wanted(10)
 
 
+def test_cached_prompts_take_fewer_replicas() -> None:
+    def wanted(hit: float | None) -> int:
+        spec = {"inputTokens": 8000, "outputTokens": 50, "requestsPerSecond": "4"}
+        scaler = Scaler(manifests(pool(), deployment(workload=spec)))
+        replicas = [(f"r{k}", "ready", 0.0) for k in range(6)]
+        for step in range(60):
+            seen = Seen(arrivals=60, in_flight=8, replicas=replicas, prefix_hit=hit,
+                        input_tokens=8000.0, output_tokens=50.0)  # fmt: skip
+            answer = scaler.decide_all(15.0 * step, {KEY: seen})[KEY]
+        return sum(answer.values())
+
+    assert wanted(0.9) < wanted(0.0) == wanted(None)
+
+
 def test_how_long_requests_take_teaches_that_answers_are_longer_and_replicas_slower() -> None:
     def settled(slow: float) -> tuple[int, float, float]:
         scaler = Scaler(manifests())
@@ -255,6 +269,7 @@ def test_replicas_without_a_node_make_their_pool_short() -> None:
         (lambda s: s.decide(1.0, arrivals=0, in_flight=0,
                             replicas=[ReplicaStatus("a", "ready", 0.0, "moon")]), "replica a"),
         (lambda s: s.decide(1.0, arrivals=-5, in_flight=0, replicas=[]), "arrivals"),
+        (lambda s: Seen(arrivals=5, in_flight=0, replicas=[], prefix_hit=1.5), "prefix_hit"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_named(call: Callable[[Scaler], object], field: str) -> None:
