@@ -4,13 +4,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from trimtab.catalog.hubblocks import evened
-from trimtab.catalog.hubhybrid import Blocks, blocks_of
+from trimtab.catalog.hubhybrid import Blocks, blocks_of, states_alone
 from trimtab.catalog.hubsides import side_params
 from trimtab.catalog.hubstorage import native_dtype
 from trimtab.errors import InvalidInput
 from trimtab.models.hardware import ModelGeometry
 
-_INNER = ("text_config", "llm_config", "language_config", "attn_config", "ffn_config")
+_INNER = (
+    "thinker_config", "text_config", "llm_config", "language_config", "attn_config", "ffn_config",
+)  # fmt: skip
 """Where multimodal models, DBRX and MPT keep what others have at the top."""
 _SPELLINGS = {
     "num_hidden_layers": ("n_layer", "n_layers", "num_layers"),
@@ -19,7 +21,10 @@ _SPELLINGS = {
     "vocab_size": ("padded_vocab_size",),
 }
 """Fields that every model has, and what older families call them."""
-_WIDTHS = ("intermediate_size_mlp", "intermediate_size", "ffn_dim", "ffn_hidden_size", "n_inner")
+_WIDTHS = (
+    "intermediate_size_mlp", "intermediate_size", "ffn_dim", "ffn_hidden_size", "n_inner",
+    "ff_intermediate_size",
+)  # fmt: skip
 _EXPERTS = ("n_routed_experts", "num_local_experts", "num_experts", "moe_num_experts")
 _EXPERT_WIDTHS = ("moe_intermediate_size", "expert_ffn_hidden_size", *_WIDTHS[1:])
 _ACTIVE = (
@@ -33,6 +38,8 @@ _UNGATED = frozenset(
     }
 )  # fmt: skip
 """Values of `model_type` whose feed-forward blocks have two matrices."""
+_UNGATED_ACTIVATION = "relu2"
+"""Nobody gates with it: Persimmon, Arcee."""
 _TIED = (
     "bloom", "cohere", "ernie4_5", "falcon", "gemma", "gpt2", "gpt_bigcode", "lfm2", "mpt", "opt",
     "smollm", "starcoder2",
@@ -42,6 +49,13 @@ _ONE_OF = {"gemma2": 2, "gemma3": 6, "gemma3_text": 6, "cohere2": 4}
 """By `model_type`: one of so many layers sees everything, where the config does not say."""
 _BUILT_OTHERWISE = frozenset({"recurrent_gemma", "rwkv", "zamba", "zamba2"})
 """Values of `model_type` that would be misread: blocks shared between layers, half widths."""
+_ENCODERS = frozenset(
+    {
+        "albert", "bert", "deberta", "deberta-v2", "distilbert", "electra", "modernbert", "mpnet",
+        "nomic_bert", "roberta", "xlm-roberta",
+    }
+)  # fmt: skip
+"""Values of `model_type` that generate nothing."""
 _LEFT_OUT = {
     "gemma3_text": {
         "vocab_size": 262_208, "num_attention_heads": 8, "num_key_value_heads": 4, "head_dim": 256,
@@ -98,7 +112,7 @@ def _geometry(name: str, config: dict[str, Any]) -> ModelGeometry:
         expert_intermediate=expert_width if experts else 0,
         shared_experts=_shared(config, expert_width) if experts else 0,
         dense_layers=_dense_layers(config, blocks, layers) if experts else 0,
-        mlp_matrices=2 if config.get("model_type") in _UNGATED else 3,
+        mlp_matrices=2 if _ungated(config) else 3,
         kv_lora_rank=rank,
         query_lora_rank=_count(config, "q_lora_rank"),
         rope_head_dim=rope if rank else 0,
@@ -119,17 +133,12 @@ def _geometry(name: str, config: dict[str, Any]) -> ModelGeometry:
 def _flat(document: Mapping[str, Any]) -> dict[str, Any]:
     """Return all fields at one level, those that every model has under their usual names."""
     config = dict(document)
-    if config.get("model_type") in _BUILT_OTHERWISE:
-        raise InvalidInput(
-            "config.json: model_type",
-            f"{config['model_type']} is built otherwise than what its fields say here",
-            "Write spec.model.architecture, or give a --profile of it",
-        )
+    _check_kind(config)
     for inner in _INNER:
         below = config.get(inner)
         if isinstance(below, Mapping):
             config |= below
-    config = _LEFT_OUT.get(str(config.get("model_type")), {}) | config
+    config = _LEFT_OUT.get(str(config.get("model_type")), {}) | states_alone(config)
     for field, spellings in _SPELLINGS.items():
         found = _first(config, field, *spellings)
         if found is None or found < 1:
@@ -138,6 +147,32 @@ def _flat(document: Mapping[str, Any]) -> dict[str, Any]:
             )
         config[field] = found
     return evened(_doubled(config))
+
+
+def _check_kind(config: Mapping[str, Any]) -> None:
+    """Raise InvalidInput for what is no decoder, or would be misread."""
+    kind = config.get("model_type")
+    if kind in _BUILT_OTHERWISE:
+        raise InvalidInput(
+            "config.json: model_type",
+            f"{kind} is built otherwise than what its fields say here",
+            "Write spec.model.architecture, or give a --profile of it",
+        )
+    if config.get("is_encoder_decoder"):
+        raise InvalidInput(
+            "config.json: is_encoder_decoder",
+            "is true, and only decoders are known: an encoder reads each prompt first",
+            "Give a model that only decodes",
+        )
+    if kind in _ENCODERS:
+        raise InvalidInput(
+            "config.json: model_type", f"{kind} generates no text", "Give a model that does"
+        )
+
+
+def _ungated(config: Mapping[str, Any]) -> bool:
+    act = config.get("hidden_act")
+    return config.get("model_type") in _UNGATED or act == _UNGATED_ACTIVATION
 
 
 def _doubled(config: dict[str, Any]) -> dict[str, Any]:
@@ -209,6 +244,9 @@ def _windowed(config: Mapping[str, Any], blocks: Blocks, layers: int) -> int:
     """Layers with a window: listed, one in a pattern of full ones, or all where it is switched."""
     if blocks.kinds:
         return blocks.windowed
+    letters = config.get("sliding_window_pattern")
+    if isinstance(letters, str) and letters:  # EXAONE 4: "LLLG", L has a window
+        return sum(letters[i % len(letters)] == "L" for i in range(layers))
     pattern = _first(config, "sliding_window_pattern") or _ONE_OF.get(str(config.get("model_type")))
     if pattern is not None and pattern > 1:
         return layers - layers // pattern

@@ -16,6 +16,12 @@ an earlier layer, as in Gemma 3n, or of an image, as in Llama 3.2."""
 _FEED_FORWARD_ONLY = frozenset({"-", "E"})
 """Nemotron-H's words for a layer that mixes no tokens: dense, or with experts."""
 _EXPERT_LAYER = "E"
+_STATE_ONLY = "M"
+"""And for a state without a feed-forward block, as in all of Mamba."""
+_ALONE = frozenset({"mamba", "mamba2", "falcon_mamba"})
+"""Values of `model_type` that are nothing but states."""
+_CHANNELS = 64
+"""Of the head that 1st-generation Mamba has no word for: devices share them out."""
 _FALCON_H1 = "falcon_h1"
 """Has attention and a state side by side in every layer."""
 
@@ -61,7 +67,7 @@ class Blocks:
     @property
     def one_job_each(self) -> bool:
         """Whether each layer is either attention, a state, or a feed-forward block."""
-        return self._count(_FEED_FORWARD_ONLY) > 0
+        return self._count(_FEED_FORWARD_ONLY | {_STATE_ONLY}) > 0
 
     @property
     def dense(self) -> int:
@@ -101,6 +107,23 @@ def blocks_of(config: Mapping[str, Any], layers: int) -> Blocks:
         state_params=params,
         state_numbers=numbers,
     )
+
+
+def states_alone(config: dict[str, Any]) -> dict[str, Any]:
+    """Return `config` of a model of nothing but states in the words of hybrids, or as it is."""
+    if config.get("model_type") not in _ALONE:
+        return config
+    layers = int(number(config, "num_hidden_layers", "n_layer"))
+    named = {
+        "mamba_num_heads": config.get("num_heads"),
+        "mamba_head_dim": config.get("head_dim"),
+        "ssm_state_size": config.get("state_size"),
+        "mamba_dt_rank": config.get("time_step_rank"),
+        "mamba_expand": number(config, "intermediate_size") / number(config, "hidden_size"),
+    }
+    heads = config.get("num_heads") or int(number(config, "intermediate_size")) // _CHANNELS
+    alone = {"num_attention_heads": heads, "hybrid_override_pattern": _STATE_ONLY * layers}
+    return {**config, **named, **alone}
 
 
 def _kinds(config: Mapping[str, Any], layers: int) -> tuple[str, ...]:
