@@ -15,6 +15,7 @@ from trimtab.performance.meanfield import (
     Replica,
     equilibrium,
     limit_of,
+    prompt_work,
     stacked,
 )
 
@@ -147,7 +148,8 @@ def closed_loop(replica: Replica, users: Array, percentile: float) -> Outlook:
     engine_s = replica.step.request_s + late * state.step_s
     ttft = own_s + queue_s + wave_s + engine_s
     e2e = ttft + replica.decode_steps * tpot
-    most_s = (inside - 1.0 + _widest(replica)) * own_s
+    each_s = np.minimum(own_s, _prompt_beside_s(replica, state))
+    most_s = (inside - 1.0 + _widest(replica)) * each_s
 
     def later_s(tail: Array, mean: Array, most: Number = most_s) -> Array:
         return np.clip(tail - mean, 0.0, most)
@@ -236,6 +238,19 @@ def _prompt_alone_s(replica: Replica) -> Number:
     nobody = np.zeros_like(budget)
     seconds: Number = replica.step.mixed_s(budget, context, nobody, nobody)
     return seconds * lengths.prompt / budget
+
+
+def _prompt_beside_s(replica: Replica, state: Equilibrium) -> Array:
+    """Seconds of the steps that a mean prompt takes which nobody else's shares."""
+    lengths = replica.lengths
+    return prompt_work(
+        replica.step,
+        np.zeros_like(state.batch) + lengths.prompt,
+        context=lengths.prompt_context,
+        batch=state.batch,
+        cached=state.batch * lengths.resident,
+        chunk=state.chunk,
+    ).seconds
 
 
 def _arrivals_at(replica: Replica, rates: Array) -> Array:

@@ -3,6 +3,7 @@
 What a person types, or a row of a file: the model and the accelerator by name, blanks by default.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -42,6 +43,8 @@ _SPELLINGS = {
     },
 }  # fmt: skip
 """What others call the same thing, or one as wide."""
+_VERSION = re.compile(r"[\s_=:@v]*\d+\.\d.*$")
+"""What may follow the name of an engine: its constants are those of no release."""
 
 _MOST_DEVICES = 1024
 _NODE = 16
@@ -300,6 +303,7 @@ def _engine(question: Question, accelerator: Accelerator) -> EngineSettings:
 
 def _spelt(question: Question) -> Question:
     said = {f: str(getattr(question, f)).lower().replace("-", "_") for f in _SPELLINGS}
+    said["engine"] = _VERSION.sub("", said["engine"])
     names: dict[str, Any] = {f: _SPELLINGS[f].get(text, text) for f, text in said.items()}
     if names["quantization"] == "none":
         names["quantization"] = implied_quantization(question.model) or "none"

@@ -93,6 +93,14 @@ def test_an_answer_of_one_token_waits_for_no_group_of_them(engine: str) -> None:
     assert outlook.e2e_mean_s[0] <= 1.5 * 4.0 / outlook.rate[0]
 
 
+def test_the_last_of_many_with_answers_of_one_token_waits_for_all_their_prompts_once() -> None:
+    shape = TokenShape(input_tokens=1024, output_tokens=1, input_cv=0.0, output_cv=0.0)
+    one = replica_of(request(shape=shape))
+    assert isinstance(one, Replica)
+    outlook = closed_loop(one, np.array([16.0]), 0.95)
+    assert outlook.ttft_s[0] <= 2.5 * 16.0 / outlook.rate[0]
+
+
 def long_prompts(prompt: int, answer: int) -> Replica:
     shape = TokenShape(input_tokens=prompt, output_tokens=answer, input_cv=0, output_cv=0)
     found = replica_of(request(shape=shape, engine=EngineSettings(max_model_len=131_072)))
