@@ -17,7 +17,6 @@ from trimtab.performance.steptime import step_model
 from trimtab.simulate.engine import Engine
 from trimtab.simulate.events import Request
 from trimtab.simulate.gateway import Gateway
-from trimtab.simulate.launch import launched
 from trimtab.simulate.ledger import Ledger
 from trimtab.simulate.pace import Pace
 from trimtab_e2e.fleet_load import ServiceLoad
@@ -279,4 +278,4 @@ def pace_of(kind: EngineKind) -> Pace:
     if isinstance(tokens, Infeasible):
         raise InvalidInput("model", tokens.message, "Use more or larger devices")
     times = step_model(kind.geometry, kind.accelerator, kind.parallelism, kind.settings)
-    return Pace(launched(times, kind.geometry, kind.settings), tokens)
+    return Pace(times, tokens)

@@ -21,9 +21,11 @@ from trimtab.performance.coefficients import (
     expert_rate,
     expert_read_rate,
     expert_touch,
+    graph_tokens,
     index_layer_s,
     kernels,
     kv_layer_s,
+    launch_s,
     padded,
     pass_bytes,
 )
@@ -51,7 +53,7 @@ _COMPUTE = frozenset(
         "held_head_s",
     }
 )
-_HOST = frozenset({"row_s", "fixed_s", "request_s"})
+_HOST = frozenset({"row_s", "fixed_s", "request_s", "launch_s"})
 """Fields of StepModel by what the time is spent on; the others move bytes through memory."""
 
 
@@ -112,6 +114,10 @@ class StepModel:
     """The same for the next-token scores of one sequence."""
     held_pair: float = 0.0
     """The same for prompt attention that takes one second."""
+    graph_tokens: float = math.inf
+    """Tokens of the largest step that the engine launches at once, as a CUDA graph."""
+    launch_s: float = 0.0
+    """Launching the kernels of a larger one, one by one: it is no shorter. 0: none was measured."""
     drafts: float = 0.0
     """Tokens that speculation proposes for each sequence in each step."""
     accepted: float = 0.0
@@ -240,6 +246,8 @@ class StepModel:
         if some(self.held_token_s):
             held_s = tokens * self.held_token_s + scored * self.held_head_s
             seconds = on.maximum(seconds, held_s + pairs_s * self.held_pair)
+        if some(self.launch_s):
+            seconds = on.maximum(seconds, (tokens > self.graph_tokens) * self.launch_s)
         return seconds
 
     def _attention_s(self, on: Arithmetic, rows: Number, kv_tokens: Number) -> Number:
@@ -340,6 +348,8 @@ def step_model(
         ),
         held_head_s=held * multiplied_s(counts.head, "none"),
         held_pair=held * share.attention / share.compute,
+        graph_tokens=graph_tokens(engine),
+        launch_s=launch_s(geometry, engine),
         drafts=float(engine.draft_tokens),
         accepted=min(engine.accepted_tokens, float(engine.draft_tokens)),
         layer_share=1.0 / geometry.layers,

@@ -193,6 +193,8 @@ class Load:
         # they share prompts, which it holds once and each of them reads.
         if seen.counted and not seen.prefix_hit:
             resident *= float(replica.kv_slots) / seen.batch
+        # Nobody is let in too early for the cache where the batch is full as well.
+        churns = seen.churns and seen.batch < FULL_CACHE * float(replica.sequences)
         return cls(
             seen=seen,
             prompt=prompt,
@@ -201,7 +203,7 @@ class Load:
             resident=resident,
             slots=float(replica.slots),
             budget=float(replica.token_budget),
-            again=float(lengths.churn) / prompt if seen.churns else 0.0,
+            again=float(lengths.churn) / prompt if churns else 0.0,
         )
 
     def gap_s(self, step: StepModel) -> float:
@@ -236,7 +238,10 @@ class Load:
         """Seconds of a step without prompts, and what prompts add to the mean one."""
         seen = self.seen
         arrivals = seen.prompts_per_s * seen.itl_s
-        loud = -math.expm1(-arrivals)
+        # A full cache lets in what fits into the room of one that left: none, or several small
+        # ones. Their number varies as that of renewals does, the less the more of them there are.
+        clumps = 1.0 + self.variation / (1.0 + self.again) if seen.full else 1.0
+        loud = -math.expm1(-arrivals * _first_of(clumps))
         # A token sees more company than a random moment does, which varies as a crowd that comes
         # and goes at random in so many places: binomially.
         most = max(seen.batch, self.slots)
@@ -246,13 +251,15 @@ class Load:
         # Harmonic: crowds last for a time, and in that time slow steps give fewer tokens.
         quiet_s = 2.0 / sum(1.0 / float(step.decode_s(n, n * self.resident)) for n in crowds)
         # Prompts of a step come together; their sizes vary as those of one do and as their number.
-        tokens = min(arrivals * self.prompt, self._chunk(batch))
-        square = tokens * (1.0 + self.variation) * self.prompt + tokens**2
+        # What is computed in vain came with one that is not, into the room of the same.
+        prompt = (1.0 + self.again) * self.prompt
+        tokens = min(arrivals * prompt, self._chunk(batch))
+        square = tokens * (clumps + self.variation) * prompt + tokens**2
         sizes = _sizes(tokens / loud, square * loud / tokens**2 - 1.0)
         count, one_s = self._carried(step, sizes, batch)
         plain_s = float(step.decode_s(batch, batch * self.resident))
         prompts_s = loud * float((count * (one_s - plain_s)).mean())
-        return quiet_s, (1.0 + self.again) * prompts_s
+        return quiet_s, prompts_s
 
     def _first(self, step: StepModel) -> tuple[float, float, float]:
         """Own prompt, rest of the running step, and half of what the engine's clock may not see."""
@@ -274,6 +281,14 @@ class Load:
         count = np.ceil(tokens / self._chunk(batch))
         batches = np.full_like(tokens, batch)
         return count, step.mixed_s(tokens / count, self.context, batches, batches * self.resident)
+
+
+def _first_of(clumps: float) -> float:
+    """Return the share of arrivals that come first in their clump, of `clumps` times the variance.
+
+    Numbers of arrivals are negative binomial then: clumps at random, of logarithmic sizes.
+    """
+    return math.log(clumps) / (clumps - 1.0) if clumps > 1.0 else 1.0
 
 
 def _sizes(mean: float, variation: float) -> Array:

@@ -22,7 +22,6 @@ from trimtab.performance.weights import stored_weights
 from trimtab.planner.candidates import choices_of
 from trimtab.planner.query import Market, Speeds, engine_settings, query_of
 from trimtab.planner.shortage import survey
-from trimtab.simulate.launch import launched
 from trimtab.simulate.pace import Pace
 from trimtab.simulate.policy import Variant
 from trimtab.simulate.traffic import Traffic
@@ -144,7 +143,7 @@ def _pace(request: CapacityRequest) -> Pace:
             raise InvalidInput("model", answer.message, "Use more or larger devices")
     assert not isinstance(replica, Infeasible)
     assert not isinstance(tokens, Infeasible)
-    return Pace(launched(replica.step, request.geometry, request.engine), tokens)
+    return Pace(replica.step, tokens)
 
 
 def shape_of(traffic: Traffic, prior: TokenShape, longest: int) -> TokenShape:

@@ -1,6 +1,6 @@
 """Our own runs of vLLM 0.26 with random weights on one H100: a check only.
 
-Nothing is fitted to them but what launching a layer with experts takes (`simulate.launch`).
+Nothing is fitted to them but what launching a layer with experts takes (`coefficients`).
 Method, machine and versions are in tests/bench/data/h100_random_weights/README.md.
 """
 
@@ -28,7 +28,6 @@ from trimtab.performance.outlook import open_loop
 from trimtab.performance.steptime import StepModel, step_model
 from trimtab.simulate.engine import Engine
 from trimtab.simulate.events import Finished, Request
-from trimtab.simulate.launch import launched
 from trimtab.simulate.pace import Pace
 
 FOLDER = "h100_random_weights"
@@ -246,8 +245,7 @@ def _replica(model: str) -> tuple[ModelGeometry, Accelerator, Parallelism, Engin
 
 
 def _finished(model: str, step: StepModel, asked: list[Request], until: float) -> list[Finished]:
-    geometry, *_ = _replica(model)
-    engine = Engine(Pace(launched(step, geometry, _SETTINGS), KV_TOKENS[model]), _SETTINGS)
+    engine = Engine(Pace(step, KV_TOKENS[model]), _SETTINGS)
     for one in asked:
         engine.submit(one, one.arrival)
     return [event for event in engine.advance(until) if isinstance(event, Finished)]

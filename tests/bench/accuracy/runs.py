@@ -14,7 +14,6 @@ from trimtab.performance.fit import kv_tokens
 from trimtab.performance.steptime import step_model
 from trimtab.simulate.engine import Engine
 from trimtab.simulate.events import Finished, Request
-from trimtab.simulate.launch import launched
 from trimtab.simulate.pace import Pace
 
 
@@ -46,12 +45,8 @@ RUNS = (
 QUANTILES = (0.5, 0.95)
 
 
-def replays() -> list[Pair]:
+def replay(run: Run) -> list[Pair]:
     """Return median and p95 of TTFT, TPOT and E2E, and the time of the whole run."""
-    return [pair for run in RUNS for pair in _replay(run)]
-
-
-def _replay(run: Run) -> list[Pair]:
     measured = [{k: float(v) for k, v in row.items()} for row in rows(run.file)]
     ends = _simulated(run, measured)
     host = ENGINES["vllm"]
@@ -98,7 +93,7 @@ def _simulated(run: Run, measured: list[dict[str, float]]) -> list[Finished]:
     tokens = kv_tokens(geometry, accelerator, Parallelism(), settings)
     assert isinstance(tokens, int)
     times = step_model(geometry, accelerator, Parallelism(), settings)
-    engine = Engine(Pace(launched(times, geometry, settings), tokens), settings)
+    engine = Engine(Pace(times, tokens), settings)
     for i, row in enumerate(measured):
         request = Request(
             id=i,

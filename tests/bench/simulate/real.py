@@ -29,7 +29,6 @@ from trimtab.performance.steptime import step_model
 from trimtab.simulate.compare import estimate
 from trimtab.simulate.engine import Engine
 from trimtab.simulate.events import Finished, Request, Steps
-from trimtab.simulate.launch import launched
 from trimtab.simulate.pace import Pace
 
 BAR = 0.15
@@ -129,7 +128,7 @@ def _engine(model: str, device: str, settings: EngineSettings, kv: int | None = 
     tokens = kv or kv_tokens(geometry, accelerator, Parallelism(), settings)
     assert isinstance(tokens, int)
     step = step_model(geometry, accelerator, Parallelism(), settings)
-    return Engine(Pace(launched(step, geometry, settings), tokens), settings)
+    return Engine(Pace(step, tokens), settings)
 
 
 def _growth(waiting: Sequence[float]) -> float:
