@@ -18,8 +18,15 @@ from trimtab.planner import easing, foresight, history, proven
 from trimtab.planner.candidates import capacity_at, choices_of
 from trimtab.planner.choice import Choice
 from trimtab.planner.classes import carried_by
-from trimtab.planner.demand import Circumstances, Need, need_of
-from trimtab.planner.evidence import Alarm, Evidence, believed, evidence_of
+from trimtab.planner.demand import Circumstances, Need, need_of, with_queue
+from trimtab.planner.evidence import (
+    Alarm,
+    Evidence,
+    believed,
+    evidence_of,
+    is_settling,
+    newest_ready_s,
+)
 from trimtab.planner.foresight import Ahead, Foresight, Seen
 from trimtab.planner.place import Place, PlaceKey, places_of, running_of, vacant
 from trimtab.planner.query import Market, Query, query_of
@@ -27,11 +34,10 @@ from trimtab.planner.shortage import PoolState
 from trimtab.planner.starts import Starts, weights_of
 
 GUARD_PAUSE_S = 60.0
-"""Time after a scale-up in which an alarm asks for no more: what was added must show first."""
+"""Time after a scale-up, and after a replica got Ready, in which an alarm asks for no more: what
+was added must show first."""
 WEIGHT_MOST = 20.0
 """A request of another time weighs at most so many times one of now, and at least as little."""
-ECHO = 1.5
-"""Windows of the latencies, and scrapes, until those of a time with fewer replicas are out."""
 GUARD_MOST = 2.0
 """Alarms take a fleet to so many times what its demand asks, and one replica more."""
 FALLBACK_AFTER_S = 180.0
@@ -176,12 +182,11 @@ def _draft(subject: Subject, memory: DeploymentMemory, world: World) -> _Draft:
     since_s = 0.0 if before.forecast.at is None else world.now - before.forecast.at
     around = Circumstances(
         young=world.now - state.created < window_of(policy, world.config),
-        pending=any(variant.ready < variant.replicas for variant in state.variants),
         since_s=since_s,
     )
     need = need_of(state.load, policy, evidence, memory, around)
     most_rps = foresight.most(memory, need.rps)
-    memory = _watched(state, policy, evidence, memory, since_s)
+    memory = proven.served(memory, state, evidence, policy.targets, since_s)
     query = query_of(
         state,
         policy,
@@ -195,6 +200,7 @@ def _draft(subject: Subject, memory: DeploymentMemory, world: World) -> _Draft:
     seen = Seen(now=world.now, rps=evidence.arrivals or 0.0, window_s=state.load.window_s)
     running = running_of(places)
     ready_s = partial(_ready_s, query, choices, running, world.starts)
+    need = _queued(need, evidence, policy, running, ready_s(0.0))
     memory, found = foresight.foresee(memory, policy, seen, ready_s(0.0))
     memory, found = foresight.scheduled(
         memory, policy, found, Ahead(now=world.now, ready_s=ready_s)
@@ -215,26 +221,23 @@ def _draft(subject: Subject, memory: DeploymentMemory, world: World) -> _Draft:
     )
 
 
-def _watched(
-    state: DeploymentState,
-    policy: EffectivePolicy,
+def _queued(
+    need: Need,
     evidence: Evidence,
-    memory: DeploymentMemory,
-    since_s: float,
-) -> DeploymentMemory:
-    """Return the memory with how the replicas served since the plan before, where that is sure."""
-    ready = [((v.pool, v.parallelism), v.ready) for v in state.variants]
-    serving = {key for key, n in ready if n}
-    if any((one.pool, one.parallelism) not in serving for one in memory.served):
-        # What was late may have been late there.
-        memory = replace(memory, served=())
-    attained = believed(state.load.slo_attainment)
-    if not evidence.fresh or not evidence.arrivals or not policy.targets.any or attained is None:
-        return memory
-    if _is_settling(state):
-        return memory
-    requests = evidence.arrivals * min(max(since_s, 0.0), state.load.window_s)
-    return proven.watched(memory, ready, (1.0 - min(attained, 1.0)) * requests, requests)
+    policy: EffectivePolicy,
+    running: Sequence[Place],
+    ready_s: float,
+) -> Need:
+    """Return `need` with the queue that no replica of today will have worked off.
+
+    Only once all of them serve: before, a queue says how long they take to come, and they will
+    drain it.
+    """
+    if not evidence.waiting or any(place.ready < place.replicas for place in running):
+        return need
+    able = ((p.choice, p.largest_rps, p.ready) for p in running if p.choice)
+    spare_rps = carried_by(policy, able) - (evidence.arrivals or 0.0)
+    return with_queue(need, evidence, spare_rps, ready_s)
 
 
 def _ready_s(
@@ -310,7 +313,7 @@ def _finish(draft: _Draft, world: World, *, brake: bool) -> Case:
             evidence=draft.evidence,
             need=draft.need,
             rps=guarded if guarded > asked else draft.need.rps,
-            settling=_is_settling(draft.state),
+            settling=is_settling(draft.state),
         )
         memory = history.remember(before, seen)
     unknown_since = _unknown_since(draft.evidence, before, now)
@@ -358,7 +361,7 @@ def _eased(
     whole = all(p.ready == p.replicas == p.supply for p in draft.running)
     if not draft.evidence.fresh or not arrivals or not targets.any:
         return memory
-    if not whole or _is_settling(draft.state):
+    if not whole or is_settling(draft.state):
         return memory
     given = _given(draft)
     attained = believed(draft.state.load.slo_attainment)
@@ -392,7 +395,8 @@ def _guarded(draft: _Draft, rps: float, now: float, config: PlannerConfig) -> tu
     An alarm keeps what runs for a window. It adds a replica, or half of the headroom, once all
     that was added before serves, and never beyond GUARD_MOST of what the demand asks. The second
     value says whether that is a lesson: whether the fleet should have been enough and was not,
-    also for what a rate over a minute does not show yet of a climb.
+    also for what a rate over a minute does not show yet of a climb. What waits since before the
+    newest replica came says how long that took, and teaches nothing.
     """
     alarm = draft.evidence.alarm
     if alarm is None:
@@ -408,23 +412,20 @@ def _guarded(draft: _Draft, rps: float, now: float, config: PlannerConfig) -> tu
     # longer. After a restart what was seen first stands for what was added last.
     pause = config.pending_patience_s if pending else GUARD_PAUSE_S
     since = draft.memory.last_up_at or draft.memory.fresh_since or now
-    waits = 0 <= now - since < pause or _echoes(draft, alarm)
+    newest_s = newest_ready_s(draft.state)
+    new = newest_s is not None and newest_s < GUARD_PAUSE_S
+    waits = 0 <= now - since < pause or new or _echoes(draft, alarm)
     most = GUARD_MOST * draft.foresight.base(draft.need.rps) + largest
     if waits or given > most:
         return max(rps, given), False
     climb = foresight.climb(draft.memory, draft.seen)
-    return max(rps, tight * (1.0 + 1e-6)), tight >= max(rps, draft.seen.rps + climb)
+    taught = tight >= max(rps, draft.seen.rps + climb) and not is_settling(draft.state)
+    return max(rps, tight * (1.0 + 1e-6)), taught
 
 
 def _echoes(draft: _Draft, alarm: Alarm) -> bool:
     """Return whether the latencies are of a time before what serves now was all there."""
-    return alarm.why is Why.OVER_TARGET and _is_settling(draft.state)
-
-
-def _is_settling(state: DeploymentState) -> bool:
-    """Return whether a replica got Ready so lately that rates and latencies are of before."""
-    ages = [v.youngest_ready_s for v in state.variants if v.youngest_ready_s is not None]
-    return min(ages, default=0.0) < ECHO * state.load.window_s
+    return alarm.why is Why.OVER_TARGET and is_settling(draft.state)
 
 
 def _window_rps(draft: _Draft, memory: DeploymentMemory) -> float:

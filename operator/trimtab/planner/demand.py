@@ -13,7 +13,7 @@ from trimtab.models.signals import fresh_value
 from trimtab.planner.evidence import Evidence, checked
 
 DRAIN_S = 120.0
-"""Time in which a queue shall be gone once the replicas for it are there."""
+"""Time in which what still waits then shall be gone once the replicas for it are there."""
 SHAPE_REQUESTS = 200.0
 """Requests that count as much as all before them: a mean of lengths that vary as much as they are
 long is then sure to about 5 %, and a few long prompts make no replica look too small."""
@@ -57,8 +57,6 @@ class Circumstances:
 
     young: bool
     """Whether the deployment is younger than its window."""
-    pending: bool
-    """Whether replicas that were asked for do not serve yet."""
     since_s: float
     """Seconds since the plan before."""
 
@@ -75,15 +73,12 @@ def need_of(
     The prior rate counts until evidence has been fresh for a whole window (`memory.measured`).
     Beside fresh evidence it counts only for a young deployment, so that a first placement is
     completed; what runs is then held by the window anyway. A partial measurement is a lower bound.
-    What waits is demand only once all replicas serve: before, it says how long they take to come,
-    and they will drain it.
+    What waits is none of it yet: see `with_queue`.
     """
     strained = evidence.alarm is not None and evidence.waiting > 0.0
     lengths = Lengths(before=memory.means, prior=policy.shape, strained=strained)
     means = mean_shape(load, lengths, around.since_s)
     measured = evidence.arrivals
-    if measured is not None and not around.pending:
-        measured += evidence.waiting / DRAIN_S
     prior = policy.prior_rps
     if prior is not None and (memory.measured or (evidence.fresh and not around.young)):
         prior = None
@@ -101,6 +96,21 @@ def need_of(
         shape=(memory.shape or policy.shape) if means is None else on_grid(means, memory.shape),
         means=means,
     )
+
+
+def with_queue(need: Need, evidence: Evidence, spare_rps: float, ready_s: float) -> Need:
+    """Return `need` with what will still wait when a replica that is asked for now is Ready.
+
+    Until then, in `ready_s` seconds, those that serve work off `spare_rps` more than arrive. Where
+    that is not so, the queue does not fall, and is an alarm.
+    """
+    if evidence.arrivals is None:
+        return need
+    left = max(0.0, evidence.waiting - max(0.0, spare_rps) * ready_s)
+    measured = evidence.arrivals + left / DRAIN_S
+    if not left or measured < need.rps:
+        return need
+    return replace(need, rps=measured, source=DemandSource.PROMETHEUS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -31,6 +31,8 @@ saturated replica (research/rival-rules.md)."""
 BY_CHANCE = 0.05
 """As many late requests as chance alone brings with this probability are no alarm."""
 EXACT_REQUESTS = 1000
+ECHO = 1.5
+"""Windows of the latencies, and scrapes, until those of a time with fewer replicas are out."""
 
 _DOUBTS = (
     # Worst first: the first kind that a signal shows is what is reported.
@@ -109,6 +111,20 @@ def evidence_of(state: DeploymentState, targets: LatencyTargets) -> Evidence:
         ),
         alarm=_alarm(state, load, targets) if usable else None,
     )
+
+
+def is_settling(state: DeploymentState) -> bool:
+    """Return whether a replica got Ready so lately that rates and latencies are of before.
+
+    What they will be of is not known where none is.
+    """
+    return (newest_ready_s(state) or 0.0) < ECHO * state.load.window_s
+
+
+def newest_ready_s(state: DeploymentState) -> float | None:
+    """Return for how long the newest replica has been Ready; None where none is."""
+    ages = [v.youngest_ready_s for v in state.variants if v.youngest_ready_s is not None]
+    return min(ages, default=None)
 
 
 def checked(load: ObservedLoad) -> ObservedLoad:

@@ -7,11 +7,36 @@ that are far apart, and from the performance model. Replicas that serve show it.
 from collections.abc import Iterable
 from dataclasses import replace
 
+from trimtab.models.load import LatencyTargets
 from trimtab.models.memory import DeploymentMemory, Served
+from trimtab.models.snapshot import DeploymentState
 from trimtab.planner.ability import SURELY
 from trimtab.planner.choice import order
 from trimtab.planner.demand import ASSUMED_REQUESTS, SPREAD_REQUESTS
+from trimtab.planner.evidence import Evidence, believed, is_settling
 from trimtab.planner.place import PlaceKey
+
+
+def served(
+    memory: DeploymentMemory,
+    state: DeploymentState,
+    evidence: Evidence,
+    targets: LatencyTargets,
+    since_s: float,
+) -> DeploymentMemory:
+    """Return the memory with how the replicas served in the last `since_s`, where that is sure."""
+    ready = [((v.pool, v.parallelism), v.ready) for v in state.variants]
+    serving = {key for key, n in ready if n}
+    if any((one.pool, one.parallelism) not in serving for one in memory.served):
+        # What was late may have been late there.
+        memory = replace(memory, served=())
+    attained = believed(state.load.slo_attainment)
+    if not evidence.fresh or not evidence.arrivals or not targets.any or attained is None:
+        return memory
+    if is_settling(state):
+        return memory
+    requests = evidence.arrivals * min(max(since_s, 0.0), state.load.window_s)
+    return watched(memory, ready, (1.0 - min(attained, 1.0)) * requests, requests)
 
 
 def watched(

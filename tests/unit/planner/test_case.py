@@ -25,7 +25,6 @@ from trimtab.planner.case import (
     _finish,
     _guarded,
     _is_braked,
-    _is_settling,
     _is_unfit,
     _minimum,
     _ready_s,
@@ -37,7 +36,7 @@ from trimtab.planner.case import (
 )
 from trimtab.planner.choice import Choice
 from trimtab.planner.demand import DRAIN_S, Need
-from trimtab.planner.evidence import Alarm
+from trimtab.planner.evidence import Alarm, is_settling
 from trimtab.planner.foresight import Foresight, Seen
 from trimtab.planner.query import Market, Speeds, query_of
 from trimtab.planner.schedule import Hint
@@ -145,8 +144,9 @@ def test_a_replica_that_is_to_come_holds_the_guard_back_for_so_long(
     starting = on(replicas=2, ready=1)
     expected = (16.0, False) if waits else (MORE, True)
     assert guarded(10.0, variant=starting, last_up_at=last) == expected
-    none_yet = on(replicas=2, ready=0)
-    assert guarded(10.0, variant=none_yet, last_up_at=last) == expected
+    none_yet = on(replicas=2, ready=0, youngest_ready_s=None)
+    asked = (16.0, False) if waits else (MORE, False)
+    assert guarded(10.0, variant=none_yet, last_up_at=last) == asked
 
 
 def test_what_is_on_its_way_out_lets_no_alarm_ask_for_more() -> None:
@@ -161,18 +161,28 @@ def test_what_is_on_its_way_out_lets_no_alarm_ask_for_more() -> None:
     assert _guarded(draft(there, 3.9), 3.9, NOW, CONFIG) == (16.0, False)
 
 
-def test_latencies_of_before_are_no_alarm_of_now_and_a_queue_is() -> None:
-    new = on(replicas=2, youngest_ready_s=80.0)
-    assert guarded(10.0, LATE, variant=new) == (16.0, False)
-    assert guarded(10.0, QUEUED, variant=new) == (MORE, True)
-    assert guarded(10.0, LATE) == (MORE, True)
+@pytest.mark.parametrize(
+    ("age_s", "of_queue", "of_latency"),
+    [
+        (59.5, (16.0, False), (16.0, False)),
+        (60.0, (MORE, False), (16.0, False)),
+        (89.5, (MORE, False), (16.0, False)),
+        (90.0, (MORE, True), (MORE, True)),
+    ],
+)
+def test_latencies_of_before_are_no_alarm_of_now_and_a_queue_that_stays_is(
+    age_s: float, of_queue: tuple[float, bool], of_latency: tuple[float, bool]
+) -> None:
+    new = on(replicas=2, youngest_ready_s=age_s)
+    assert guarded(10.0, QUEUED, variant=new) == of_queue
+    assert guarded(10.0, LATE, variant=new) == of_latency
 
 
 @pytest.mark.parametrize(("age_s", "settling"), [(89.5, True), (90.0, False)])
 def test_a_replica_is_new_for_one_and_a_half_windows(age_s: float, settling: bool) -> None:
     state = case(on("a", youngest_ready_s=age_s), on("b")).state
-    assert _is_settling(state) is settling
-    assert _is_settling(case(on(ready=0, youngest_ready_s=None)).state)
+    assert is_settling(state) is settling
+    assert is_settling(case(on(ready=0, youngest_ready_s=None)).state)
 
 
 def finished(there: Case, rps: float = RPS, *, brake: bool = False) -> Case:

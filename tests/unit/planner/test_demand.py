@@ -25,6 +25,7 @@ from trimtab.planner.demand import (
     mean_shape,
     need_of,
     on_grid,
+    with_queue,
 )
 from trimtab.planner.evidence import evidence_of
 
@@ -32,24 +33,39 @@ PRIOR = TokenShape(input_tokens=1024.0, output_tokens=256.0)
 BLANK = DeploymentMemory(namespace="n", name="d", uid="u")
 
 
-def need(load: ObservedLoad, *, young: bool = False, pending: bool = False, **memory: Any) -> Need:
+def need(load: ObservedLoad, *, young: bool = False, **memory: Any) -> Need:
     state = planned(variants=(variant_state(),), load=load)
     assert state.policy is not None
     evidence = evidence_of(state, state.policy.targets)
-    around = Circumstances(young=young, pending=pending, since_s=15.0)
+    around = Circumstances(young=young, since_s=15.0)
     return need_of(load, state.policy, evidence, replace(BLANK, **memory), around)
 
 
-def test_measured_arrivals_and_the_queue_are_the_demand() -> None:
+def test_measured_arrivals_are_the_demand() -> None:
     found = need(fresh_load(3.0, waiting=Fresh(value=DRAIN_S)))
-    assert found.rps == pytest.approx(4.0)
-    assert found.observed_rps == 3.0
+    assert (found.rps, found.observed_rps) == (3.0, 3.0)
     assert found.source is DemandSource.PROMETHEUS
 
 
-def test_a_queue_is_no_demand_while_replicas_are_to_come() -> None:
-    load = fresh_load(3.0, waiting=Fresh(value=DRAIN_S))
-    assert need(load, pending=True).rps == 3.0
+@pytest.mark.parametrize(
+    ("spare_rps", "more"),
+    [(-1.0, 2.0), (0.0, 2.0), (1.0, 1.5), (4.0, 0.0), (5.0, 0.0)],
+)
+def test_of_a_queue_counts_what_still_waits_when_a_replica_comes(
+    spare_rps: float, more: float
+) -> None:
+    load = fresh_load(3.0, waiting=Fresh(value=2.0 * DRAIN_S))
+    state = planned(variants=(variant_state(),), load=load)
+    assert state.policy is not None
+    evidence = evidence_of(state, state.policy.targets)
+    before = need(load)
+    found = with_queue(before, evidence, spare_rps, ready_s=60.0)
+    assert found.rps == pytest.approx(3.0 + more)
+    assert found.observed_rps == 3.0
+    expected = replace(before, rps=10.0, source=DemandSource.WORKLOAD)
+    assert with_queue(expected, evidence, spare_rps, ready_s=60.0) == expected
+    unknown = replace(evidence, arrivals=None)
+    assert with_queue(before, unknown, spare_rps, ready_s=60.0) == before
 
 
 def test_the_prior_counts_until_something_is_measured() -> None:
