@@ -198,9 +198,10 @@ def _expected(
     if policy.targets.any:
         q = max(MEDIAN, 1.0 - SHORT_PER_LATE * (1.0 - policy.targets.percentile))
     peak = forecast.ahead(state, now=now, horizon_s=horizon_s, q=q)
-    middle = forecast.ahead(state, now=now, horizon_s=horizon_s, q=MEDIAN)
-    if peak is None or middle is None:
+    if peak is None:
         return None
+    middle = forecast.ahead(state, now=now, horizon_s=horizon_s, q=MEDIAN)
+    assert middle is not None  # who has an opinion has one at every level
     # The tail of bursts is anybody's guess: beyond what was seen of late lies only a trend.
     recent = max([*state.rates[-RECALL_MINUTES:], state.rps])
     peak = min(peak, max(recent, min(TREND * middle, RISE * recent)))

@@ -142,7 +142,7 @@ def places_of(
 
 def running_of(places: Iterable[Place]) -> tuple[Place, ...]:
     """Return the places with replicas or pods."""
-    return tuple(place for place in places if place.replicas or place.held)
+    return tuple([place for place in places if place.replicas or place.held])
 
 
 def _place(

@@ -45,6 +45,7 @@ def test_few_requests_show_little() -> None:
 
 def test_half_of_what_may_be_late_changes_nothing_and_more_takes_it_back() -> None:
     assert after(replace(FULL, late=0.005), start=0.05).eased == pytest.approx(0.05)
+    assert after(replace(FULL, late=0.005, fullness=0.1), start=0.05).eased == pytest.approx(0.05)
     assert after(replace(FULL, late=0.01), start=0.05).eased < 0.05
     assert after(replace(FULL, late=0.5), start=0.05).eased == 0.0
     assert after(replace(FULL, late=0.01, fullness=0.1), start=0.05).eased < 0.05

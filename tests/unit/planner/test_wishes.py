@@ -247,6 +247,8 @@ def test_replicas_that_are_late_count_for_nothing_but_for_the_maximum() -> None:
         ("b/tp1", 0, 7),
     ]
     assert (found.maximum, found.surge) == (7, 5)
+    fewer = asked(unpaced(there, choices=(refused, choice("b")), max_replicas=1))
+    assert (fewer.maximum, fewer.surge) == (0, 0)
 
 
 def test_a_move_is_named_after_the_places_that_it_adds_to() -> None:

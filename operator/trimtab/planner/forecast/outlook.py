@@ -2,7 +2,7 @@
 
 import math
 from bisect import bisect_right
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from trimtab.planner.forecast.arrays import Floats
 from trimtab.planner.forecast.constants import ANCHORS, BORDERS, EDGES, JUMPS, MINUTE_S
@@ -10,6 +10,18 @@ from trimtab.planner.forecast.constants import ANCHORS, BORDERS, EDGES, JUMPS, M
 _EDGES: list[float] = EDGES.tolist()
 _JUMPS: list[float] = JUMPS.tolist()
 _ANCHORS = [float(anchor) for anchor in ANCHORS]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Row:
+    """One horizon of an outlook, in plain numbers; `root` is that of the rate of now."""
+
+    location: float
+    scale: float
+    below: list[float]
+    root: float
+    jumped: list[float]
+    trusted: list[float]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +40,8 @@ class Outlook:
     """Chances that its root rises by no more than each of JUMPS, (6, edges)."""
     trusted: Floats
     """What the first three count beside the last two about each of LEVELS, (6, levels), 0 to 1."""
+    _rows: "dict[int, _Row]" = field(init=False, repr=False, compare=False, default_factory=dict)
+    """What `_row` found: the same horizons are asked for at several levels."""
 
     def largest(self, q: float, ahead_s: float) -> float:
         """Return quantile `q` of the largest rate in so many seconds; it falls with neither."""
@@ -41,17 +55,27 @@ class Outlook:
 
     def _mixed(self, q: float, row: int) -> float:
         """Return quantile `q` over one horizon; no lower than any of a lower level."""
-        most, root = 0.0, math.sqrt(self.last[row])
-        below, jumped = self.below[row].tolist(), self.jumped[row].tolist()
-        location, scale = float(self.location[row]), float(self.scale[row])
-        for border, share in zip(BORDERS, self.trusted[row].tolist(), strict=True):
+        if row not in self._rows:
+            self._rows[row] = self._row(row)
+        most, one = 0.0, self._rows[row]
+        for border, share in zip(BORDERS, one.trusted, strict=True):
             level = min(q, border)
-            learnt = max(0.0, location + scale * _between(level, below, _EDGES))
-            stays = max(0.0, root + _between(level, jumped, _JUMPS)) ** 2
+            learnt = max(0.0, one.location + one.scale * _between(level, one.below, _EDGES))
+            stays = max(0.0, one.root + _between(level, one.jumped, _JUMPS)) ** 2
             most = max(most, share * learnt + (1.0 - share) * stays)
             if q <= border:
                 break
         return most
+
+    def _row(self, row: int) -> "_Row":
+        return _Row(
+            location=float(self.location[row]),
+            scale=float(self.scale[row]),
+            below=self.below[row].tolist(),
+            root=math.sqrt(self.last[row]),
+            jumped=self.jumped[row].tolist(),
+            trusted=self.trusted[row].tolist(),
+        )
 
 
 def _between(x: float, xs: list[float], ys: list[float]) -> float:
