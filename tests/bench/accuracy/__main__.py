@@ -13,6 +13,7 @@ from statistics import fmean
 from bench.accuracy import (
     drift,
     grid,
+    leftout,
     lentpage,
     mlperf,
     older,
@@ -111,6 +112,7 @@ def main() -> None:
         _INTRODUCTION,
         _deployments(tpot, ttft, refused),
         _unseen(silicon.points(unseen=True)[0]),
+        _left_out(leftout.found()),
         _gb200(silicon.gb200(points)),
         _calibration(points),
         _steps(grid.steps(), grid.unseen()),
@@ -176,6 +178,17 @@ def _unseen(points: list[silicon.Point]) -> str:
         + table("", by(silicon.tpot(points), lambda pair: pair.group.split("|")[1]))
         + f"\n\nRequests per second, on one node, are off by {spread:.0%} in the mean square of "
         f"their logarithms, and by {score(rates).bias:+.0%} in the median.\n"
+    )
+
+
+def _left_out(found: dict[str, Score]) -> str:
+    return (
+        "### As if nobody had measured a family of models\n\n"
+        "All constants are fitted again without the family's steps and deployments (`python -m "
+        "bench.accuracy.leftout`, run beforehand, for it takes minutes for each), and its rows "
+        "predicted with those: what to expect of a family that is in no file.\n\n"
+        + table("", found)
+        + "\n"
     )
 
 

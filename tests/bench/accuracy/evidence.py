@@ -50,10 +50,14 @@ class Block:
         return float(2.0 * (self.weight * self.huber) ** 2 * scaled.sum())
 
 
-def of_steps() -> list[Block]:
-    """Return what decides step times, one block for each replica."""
-    found = _timed([c for c in _cells() if c.accelerator.family not in KERNELS_ONLY])
-    found += _served(_steady(), "tpot_s", HUBER_SILICON)
+def of_steps(without: tuple[str, ...] = ()) -> list[Block]:
+    """Return what decides step times, one block for each replica.
+
+    Nothing of models whose names start with one of `without`.
+    """
+    cells = [cell for cell in _cells() if not cell.geometry.name.startswith(without)]
+    found = _timed([c for c in cells if c.accelerator.family not in KERNELS_ONLY])
+    found += _served(_steady(without), "tpot_s", HUBER_SILICON)
     return found + [_audited(pair) for pair in mlperf.results() if not pair.held_out]
 
 
@@ -82,9 +86,9 @@ def _timed(cells: list[grid.Cell]) -> list[Block]:
     ]
 
 
-def of_first_tokens() -> list[Block]:
-    """Return what decides the time to the first token, one block for each replica."""
-    alone = [one for one in _steady() if one.request.parallelism.ranks == 1]
+def of_first_tokens(without: tuple[str, ...] = ()) -> list[Block]:
+    """Return what decides the time to the first token, as `of_steps`."""
+    alone = [one for one in _steady(without) if one.request.parallelism.ranks == 1]
     return _served(alone, "ttft_s", HUBER_FIRST)
 
 
@@ -128,12 +132,13 @@ def _untuned(cell: grid.Cell) -> bool:
     return cell.geometry.experts > 0 and dtype.get(cell.accelerator.family) == cell.dtype
 
 
-def _steady() -> list[silicon.Deployment]:
+def _steady(without: tuple[str, ...] = ()) -> list[silicon.Deployment]:
     """Return the rows that are no queue, of deployments on one node."""
     found = []
     for one in silicon.deployments():
         replica = replica_of(one.request)
-        if one.held_out or isinstance(replica, Infeasible):
+        left_out = one.request.geometry.name.startswith(without)
+        if one.held_out or left_out or isinstance(replica, Infeasible):
             continue
         good = (one.users <= replica.slots) & (one.ttft_s < silicon.SATURATED_S)
         if good.any() and one.request.parallelism.devices <= _NODE:

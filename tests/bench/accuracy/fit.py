@@ -43,13 +43,17 @@ def fit() -> list[tuple[Constant, float]]:
         (constants.of_kernels, evidence.of_kernels),
     )
     every = [constant for free, _ in stages for constant in free()]
-    with _restored(every):
+    with restored(every):
         for constant in every:
             constant.set(constant.start)
-        return [one for free, blocks in stages for one in _fitted(free(), blocks())]
+        return [one for free, blocks in stages for one in fitted(free(), blocks())]
 
 
-def _fitted(free: list[Constant], blocks: list[Block]) -> list[tuple[Constant, float]]:
+def fitted(free: list[Constant], blocks: list[Block]) -> list[tuple[Constant, float]]:
+    """Return `free` with the values that fit `blocks` best, and leave them so.
+
+    The search begins at what they are; the pull is to where each constant starts all the same.
+    """
     start = np.log([one.start for one in free])
     most = np.log([one.most for one in free])
     stiffness = (0.5 / PULL) ** 2
@@ -61,7 +65,7 @@ def _fitted(free: list[Constant], blocks: list[Block]) -> list[tuple[Constant, f
         loss = sum(b.loss(r) for b, r in zip(blocks, residuals, strict=True))
         return residuals, loss + stiffness * float(((values - start) ** 2).sum())
 
-    values = np.minimum(start, most)
+    values = np.minimum(np.log([one.get() for one in free]), most)
     residuals, loss = at(values)
     damping = _DAMPING
     for turn in range(ROUNDS):
@@ -115,7 +119,8 @@ def _quadratic(
 
 
 @contextmanager
-def _restored(every: list[Constant]) -> Iterator[None]:
+def restored(every: list[Constant]) -> Iterator[None]:
+    """Give `every` constant its value back in the end."""
     standing = [(one, one.get()) for one in every]
     try:
         yield

@@ -50,6 +50,18 @@ class Cell:
         )
         return step.mixed_s(self.prompt, self.context / 2.0, self.batch, self.batch * self.context)
 
+    def pairs(self) -> list[Pair]:
+        """Return predicted and measured seconds, under accelerator and phase."""
+        return [
+            Pair(
+                group=f"{self.accelerator.name}|{self.phase}",
+                predicted=float(ours),
+                measured=float(theirs),
+                held_out=self.held_out,
+            )
+            for ours, theirs in zip(self.predict(), self.measured, strict=True)
+        ]
+
 
 def cells() -> list[Cell]:
     """Return all steps on accelerators that the catalogue knows."""
@@ -63,28 +75,15 @@ def cells() -> list[Cell]:
 
 def steps() -> list[Pair]:
     """Return predicted and measured steps, grouped by accelerator and phase."""
-    return [
-        Pair(
-            group=f"{cell.accelerator.name}|{cell.phase}",
-            predicted=float(ours),
-            measured=float(theirs),
-            held_out=cell.held_out,
-        )
-        for cell in cells()
-        for ours, theirs in zip(cell.predict(), cell.measured, strict=True)
-    ]
+    return [pair for cell in cells() for pair in cell.pairs()]
 
 
 def unseen() -> list[Pair]:
     """Return what `steps` does, with each accelerator as if nobody had measured its family."""
     return [
-        Pair(
-            group=f"{cell.accelerator.name}|{cell.phase}",
-            predicted=float(ours),
-            measured=float(theirs),
-        )
+        replace(pair, group=f"{cell.accelerator.name}|{cell.phase}")
         for cell in cells()
-        for ours, theirs in zip(_unseen(cell).predict(), cell.measured, strict=True)
+        for pair in _unseen(cell).pairs()
     ]
 
 
