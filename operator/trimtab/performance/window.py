@@ -58,8 +58,7 @@ class Moment:
     """Unix seconds."""
     window_s: float
     ready_s: float
-    """Since when the youngest replica has been Ready; 0 when unknown, which teaches nothing."""
-    """How long the youngest replica has been Ready; None without one."""
+    """How long the youngest replica has been Ready; 0 when unknown, which teaches nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
