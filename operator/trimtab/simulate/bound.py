@@ -263,7 +263,7 @@ class _ServicePart:
             return
         paid = np.min(rates[:, None] * prompts, axis=0) * self._scale
         paid = np.where(possible, paid, 0.0)
-        each = [float((prompts[number] / paid)[possible].min()) for number in range(len(rates))]
+        each = [float((row[possible] / paid[possible]).min()) for row in prompts]
         for slot, (work, seconds) in worst_bursts(service, paid, self._grid).items():
             entries = [(drop, 1.0) for drop in self._dropped.get(slot, ())]
             for number in range(len(rates)):
