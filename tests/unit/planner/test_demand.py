@@ -137,6 +137,7 @@ def learnt(load: ObservedLoad, before: TokenShape | None, seconds: float = 60.0)
 
 def test_how_lengths_spread_is_unknown_until_a_histogram_tells() -> None:
     assert learnt(fresh_load(50.0), None).inputs is None
+    assert learnt(fresh_load(50.0, inputs=spread(8)), None, seconds=0.0).inputs is None
     seen = learnt(fresh_load(50.0, inputs=spread(8)), None)
     assert seen.inputs is not None
     assert seen.outputs is None
