@@ -108,7 +108,7 @@ def with_queue(need: Need, evidence: Evidence, spare_rps: float, ready_s: float)
         return need
     left = max(0.0, evidence.waiting - max(0.0, spare_rps) * ready_s)
     measured = evidence.arrivals + left / DRAIN_S
-    if not left or measured < need.rps:
+    if measured < need.rps:
         return need
     return replace(need, rps=measured, source=DemandSource.PROMETHEUS)
 

@@ -10,6 +10,7 @@ from builders import planned
 from cases import CONFIG, RPS, capacity, case, choice, evidence, memory, on, pool_state
 from fleetworld import fresh_load
 from trimtab.api.conditions import Reason
+from trimtab.models.forecast import ForecastState
 from trimtab.models.hardware import Parallelism
 from trimtab.models.memory import DeploymentMemory, StartMemory, WantedSample
 from trimtab.models.plan import Verdict, Why
@@ -20,6 +21,7 @@ from trimtab.planner.case import (
     Case,
     World,
     _Draft,
+    _draft,
     _factor,
     _falls_back,
     _finish,
@@ -219,6 +221,16 @@ def asked_of(ready: int = 2, age_s: float = 3600.0) -> Need:
     return prepare([(state, state.policy, memory())], world)[0].need
 
 
+@pytest.mark.parametrize(("since_s", "counts_s"), [(15.0, 15.0), (60.0, 60.0), (600.0, 60.0)])
+def test_rates_tell_of_no_more_than_their_window(since_s: float, counts_s: float) -> None:
+    state = planned(variants=(on(),), load=fresh_load(10.0))
+    assert state.policy is not None
+    market = Market(pools={}, speeds=Speeds(()), config=CONFIG)
+    world = World(now=NOW, market=market, starts=Starts([]), reclaims={})
+    before = memory(forecast=ForecastState(at=NOW - since_s))
+    assert _draft((state, state.policy, before), before, world).since_s == counts_s
+
+
 def test_what_waits_is_demand_once_all_that_was_asked_for_serves() -> None:
     assert asked_of(ready=2).rps == 10.0 + 600.0 / DRAIN_S
     assert asked_of(ready=1).rps == 10.0
@@ -285,6 +297,7 @@ def carrying(rps: float, attained: Signal, **over: Any) -> Case:
 
 
 ALL, HALF = Fresh(value=1.0, age_s=1.0), Fresh(value=0.5, age_s=1.0)
+MORE_THAN_ALL = Fresh(value=1.5, age_s=1.0)
 
 
 def test_full_replicas_that_are_in_time_are_added_to_later() -> None:
@@ -292,6 +305,7 @@ def test_full_replicas_that_are_in_time_are_added_to_later() -> None:
     assert found.memory.eased > 0.1
     assert found.is_covered  # 21 are more than the 20 that two may be asked
     assert found.grow_rps == pytest.approx(21.0 * (1.0 - found.memory.eased))
+    assert carrying(21.0, MORE_THAN_ALL).memory == found.memory
     assert not carrying(21.0, HALF).is_covered
     assert not carrying(24.0, ALL).is_covered
 

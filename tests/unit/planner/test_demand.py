@@ -64,8 +64,10 @@ def test_of_a_queue_counts_what_still_waits_when_a_replica_comes(
     assert found.observed_rps == 3.0
     expected = replace(before, rps=10.0, source=DemandSource.WORKLOAD)
     assert with_queue(expected, evidence, spare_rps, ready_s=60.0) == expected
-    unknown = replace(evidence, arrivals=None)
-    assert with_queue(before, unknown, spare_rps, ready_s=60.0) == before
+    alike = replace(before, rps=3.0 + more, source=DemandSource.WORKLOAD)
+    assert with_queue(alike, evidence, spare_rps, ready_s=60.0).source is DemandSource.PROMETHEUS
+    unknown, nothing = replace(evidence, arrivals=None), replace(before, rps=0.0)
+    assert with_queue(nothing, unknown, spare_rps, ready_s=60.0) == nothing
 
 
 def test_the_prior_counts_until_something_is_measured() -> None:

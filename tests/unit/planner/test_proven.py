@@ -25,6 +25,9 @@ def test_late_requests_are_held_against_every_place_that_may_have_served_them() 
     assert counts == {SLOW: (250.0, 10.0), FAST: (750.0, 10.0)}
     assert proven(memory, 0.99) == frozenset()
     assert proven(memory, 0.95) == {SLOW, FAST}
+    # But no place with more than it can have served.
+    memory = watched(FRESH, [(SLOW, 1), (FAST, 3)], late=300.0, requests=1000.0)
+    assert {one.late for one in memory.served} == {250.0, 300.0}
 
 
 def test_late_requests_of_now_outweigh_any_number_that_were_in_time_before() -> None:
