@@ -200,8 +200,9 @@ def _draft(subject: Subject, memory: DeploymentMemory, world: World) -> _Draft:
     seen = Seen(now=world.now, rps=evidence.arrivals or 0.0, window_s=state.load.window_s)
     running = running_of(places)
     ready_s = partial(_ready_s, query, choices, running, world.starts)
-    need = _queued(need, evidence, policy, running, ready_s(0.0))
-    memory, found = foresight.foresee(memory, policy, seen, ready_s(0.0))
+    one_s = ready_s(0.0)
+    need = _queued(need, evidence, policy, running, one_s)
+    memory, found = foresight.foresee(memory, policy, seen, one_s)
     memory, found = foresight.scheduled(
         memory, policy, found, Ahead(now=world.now, ready_s=ready_s)
     )

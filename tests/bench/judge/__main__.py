@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from itertools import product
 
 from bench.judge.cases import CASES, Case
-from bench.judge.hindsight import Hindsight, beside
+from bench.judge.hindsight import Hindsight, together
 from bench.judge.play import WARM_S, Outcome, Planner, play
 
 ASKED = 0.99
@@ -107,12 +107,10 @@ def _fixed(
         )
         for name in case.deployments
     ]
-    equal = beside([each.cheapest(outcome.attained[each.name]) for each in hindsight])
+    equal = together([each.cheapest(outcome.attained[each.name]) for each in hindsight])
     best = [each.cheapest(ASKED) for each in hindsight]
     names = ", ".join(f"{each.replicas:.2f} {each.variant}" if each else "none" for each in best)
-    asked = beside(best)
-    finite = [None if cost == float("inf") else cost for cost in (equal, asked)]
-    return finite[0], finite[1], names
+    return equal, together(best), names
 
 
 def main(arguments: list[str]) -> None:

@@ -4,7 +4,6 @@ It knows the whole run beforehand, nothing befalls it, and between two whole num
 straight line is drawn: no policy can have that, so it is a bar and not a rival.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
@@ -72,6 +71,7 @@ class Hindsight:
         return self._shares[key]
 
 
-def beside(fixed: Sequence[Fixed | None]) -> float:
-    """Return what fixed fleets cost together; infinite where there is none for one of them."""
-    return math.fsum(each.cost if each else math.inf for each in fixed)
+def together(fixed: Sequence[Fixed | None]) -> float | None:
+    """Return what fixed fleets cost together; None where there is none for one of them."""
+    costs = [each.cost for each in fixed if each is not None]
+    return sum(costs) if len(costs) == len(fixed) else None
