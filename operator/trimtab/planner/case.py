@@ -196,7 +196,7 @@ def _draft(subject: Subject, memory: DeploymentMemory, world: World) -> _Draft:
         proven=proven.proven(memory, policy.targets.percentile),
     )
     choices = choices_of(query)
-    places = places_of(state.variants, choices, world.config)
+    places = places_of(state.variants, vacant(state.key, choices), world.config)
     seen = Seen(now=world.now, rps=evidence.arrivals or 0.0, window_s=state.load.window_s)
     running = running_of(places)
     ready_s = partial(_ready_s, query, choices, running, world.starts)
@@ -245,7 +245,7 @@ def _ready_s(
     query: Query, choices: tuple[Choice, ...], running: Sequence[Place], starts: Starts, rps: float
 ) -> float:
     """Return how long replicas for `rps` take, and be it one, where they would most likely be."""
-    best = vacant(choices).growing
+    best = vacant(query.state.key, choices).growing
     if best is None:
         return 0.0
     given = math.fsum(p.usable_rps * p.supply for p in running)
@@ -434,7 +434,7 @@ def _window_rps(draft: _Draft, memory: DeploymentMemory) -> float:
 
     Requests of another shape weigh as the reference replica feels them: by its rate for either.
     """
-    reference = vacant(draft.choices).best
+    reference = vacant(draft.state.key, draft.choices).best
     shape, factor = draft.need.shape.assumed, 1.0
     factors: dict[TokenShape, float] = {shape: factor}
     most = 0.0

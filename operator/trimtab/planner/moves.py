@@ -150,7 +150,7 @@ def _best_mix(case: Case, asked: Problem, room: Room, config: PlannerConfig) -> 
         saves = _saves(problem, room, (1.0 - config.switch_saving) * now)
         return problem, counts, _target(problem, counts) if saves else None
 
-    there = vacant(case.choices)
+    there = vacant(case.state.key, case.choices)
     left = room.left_to(asked, there.pools, asked.surge * there.widest)
     wish = case.keep_rps, case.minimum, case.policy, config
     return _mixes.answer(case.state.key, (case.choices, case.running, wish, left), found)

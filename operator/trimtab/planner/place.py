@@ -3,11 +3,12 @@
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from sys import intern
 from typing import TypeAlias
 
 from trimtab.config import PlannerConfig
 from trimtab.models.hardware import Parallelism
-from trimtab.models.snapshot import VariantState
+from trimtab.models.snapshot import Key, VariantState
 from trimtab.planner.choice import MISSED, Choice, degree, order
 from trimtab.planner.kept import Kept
 from trimtab.planner.shortage import held_pods
@@ -92,12 +93,12 @@ class Vacant:
     """The best of those to which replicas may be added."""
 
 
-def vacant(choices: tuple[Choice, ...]) -> Vacant:
-    """Return the places of `choices`; kept for as long as a deployment has the same choices."""
-    return _vacant.answer(id(choices), choices, lambda: _vacancy(choices))
+def vacant(key: Key, choices: tuple[Choice, ...]) -> Vacant:
+    """Return the places of the deployment's `choices`; kept for as long as it has the same."""
+    return _vacant.answer(key, choices, lambda: _vacancy(choices))
 
 
-_vacant: Kept[int, Vacant] = Kept()
+_vacant: Kept[Key, Vacant] = Kept()
 
 
 def _vacancy(choices: tuple[Choice, ...]) -> Vacant:
@@ -123,10 +124,9 @@ def _worth(place: Place) -> tuple[float, str]:
 
 
 def places_of(
-    variants: Iterable[VariantState], choices: tuple[Choice, ...], config: PlannerConfig
+    variants: Iterable[VariantState], there: Vacant, config: PlannerConfig
 ) -> tuple[Place, ...]:
-    """Return every place, sorted by pool and parallelism."""
-    there = vacant(choices)
+    """Return every place, those that are `there` without replicas too, by pool and parallelism."""
     places, gone = list(there.places), []
     for variant in variants:
         key = variant.pool, variant.parallelism
@@ -172,7 +172,8 @@ def _place(
         supply=replicas - stuck - late if stays else 0,
         lost=stuck if stays else replicas - ready,
         key=key,
-        name=f"{pool}/{degree(parallelism)}",
+        # One string for all deployments: there are hundreds for each.
+        name=intern(f"{pool}/{degree(parallelism)}"),
         ratio=_ratio(choice),
     )
 

@@ -116,7 +116,7 @@ def _decide(
         fleet, memory = found.fleets[key], found.memories[key]
         if memory is not case.memory:
             case = replace(case, memory=memory)
-        there = vacant(case.choices)
+        there = vacant(key, case.choices)
         result = _explained(
             Outcome(
                 case=case,

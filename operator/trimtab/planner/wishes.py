@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from trimtab.api.llmdeployment import Mode
 from trimtab.config import PlannerConfig
@@ -107,17 +107,27 @@ class _Wish:
 
 def _asked(case: Case, config: PlannerConfig, room: Room, wish: _Wish) -> Problem:
     """Return the question of `wish`; that of the plan before where all it follows from stays."""
-    name = case.state.key, wish.kind
-    inputs = case.choices, case.running, case.policy, case.waits, case.reclaims, config, wish
-    problem = _problems.answer(name, inputs, lambda: _problem(case, config, wish))
+    inputs = case.choices, case.running, case.policy, case.waits, case.reclaims, config
+    known = _asked_of.answer(case.state.key, inputs, _Asked)
+    problem = known.problems.answer(wish.kind, wish, lambda: _problem(case, config, wish))
     if not case.policy.even:
         return problem
     bounds = room.bounds(problem)
-    return _paced.answer(name, (problem, bounds), lambda: paced(problem, bounds))
+    return known.paced.answer(wish.kind, (problem, bounds), lambda: paced(problem, bounds))
 
 
-_problems: Kept[tuple[Key, str], Problem] = Kept()
-_paced: Kept[tuple[Key, str], Problem] = Kept()
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """The last question of each kind about a deployment that stays as it is.
+
+    A kind that is asked no more must not keep hundreds of choices of another time.
+    """
+
+    problems: Kept[str, Problem] = field(default_factory=Kept)
+    paced: Kept[str, Problem] = field(default_factory=Kept)
+
+
+_asked_of: Kept[Key, _Asked] = Kept()
 
 
 def _problem(case: Case, config: PlannerConfig, wish: _Wish) -> Problem:

@@ -8,15 +8,20 @@ import pytest
 from cases import CONFIG, choice, on, pool_state
 from trimtab.models.hardware import Parallelism
 from trimtab.models.plan import Verdict
+from trimtab.models.snapshot import Key
 from trimtab.planner.choice import Choice
-from trimtab.planner.place import Place, places_of, running_of, vacant
+from trimtab.planner.place import Place, Vacant, places_of, running_of, vacant
 
 SHORT = choice(state=pool_state(short=True), refusal=Verdict.POOL_SHORT)
 
 
+def could_be(*choices: Choice) -> Vacant:
+    return vacant(Key(namespace="assistants", name="chat"), choices)
+
+
 def place(one: Choice | None = None, **variant: Any) -> Place:
-    choices = () if one is None else (one,)
-    (found,) = places_of([on(**({"replicas": 5} | variant))], choices, CONFIG)
+    there = could_be() if one is None else could_be(one)
+    (found,) = places_of([on(**({"replicas": 5} | variant))], there, CONFIG)
     return found
 
 
@@ -57,26 +62,26 @@ def test_little_is_enough_to_stay() -> None:
 
 
 def test_places_are_what_could_be_and_what_is_in_order() -> None:
-    choices = choice("b"), choice("a"), choice("a", parallelism=Parallelism(tensor=2))
-    there = places_of([on("gone"), on("b", 2)], choices, CONFIG)
+    empty = could_be(choice("b"), choice("a"), choice("a", parallelism=Parallelism(tensor=2)))
+    there = places_of([on("gone"), on("b", 2)], empty, CONFIG)
     assert [(p.name, p.replicas) for p in there] == [
         ("a/tp1", 0), ("a/tp2", 0), ("b/tp1", 2), ("gone/tp1", 1),
     ]  # fmt: skip
     assert [p.name for p in running_of(there)] == ["b/tp1", "gone/tp1"]
-    leaving = places_of([on("a", 0, pods=1)], choices, CONFIG)
+    leaving = places_of([on("a", 0, pods=1)], empty, CONFIG)
     assert [(p.name, p.held) for p in running_of(leaving)] == [("a/tp1", 1)]
-    assert running_of(places_of([], choices, CONFIG)) == ()
+    assert running_of(places_of([], empty, CONFIG)) == ()
 
 
 def test_the_best_is_what_serves_at_the_least_for_a_request() -> None:
     dear, cheap = choice("a", usd=8.0), choice("b", usd=4.0, refusal=Verdict.OVER_BUDGET)
     blind = choice("c", rps=0.0, usd=0.0)
-    found = vacant((dear, cheap, blind))
+    found = could_be(dear, cheap, blind)
     assert found.best is cheap
     assert found.growing is dear
     assert (found.pools, found.widest) == (("a", "b", "c"), 1)
-    assert vacant((blind,)).best is None
-    assert vacant((cheap,)).growing is None
-    assert vacant(()).widest == 0
+    assert could_be(blind).best is None
+    assert could_be(cheap).growing is None
+    assert could_be().widest == 0
     slow = choice("a", rps=0.5)
-    assert vacant((slow,)).best is slow
+    assert could_be(slow).best is slow
