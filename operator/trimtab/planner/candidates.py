@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import cache
 
 from trimtab.api.policy import CapacityType, Objective
 from trimtab.models.hardware import Parallelism
@@ -88,19 +89,25 @@ def _of_pool(bench: Bench, name: str) -> Iterator[Choice]:
     named = query.policy.placement.tensor_parallel
     per_node = state.pool.devices_per_node
     tried = {
-        Parallelism(tensor=tensor)
+        _over(tensor)
         for tensor in named or DEGREES
         if named or (tensor <= per_node and per_node % tensor == 0)
     }
     refusal = refusal_of_pool(query, state)
     if refusal is not None:
-        tried = {Parallelism()}
+        tried = {_over(1)}
     parallelisms = sorted(tried | running, key=order)
     for parallelism in parallelisms:
         own = refusal
         if own is None and parallelism not in tried:
             own = Verdict.NOT_ALLOWED, f"{degree(parallelism)} is not among the degrees allowed"
         yield _choice(bench, state, parallelism, own, running=parallelism in running)
+
+
+@cache
+def _over(tensor: int) -> Parallelism:
+    """Return the parallelism over `tensor` devices: one object for all of a fleet's choices."""
+    return Parallelism(tensor=tensor)
 
 
 def _choice(
