@@ -8,14 +8,19 @@ window is whole, so that moves are weighed as well:
   of which all forecasts close a minute, and the dearest;
 - "moved": every tenth demand doubled;
 - "search": what the operator's search for garbage takes, every ten minutes and between ticks.
+
+Memory is the most that a process of its own held; of it, "before" the first plan: imports and what
+is asked.
 """
 
-import resource
 import time
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
+from multiprocessing import get_context
 from random import Random
 
 from bench.planner.fleets import say
+from bench.planner.speed import peak_mib
 from builders import catalogue_pool, planned
 from fleetworld import FleetWorld, fresh_load
 from trimtab.controller.garbage import keep
@@ -88,11 +93,12 @@ def timed(world: FleetWorld, every: float = TICK_S) -> float:
 
 
 def measure(deployments: int, count: int) -> dict[str, float]:
-    """Return the seconds of each kind of tick."""
+    """Return the seconds of each kind of tick, and the memory in MiB."""
     dice = Random(deployments)
     states = [deployment(index, dice) for index in range(deployments)]
     world = FleetWorld(pools=pools(count), deployments={s.key: s for s in states})
     keys = sorted(world.deployments)
+    before = peak_mib()
     times = {"first": timed(world, WARM_S)}
     # As the operator does: it looks through what the first plan left every ten minutes only.
     keep()
@@ -113,7 +119,8 @@ def measure(deployments: int, count: int) -> dict[str, float]:
     times["moved"] = timed(world)
     began = time.process_time()
     keep()
-    return times | {"search": time.process_time() - began}
+    times["search"] = time.process_time() - began
+    return times | {"most": peak_mib(), "before": before}
 
 
 def ask(world: FleetWorld, key: Key, rps: float) -> None:
@@ -131,12 +138,13 @@ def show() -> None:
     say("\nA whole plan (CPU seconds on one core)")
     say(
         f"{'deployments':>11} {'pools':>5} {'first s':>8} {'steady s':>8} {'dearest s':>9} "
-        f"{'moved s':>8} {'search s':>8} {'memory MiB':>10}"
+        f"{'moved s':>8} {'search s':>8} {'MiB':>6} {'before':>6}"
     )
-    for deployments, count in SIZES:
-        times = measure(deployments, count)
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    for size in SIZES:
+        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as alone:
+            found = alone.submit(measure, *size).result()
         say(
-            f"{deployments:>11} {count:>5} {times['first']:>8.2f} {times['steady']:>8.2f} "
-            f"{times['dearest']:>9.2f} {times['moved']:>8.2f} {times['search']:>8.2f} {peak:>10.0f}"
+            f"{size[0]:>11} {size[1]:>5} {found['first']:>8.2f} {found['steady']:>8.2f} "
+            f"{found['dearest']:>9.2f} {found['moved']:>8.2f} {found['search']:>8.2f} "
+            f"{found['most']:>6.0f} {found['before']:>6.0f}"
         )
