@@ -1,22 +1,24 @@
-"""Fluid mode beside exact mode: cost and attainment of the same runs, and what a run is worth.
+"""Fluid mode beside exact mode: cost and attainment of the same runs, and how sure that is.
 
 Some policies jump by whole replicas on one look at a queue, so that nothing repeats which is not
-equal bit for bit. Three things are therefore shown of each case, each the mean over seeds: how far
-exact mode is from itself when all requests come 3 ms later, how far fluid mode is from exact mode,
-and the same where fluid mode does what exact mode decided. Then by how much fluid mode is off on
-average, with half of the 95 % interval. Run as `python -m bench.simulate.agree [SEEDS [WORD ...]]`
-in tests/, with words that names of cases have; prints, and asserts nothing.
+equal bit for bit. So seeds are added to a case until the interval of the mean difference is within
+the bars or beside them, and it is told how many seeds agree by themselves: of all that were run,
+and of the first ones where fluid mode does what exact mode decided, and where exact mode is held
+against itself with all requests 3 ms later. Run as `python -m bench.simulate.agree [MOST [WORD
+...]]` in tests/, with the most seeds of a case and words that names of cases have; prints, and
+asserts nothing.
 """
 
+import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from statistics import fmean
+from statistics import fmean, stdev
 from typing import Any
 
 from trimtab.models.snapshot import Key
-from trimtab.simulate.compare import estimate
+from trimtab.simulate.compare import CONFIDENCE, t_quantile
 from trimtab.simulate.entrants import policy_on
 from trimtab.simulate.experiment import Experiment
 from trimtab.simulate.policy import Choice, FixedPolicy, FleetView, Policy
@@ -29,8 +31,12 @@ from unit.simulate.worlds import scenario, steady, variant
 COST, POINTS = 0.05, 0.02
 """The bars: of cost, and of attainment."""
 LATER_S = 0.003
-SEEDS = 6
+LOOKS = (3, 6, 12)
+"""Seeds after which it is looked whether a case is decided."""
 EXAMPLES = Path(__file__).parents[3] / "examples" / "scenarios"
+
+Tape = Sequence[tuple[float, Choice]]
+"""Decisions with their times."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +57,7 @@ class Taped:
     """A policy whose decisions are kept with their times, or one that repeats those of another."""
 
     inner: Policy
-    tape: Sequence[tuple[float, Choice]] = ()
+    tape: Tape = ()
     made: list[tuple[float, Choice]] = field(default_factory=list)
 
     @property
@@ -144,83 +150,136 @@ def cases() -> list[Case]:
 
 @dataclass(frozen=True)
 class Runs:
-    """One case and seed, four times."""
+    """One case and seed: exact mode, and fluid mode."""
 
     exact: Served
-    later: Served
     fluid: Served
+
+    @property
+    def cost(self) -> float:
+        """By which part of it the cost of fluid mode is off."""
+        return self.fluid.usd / self.exact.usd - 1.0
+
+    @property
+    def attained(self) -> float:
+        """By how much its attainment is."""
+        return self.fluid.attained - self.exact.attained
+
+
+@dataclass(frozen=True)
+class Told(Runs):
+    """The same with exact mode all of whose requests come later, and fluid mode as it decided."""
+
+    later: Served
     following: Served
 
 
+@dataclass(frozen=True)
+class Off:
+    """By how much fluid mode is off on average, and half of the interval of that."""
+
+    mean: float
+    half: float
+    bar: float
+
+    @property
+    def verdict(self) -> bool | None:
+        """Whether all of the interval is within the bar; None where it is neither in nor out."""
+        if abs(self.mean) + self.half <= self.bar:
+            return True
+        return False if abs(self.mean) - self.half > self.bar else None
+
+    def __str__(self) -> str:
+        """Return it in percent."""
+        return f"{100.0 * self.mean:+.1f} ± {100.0 * self.half:.1f}"
+
+
+def off(differences: Sequence[float], bar: float, looks: int) -> Off:
+    """Return the mean of `differences`, with what holds in 95 % of all cases after `looks`."""
+    confidence = 1.0 - (1.0 - CONFIDENCE) / looks
+    width = t_quantile(len(differences) - 1, confidence) / math.sqrt(len(differences))
+    return Off(fmean(differences), width * stdev(differences), bar)
+
+
+def _run(
+    case: Case, of: Mapping[Key, Traffic], seed: int, mode: Mode, tape: Tape = ()
+) -> tuple[Served, Tape]:
+    policy = Taped(inner=case.policy(world_of(case.scenario, of)), tape=tape)
+    result = run(case.scenario, of, policy, seed, mode)
+    return Served(result.cost_usd, result.attainment or 0.0), policy.made
+
+
 def runs_of(case: Case, seed: int) -> Runs:
+    """Return what became of one case and seed in both modes."""
+    requests = Experiment(scenario=case.scenario).traffic(seed)
+    return Runs(*(_run(case, requests, seed, mode)[0] for mode in (Mode.EXACT, Mode.FLUID)))
+
+
+def told(case: Case, seed: int) -> Told:
     """Return what became of one case and seed in each of the four ways."""
     requests = Experiment(scenario=case.scenario).traffic(seed)
     later = {key: replace(one, at_s=one.at_s + LATER_S) for key, one in requests.items()}
-
-    def made(
-        of: Mapping[Key, Traffic], mode: Mode, tape: Sequence[tuple[float, Choice]] = ()
-    ) -> tuple[Served, list[tuple[float, Choice]]]:
-        policy = Taped(inner=case.policy(world_of(case.scenario, of)), tape=tape)
-        result = run(case.scenario, of, policy, seed, mode)
-        return Served(result.cost_usd, result.attainment or 0.0), policy.made
-
-    exact, tape = made(requests, Mode.EXACT)
-    return Runs(
+    exact, tape = _run(case, requests, seed, Mode.EXACT)
+    return Told(
         exact=exact,
-        later=made(later, Mode.EXACT)[0],
-        fluid=made(requests, Mode.FLUID)[0],
-        following=made(requests, Mode.FLUID, tape)[0],
+        fluid=_run(case, requests, seed, Mode.FLUID)[0],
+        later=_run(case, later, seed, Mode.EXACT)[0],
+        following=_run(case, requests, seed, Mode.FLUID, tape)[0],
     )
 
 
-def _mean(of: Sequence[Served]) -> Served:
-    return Served(fmean(one.usd for one in of), fmean(one.attained for one in of))
+def row_of(case: Case, looks: Sequence[int]) -> tuple[str, list[bool | None]]:
+    """Return the row of a case, and for cost and attainment whether fluid mode agrees.
+
+    Seeds are added from look to look until that is known.
+    """
+    first = [told(case, seed) for seed in range(looks[0])]
+    runs: list[Runs] = [*first]
+    for count in looks:
+        runs += [runs_of(case, seed) for seed in range(len(runs), count)]
+        found = [
+            off([one.cost for one in runs], COST, len(looks)),
+            off([one.attained for one in runs], POINTS, len(looks)),
+        ]
+        if None not in (one.verdict for one in found):
+            break
+    exact = fmean(one.exact.usd for one in runs), fmean(one.exact.attained for one in runs)
+    alike = sum(one.fluid.agrees(one.exact) for one in runs)
+    cells = [
+        f"{case.name} | {exact[0]:.2f} $, {exact[1]:.1%}",
+        *map(str, found),
+        f"{alike} of {len(runs)}",
+        *(
+            f"{sum(others)} of {len(first)}"
+            for others in (
+                [one.following.agrees(one.exact) for one in first],
+                [one.later.agrees(one.exact) for one in first],
+            )
+        ),
+    ]
+    return f"| {' | '.join(cells)} |\n", [one.verdict for one in found]
 
 
-def _off(runs: Sequence[Runs]) -> str:
-    """Return by how much fluid mode is off in cost, and in points of attainment."""
-    cells = []
-    for differences in (
-        [100.0 * (one.fluid.usd / one.exact.usd - 1.0) for one in runs],
-        [100.0 * (one.fluid.attained - one.exact.attained) for one in runs],
-    ):
-        found = estimate(differences)
-        assert found is not None
-        half = "" if found.half_width is None else f" ± {found.half_width:.1f}"
-        cells.append(f"{found.mean:+.1f}{half}")
-    return " | ".join(cells)
-
-
-def main(seeds: int, words: Sequence[str]) -> None:
-    """Print both tables for the cases whose names have one of `words`, or for all."""
+def main(most: int, words: Sequence[str]) -> None:
+    """Print the table for the cases whose names have one of `words`, or for all."""
+    looks = [count for count in LOOKS if count <= most]
     out = sys.stdout.write
     out(
-        f"Means over {seeds} seeds; beside them how many of these are within {COST:.0%} and "
-        f"{100 * POINTS:.0f} points of exact mode.\n\n"
-        "| run | exact | exact, 3 ms later | fluid | fluid, as exact decided |\n"
-        "|---|---:|---:|---:|---:|\n"
+        "| run | exact | fluid is off: cost, % | attained, points | seeds | as exact decided "
+        "| exact, 3 ms later |\n|---|---:|---:|---:|---:|---:|---:|\n"
     )
-    agree = 0
-    off = []
+    verdicts = []
     for case in cases():
         if words and not any(word in case.name for word in words):
             continue
-        runs = [runs_of(case, seed) for seed in range(seeds)]
-        exact = _mean([one.exact for one in runs])
-        cells = [f"{exact.usd:.2f} $, {exact.attained:.1%}"]
-        for name in ("later", "fluid", "following"):
-            mean = _mean([getattr(one, name) for one in runs])
-            alike = sum(getattr(one, name).agrees(one.exact) for one in runs)
-            cells.append(f"{mean.usd:.2f} $, {mean.attained:.1%}, {alike} of {seeds}")
-            if name == "fluid":
-                agree += mean.agrees(exact)
-        off.append(f"| {case.name} | {_off(runs)} |\n")
-        out(f"| {case.name} | {' | '.join(cells)} |\n")
+        row, verdict = row_of(case, looks)
+        verdicts.append(verdict)
+        out(row)
         sys.stdout.flush()
-    out(f"\nOf {len(off)} means, {agree} of fluid mode agree with exact mode.\n\n")
-    out("| fluid mode is off in | cost, % | attained, points |\n|---|---:|---:|\n")
-    out("".join(off))
+    agree = sum(all(one) for one in verdicts)
+    apart = sum(False in one for one in verdicts)
+    out(f"\n{agree} agree, {apart} do not, {len(verdicts) - agree - apart} are not decided.\n")
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else SEEDS, sys.argv[2:])
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else LOOKS[-1], sys.argv[2:])

@@ -3,8 +3,8 @@
 It serves the arrivals of every real run that is at hand with our step times, from data sheets: no
 figure of a run goes in but what its engine said of its cache. Below saturation it is about first
 tokens, the time between tokens and throughput, above it about how fast the queue grows. Of sweeps
-only the rate is known: they are served with several draws of Poisson arrivals, and their mean
-counts. A run whose log refutes its label is shown and not counted. Run as
+only the rate is known, or how long all took: they are served with several draws of Poisson
+arrivals, and their mean counts. A run whose log refutes its label is shown and not counted. Run as
 `python -m bench.simulate.real` in tests/; prints, and asserts nothing.
 """
 
@@ -13,6 +13,7 @@ import random
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate
 from statistics import fmean, median
 
 import numpy as np
@@ -28,7 +29,7 @@ from trimtab.performance.fit import kv_tokens
 from trimtab.performance.steptime import step_model
 from trimtab.simulate.compare import estimate
 from trimtab.simulate.engine import Engine
-from trimtab.simulate.events import Finished, Request, Steps
+from trimtab.simulate.events import Event, Finished, Request, Steps
 from trimtab.simulate.pace import Pace
 
 BAR = 0.15
@@ -41,6 +42,8 @@ COMING_S = 30
 HOST_S = ENGINES["vllm"].request_s
 DRAWS = 8
 """Of the arrivals of a stage of a sweep."""
+MATCHED = 1e-3
+"""By which part the end of a stage may be off."""
 
 
 @dataclass(frozen=True)
@@ -164,6 +167,8 @@ class Stage:
     ttft_p50_s: float
     ttft_p95_s: float
     requests: int
+    lasts_s: float | None = None
+    """When the last answer was there, where requests did not come as fast as they should have."""
 
 
 @dataclass(frozen=True)
@@ -249,6 +254,7 @@ def _kaito(gpu: str) -> Sweep:
                 ttft_p50_s=float(row["ttft_p50_ms"] or "nan") / 1e3,
                 ttft_p95_s=float(row["ttft_p95_ms"] or "nan") / 1e3,
                 requests=1000,
+                lasts_s=float(row["duration_s"]) if row["duration_s"] else None,
             )
             for row in rows("openloop_kaito_phi4mini")
             if row["gpu"] == gpu
@@ -274,10 +280,12 @@ def sweep_figures() -> Iterator[Figure]:
                     (TTFT_P50, lambda one: one.ttft_p50_s, client_s),
                     (TTFT_P95, lambda one: one.ttft_p95_s, client_s),
                     (ITL_MEAN, lambda one: one.itl_s, 0.0),
-                    ("throughput (requests/s)", lambda one: one.done_rps, 0.0),
                 )
+                if stage.lasts_s is None:  # else its rate is from there
+                    looks += (("throughput (requests/s)", lambda one: one.done_rps, 0.0),)
             elif stage.rps > sweep.knee / BELOW and not math.isnan(stage.done_rps):
-                looks = ((GROWTH, _outrun, 0.0),)
+                # When the last answer of a queue is there says nothing of when requests came.
+                stage, looks = replace(stage, lasts_s=None), ((GROWTH, _outrun, 0.0),)
             draws = _draws(sweep, stage) if looks else []
             for what, of, more in looks:
                 ours = estimate(of(one) + more for one in draws)
@@ -296,12 +304,40 @@ def _draws(sweep: Sweep, stage: Stage) -> list[Stage]:
 
 
 def _served(sweep: Sweep, stage: Stage, seed: int) -> Stage:
-    """Return what our engine makes of a stage with one draw of arrivals."""
-    engine = _engine(sweep.model, sweep.device, sweep.settings)
+    """Return what our engine makes of a stage with one draw of arrivals.
+
+    They are drawn out until the last answer is there when it was, where that is to be so.
+    """
     dice = random.Random(seed)
-    now = 0.0
-    for i in range(stage.requests):
-        now += dice.expovariate(stage.rps)
+    gaps = [dice.expovariate(stage.rps) for _ in range(stage.requests)]
+    slower = 1.0
+    while True:
+        events = _events(sweep, [gap * slower for gap in gaps])
+        lasts_s = max(event.at for event in events)
+        late_s = 0.0 if stage.lasts_s is None else lasts_s - stage.lasts_s
+        if abs(late_s) <= MATCHED * lasts_s:
+            break
+        slower -= late_s / sum(gaps)
+    ends = [event for event in events if isinstance(event, Finished)]
+    ttft = [e.first_token_at - e.reached_at + HOST_S for e in ends if e.first_token_at]
+    steps = [
+        (step.first_s + step.growth_s * (step.count - 1) / 2, step.count * step.decoding)
+        for step in events
+        if isinstance(step, Steps)
+    ]
+    return Stage(
+        rps=stage.rps,
+        done_rps=len(ends) / lasts_s,
+        itl_s=sum(gap * count for gap, count in steps) / sum(count for _, count in steps),
+        ttft_p50_s=_quantile(ttft, 0.5),
+        ttft_p95_s=_quantile(ttft, 0.95),
+        requests=len(ends),
+    )
+
+
+def _events(sweep: Sweep, gaps: Sequence[float]) -> list[Event]:
+    engine = _engine(sweep.model, sweep.device, sweep.settings)
+    for i, now in enumerate(accumulate(gaps)):
         request = Request(
             id=i,
             arrival=now,
@@ -309,22 +345,7 @@ def _served(sweep: Sweep, stage: Stage, seed: int) -> Stage:
             output_tokens=sweep.output_tokens,
         )
         engine.submit(request, now)
-    events = engine.advance(math.inf)
-    ends = [event for event in events if isinstance(event, Finished)]
-    ttft = [e.first_token_at - e.reached_at + HOST_S for e in ends if e.first_token_at]
-    gaps = [
-        (step.first_s + step.growth_s * (step.count - 1) / 2, step.count * step.decoding)
-        for step in events
-        if isinstance(step, Steps)
-    ]
-    return Stage(
-        rps=stage.rps,
-        done_rps=len(ends) / max(end.at for end in ends),
-        itl_s=sum(gap * count for gap, count in gaps) / sum(count for _, count in gaps),
-        ttft_p50_s=_quantile(ttft, 0.5),
-        ttft_p95_s=_quantile(ttft, 0.95),
-        requests=len(ends),
-    )
+    return engine.advance(math.inf)
 
 
 def own() -> Iterator[Figure]:
