@@ -1,6 +1,6 @@
 """What a policy of a simulated fleet sees, and what it answers."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -67,8 +67,11 @@ class DeploymentView:
     """All its pods, oldest first."""
     lost: Mapping[Variant, int]
     """Replicas that failed or were reclaimed since the last decision."""
-    load: ObservedLoad
-    """What a metrics server says of the last minute, each number with how far it can be trusted."""
+    load: Callable[[], ObservedLoad]
+    """Says what a metrics server has of the last minute, and how far each number can be trusted.
+
+    To be asked during the decision. Most policies do not, and the answer takes longer than they do.
+    """
     arrivals: Traffic
     """Requests since the last decision, as the gateway counts them, metrics server or not.
 

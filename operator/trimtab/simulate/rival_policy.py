@@ -121,12 +121,11 @@ def _observed(seat: Seat, deployment: DeploymentView, view: FleetView) -> Observ
         maximum=seat.scene.maximum,
         metrics=view.metrics,
         arrivals=tuple(
-            Arrival(at=at, input_tokens=inputs, output_tokens=outputs)
-            for at, inputs, outputs in zip(
+            map(
+                Arrival,
                 arrivals.at_s.tolist(),
                 arrivals.input_tokens.tolist(),
                 arrivals.output_tokens.tolist(),
-                strict=True,
             )
         ),
         ongoing=deployment.ongoing,

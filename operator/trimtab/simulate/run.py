@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import partial
 
 from trimtab.models.capacity import Pool
 from trimtab.models.snapshot import Key
@@ -252,7 +253,7 @@ class Run:
                     wanted={v: n for v, n in self._fleet.wanted.items() if v.deployment == key},
                     replicas=self._fleet.views(key, now, metrics=source is Source.ANSWERS),
                     lost={v: n for v, n in lost.items() if v.deployment == key},
-                    load=desk.site.load(ready, source, now),
+                    load=partial(desk.site.load, ready, source, now),
                     arrivals=_part(stream.traffic, stream.seen, desk.site.sent),
                     ongoing=stream.ongoing / span if span > 0.0 else float(stream.in_flight),
                     in_flight=stream.in_flight,

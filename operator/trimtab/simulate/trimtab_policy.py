@@ -49,7 +49,7 @@ class TrimtabPolicy:
 
     def decide(self, view: FleetView) -> Choice:
         """Return what the operator would write."""
-        loads = {each.key: each.load for each in view.deployments}
+        loads = {each.key: each.load() for each in view.deployments}
         return self._planned(view, loads)
 
     def _planned(self, view: FleetView, loads: Mapping[Key, ObservedLoad]) -> Choice:

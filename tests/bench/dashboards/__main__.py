@@ -61,7 +61,7 @@ class Exporting:
 
     def decide(self, view: FleetView) -> Choice:
         """Return the decision of the policy, and keep what would be scraped after it."""
-        loads = {each.key: each.load for each in view.deployments}
+        loads = {each.key: each.load() for each in view.deployments}
         snapshot = snapshot_at(self.inner.base, view, loads, self.inner.memory)
         clock = time.process_time()  # of this process alone: others may be busy, too
         choice = self.inner.decide(view)

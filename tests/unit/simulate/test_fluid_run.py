@@ -76,15 +76,15 @@ def test_a_policy_is_shown_what_flows() -> None:
     script = Script(lambda now: {variant("h100"): 3})
     run(of, traffic(of), script, 0, Mode.FLUID)
     (view,) = script.views[-1].deployments
-    arrivals, running = view.load.arrival_rps, view.load.running
+    arrivals, running = view.load().arrival_rps, view.load().running
     assert isinstance(arrivals, Fresh)
     assert isinstance(running, Fresh)
     assert arrivals.value == pytest.approx(20.0, rel=0.2)
     assert running.value == pytest.approx(view.in_flight, rel=0.4)
-    within = view.load.slo_attainment
+    within = view.load().slo_attainment
     assert isinstance(within, Fresh)
     assert within.value == pytest.approx(1.0, abs=0.01)
-    (reading,) = view.load.variants
+    (reading,) = view.load().variants
     assert isinstance(reading.first_tokens_per_s, Fresh)
     assert reading.first_tokens_per_s.value == pytest.approx(20.0 / 3, rel=0.2)
     assert isinstance(reading.itl_s, Fresh)

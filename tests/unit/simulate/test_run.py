@@ -286,7 +286,7 @@ def test_failures_are_replaced_on_the_node_that_is_there() -> None:
 def test_what_the_metrics_say_is_what_came() -> None:
     script = Script(lambda now: {variant(): 1})
     made(scenario(traffic=[steady(4.0)]), script)
-    loads = [view.deployments[0].load for view in script.views]
+    loads = [view.deployments[0].load() for view in script.views]
 
     assert isinstance(loads[0].arrival_rps, Missing)
     last = [load.arrival_rps for load in loads[10:]]
@@ -307,7 +307,7 @@ def test_each_variant_reports_what_one_replica_does() -> None:
 
     def read(at: float) -> dict[str, VariantReading]:
         view = next(view for view in script.views if view.now == at)
-        return {each.pool: each for each in view.deployments[0].load.variants}
+        return {each.pool: each for each in view.deployments[0].load().variants}
 
     before, during, after = read(240.0), read(330.0), read(480.0)
     h100, l40s = before["h100"], before["l40s"]
@@ -358,10 +358,10 @@ def test_an_outage_hides_the_pages_and_says_why() -> None:
     assert (down.metrics, empty.metrics, well.metrics) == (
         Source.FAILS, Source.EMPTY, Source.ANSWERS,
     )  # fmt: skip
-    assert down.deployments[0].load.source_error is not None
-    assert empty.deployments[0].load.source_error is None
-    assert isinstance(empty.deployments[0].load.arrival_rps, Missing)
-    assert isinstance(well.deployments[0].load.arrival_rps, Fresh)
+    assert down.deployments[0].load().source_error is not None
+    assert empty.deployments[0].load().source_error is None
+    assert isinstance(empty.deployments[0].load().arrival_rps, Missing)
+    assert isinstance(well.deployments[0].load().arrival_rps, Fresh)
     assert down.deployments[0].replicas[0].scrape is None
     assert well.deployments[0].replicas[0].scrape is not None
     # The gateway counts on.

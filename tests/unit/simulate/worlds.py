@@ -1,7 +1,8 @@
 """Scenarios and policies for tests of whole runs."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 from bodies import pool_manifest
 from trimtab.api.base import API_VERSION
 from trimtab.models.hardware import Parallelism
+from trimtab.models.load import ObservedLoad
 from trimtab.models.snapshot import Key
 from trimtab.simulate.policy import Choice, FleetView, Variant
 from trimtab.simulate.scenario import Scenario, scenario_of, traffic_of
@@ -77,6 +79,10 @@ def variant(pool: str = "h100", tensor: int = 1, key: Key = CHAT) -> Variant:
     return Variant(deployment=key, pool=pool, parallelism=Parallelism(tensor=tensor))
 
 
+def _same(load: ObservedLoad) -> ObservedLoad:
+    return load
+
+
 @dataclass(slots=True)
 class Script:
     """A policy that asks for what a function says, and keeps what it saw."""
@@ -89,5 +95,6 @@ class Script:
 
     def decide(self, view: FleetView) -> Choice:
         """Return what the function says."""
-        self.views.append(view)
+        asked = tuple(replace(each, load=partial(_same, each.load())) for each in view.deployments)
+        self.views.append(replace(view, deployments=asked))
         return Choice(replicas=self.asks(view.now))

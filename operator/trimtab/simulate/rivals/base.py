@@ -84,9 +84,9 @@ class Pool:
         return sum(replica.phase is Phase.READY for replica in self.replicas)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True)
 class Arrival:
-    """Requests that clients sent at one time."""
+    """Requests that clients sent at one time. Not frozen, like events: that makes it faster."""
 
     at: float
     input_tokens: float
