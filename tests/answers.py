@@ -87,6 +87,8 @@ def steady(ends: list[str], **over: Any) -> Answers:
         "finished": by_pod(dict.fromkeys(ends, 8e3)),
         "running": by_pod(dict.fromkeys(ends, 4.0)),
         "batch": by_pod({end: 4.0 + i for i, end in enumerate(ends)}),
+        "steps": by_pod({end: 50.0 + i for i, end in enumerate(ends)}),
+        "preempted": by_pod({end: 0.1 * i for i, end in enumerate(ends)}),
         "waiting": by_pod(dict.fromkeys(ends, 0.0)),
         "kv_utilization": by_pod({end: 0.1 * (i + 1) for i, end in enumerate(ends)}),
         "arrivals": by_pod({end: 10.0 / len(ends) for end in ends}),

@@ -19,7 +19,7 @@ from trimtab.performance.outlook import saturation_rate
 from trimtab.performance.steptime import StepModel, step_model
 from trimtab.performance.window import Load, Moment, seen_in
 from trimtab.simulate.engine import Engine
-from trimtab.simulate.events import Event, Finished, FirstToken, Request, Resumed, Steps
+from trimtab.simulate.events import Event, Finished, FirstToken, Preempted, Request, Resumed, Steps
 from trimtab.simulate.pace import Pace
 
 SCRAPE_S = 15.0
@@ -37,6 +37,9 @@ class Counters:
     prompts: int = 0
     answers: int = 0
     finished: int = 0
+    steps: int = 0
+    """That gave a token."""
+    preempted: int = 0
     waiting: int = 0
     running: int = 0
     kv: float = 0.0
@@ -122,6 +125,8 @@ class Page:
             "input_tokens": _mean(new.prompts - old.prompts, new.finished - old.finished),
             "output_tokens": _mean(new.answers - old.answers, new.finished - old.finished),
             "prefix_hit": Fresh(value=0.0),
+            "steps_per_s": Fresh(value=(new.steps - old.steps) / seconds),
+            "preempted_per_s": Fresh(value=(new.preempted - old.preempted) / seconds),
             "waiting": Fresh(value=float(new.waiting)),
             "running": Fresh(value=sum(batches) / len(batches)),
             "kv_utilization": Fresh(value=new.kv),
@@ -138,6 +143,7 @@ class Page:
                     each = event.first_s + event.growth_s * (event.count - 1) / 2.0
                     counters.gap_sum += factor * each * event.count * event.decoding
                     counters.gaps += event.count * event.decoding
+                    counters.steps += event.count * bool(event.decoding or event.prompts_done)
                 case Resumed():
                     counters.gap_sum += factor * event.gap_s
                     counters.gaps += 1
@@ -148,8 +154,8 @@ class Page:
                     counters.prompts += event.request.input_tokens
                     counters.answers += event.generated
                     counters.finished += 1
-                case _:
-                    pass
+                case Preempted():
+                    counters.preempted += 1
 
     def _length(self, mean: float, spread: float) -> int:
         sigma = math.sqrt(math.log1p(spread * spread))

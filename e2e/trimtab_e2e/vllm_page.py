@@ -6,6 +6,7 @@ its own, all others are those of an engine that has done nothing.
 
 import re
 from bisect import bisect_left
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
@@ -77,10 +78,15 @@ class Page:
 
     def record(self, events: Iterable[Event]) -> None:
         """Count what happened in the engine."""
-        for event in events:
+        happened = list(events)
+        prompts: dict[float, int] = defaultdict(int)
+        for event in happened:
+            if isinstance(event, FirstToken):
+                prompts[event.at] += event.request.input_tokens
+        for event in happened:
             match event:
                 case Steps():
-                    self._steps(event)
+                    self._steps(event, prompts[event.at])
                 case FirstToken():
                     self._first_token(event)
                 case Resumed():
@@ -168,11 +174,16 @@ class Page:
         key = (name, distinction)
         self._counters[key] = self._counters.get(key, 0.0) + amount
 
-    def _steps(self, steps: Steps) -> None:
-        tokens = steps.decoding + steps.prefill_tokens + steps.prompts_done
-        generated = steps.count * (steps.decoding + steps.prompts_done)
-        self._count("vllm:generation_tokens_total", generated)
-        self._histograms["vllm:iteration_tokens_total"].add(tokens, steps.count)
+    def _steps(self, steps: Steps, prompts: int) -> None:
+        """Count steps; `prompts` are the tokens of those that gave their first token at the end.
+
+        A prompt counts as a whole then, in the step as in the counter of prompt tokens: on a real
+        page the sum over all steps is both counters together.
+        """
+        generated = steps.decoding + steps.prompts_done
+        self._count("vllm:generation_tokens_total", steps.count * generated)
+        if generated:  # without a token nothing is recorded
+            self._histograms["vllm:iteration_tokens_total"].add(generated + prompts, steps.count)
         self._histograms["vllm:inter_token_latency_seconds"].add_run(steps)
 
     def _first_token(self, event: FirstToken) -> None:

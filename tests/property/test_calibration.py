@@ -24,6 +24,8 @@ SIGNALS = {
     "gaps_per_s": 500.0,
     "ttft_s": 0.4,
     "first_tokens_per_s": 2.5,
+    "steps_per_s": 50.0,
+    "preempted_per_s": 0.2,
     "input_tokens": 1000.0,
     "output_tokens": 200.0,
     "prefix_hit": 0.1,
@@ -31,7 +33,7 @@ SIGNALS = {
     "running": 10.0,
     "kv_utilization": 0.3,
 }
-OPTIONAL = {"ttft_s", "prefix_hit", "running"}
+OPTIONAL = {"ttft_s", "prefix_hit", "running", "steps_per_s", "preempted_per_s"}
 """Without them a window says less; without any of the others it says nothing."""
 
 _DOUBTS = st.one_of(
@@ -132,11 +134,15 @@ def test_doubt_about_what_is_needed_never_moves_it(name: str, doubt: Signal, gon
     assert learn(before, reading(**{name: doubt}), REQUEST, at(gone)) == before
 
 
-@given(_DOUBTS)
-def test_doubt_about_the_batch_leaves_what_a_full_cache_shows_without_it(doubt: Signal) -> None:
-    full = {"kv_utilization": Fresh(value=0.99), "waiting": Fresh(value=5.0)}
-    without = learn(begun(), reading(**full, running=Missing(why="none")), REQUEST, at(60.0))
-    assert learn(begun(), reading(**full, running=doubt), REQUEST, at(60.0)) == without
+@given(st.sampled_from(["running", "steps_per_s", "preempted_per_s"]), _DOUBTS)
+def test_doubt_about_the_batch_leaves_what_a_full_cache_shows_without_it(
+    name: str, doubt: Signal
+) -> None:
+    none = Missing(why="none")
+    full: dict[str, Signal] = {"kv_utilization": Fresh(value=0.99), "waiting": Fresh(value=5.0)}
+    full["steps_per_s"] = none  # they would say all that the batch does
+    without = learn(begun(), reading(**full | {name: none}), REQUEST, at(60.0))
+    assert learn(begun(), reading(**full | {name: doubt}), REQUEST, at(60.0)) == without
 
 
 @given(st.sampled_from(["ttft_s", "prefix_hit"]), _DOUBTS)

@@ -48,6 +48,7 @@ _HISTOGRAMS = (
     ("itl", "time between two tokens, seconds"),
     ("pace", "its mean over an answer, which targets are held against, seconds"),
     ("e2e", "end-to-end latency, seconds"),
+    ("steps", "steps, of which only the number is read, new tokens"),
     ("inputs", "prompts, tokens"),
     ("outputs", "answers, tokens"),
 )
@@ -113,6 +114,9 @@ def _engine(kind: EngineType) -> str:
     for name, text in (("refused", "turned away"), ("aborted", "given up by the client")):
         if arrivals[name]:
             rows.append(_row(text, "counter", _names(arrivals[name])))
+    if data["preempted"]:
+        text = "put out of the batch for want of KV cache, to be computed again"
+        rows.append(_row(text, "counter", _names(data["preempted"])))
     for name, text in _HISTOGRAMS:
         entry = data["histograms"][name]
         kind_of = "histogram" + (f", {entry['buckets']}" if entry["buckets"] else "")

@@ -151,6 +151,10 @@ class VariantReading:
     """Mean time to first token, queueing included, in seconds."""
     first_tokens_per_s: Signal = _NONE
     """Answers that began in a second."""
+    steps_per_s: Signal = _NONE
+    """Engine steps in a second that gave a token, of all stages and ranks of a replica."""
+    preempted_per_s: Signal = _NONE
+    """Requests that lost their place in the KV cache in a second, to be computed again."""
     input_tokens: Signal = _NONE
     """Mean prompt length of finished requests, in tokens."""
     output_tokens: Signal = _NONE

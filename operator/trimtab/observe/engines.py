@@ -119,12 +119,16 @@ class Engine:
     kv_utilization: Gauge
     arrivals: Arrivals
     begun: Begun
+    preempted: Metric
+    """Requests that lost their place in the KV cache."""
     ttft: Metric
     itl: Metric
     """Each time between two tokens."""
     pace: Metric
     """The same as the mean of each answer, where the engine has that: what targets are about."""
     e2e: Metric
+    steps: Metric
+    """New tokens of each step: only how many steps there were."""
     inputs: Metric
     """Prompt lengths: only how they spread, for `input_tokens` has their mean."""
     outputs: Metric
@@ -165,10 +169,12 @@ def get(engine: EngineType) -> Engine:
             served=Metric(what="tokens taken in", series=_counters(begun["served"])),
             finished=Metric(what="finished requests", series=_counters(begun["finished"])),
         ),
+        preempted=Metric(what="preempted requests", series=_counters(data["preempted"])),
         ttft=_histogram(data, "ttft", "time to first token"),
         itl=_histogram(data, "itl", "time between tokens"),
         pace=_histogram(data, "pace", "time between tokens of an answer"),
         e2e=_histogram(data, "e2e", "end-to-end latency"),
+        steps=_histogram(data, "steps", "tokens of engine steps"),
         inputs=_histogram(data, "inputs", "prompt lengths"),
         outputs=_histogram(data, "outputs", "answer lengths"),
         input_tokens=Mean(what="prompt lengths", ratios=_ratios(means["input_tokens"])),

@@ -70,11 +70,13 @@ def names_of(engine: Engine) -> frozenset[str]:
     found = [engine.running.series, engine.waiting.series, engine.kv_utilization.series]
     found += [arrivals.counted.series, arrivals.aborted, arrivals.refused]
     found += [engine.begun.served.series, engine.begun.finished.series]
+    found += [engine.preempted.series]
     names = {one.name for each in found for one in each}
     for mean in (engine.input_tokens, engine.output_tokens, engine.prefix_hit):
         names |= {one.name for ratio in mean.ratios for one in (ratio.above, ratio.below)}
     for histogram in (engine.ttft, engine.itl, engine.pace, engine.e2e):
         names |= {one.name + part for one in histogram.series for part in _PARTS}
+    names |= {one.name + "_count" for one in engine.steps.series}
     for lengths in (engine.inputs, engine.outputs):
         names |= {one.name + "_bucket" for one in lengths.series}
     return frozenset(names)
@@ -108,6 +110,8 @@ def evaluate(
         "waiting": by_pod(lambda pod: pod.gauge(pod.engine.waiting)),
         "kv_utilization": by_pod(lambda pod: pod.gauge(pod.engine.kv_utilization)),
         "batch": by_pod(lambda pod: pod.batch()),
+        "steps": by_pod(lambda pod: pod.rate(_parts(pod.engine.steps, "_count"))),
+        "preempted": by_pod(lambda pod: pod.rate(pod.engine.preempted.series)),
     }
     sums = {name: _totals(pods, choose, "_sum") for name, choose in _MEANT.items()}
     counts = {name: _totals(pods, choose, "_count") for name, choose in _MEANT.items()}

@@ -22,7 +22,7 @@ PART_LABEL = "trimtab_part"
 SUM, COUNT = "sum", "count"
 """Bucket bound under which the sum of a histogram's values is asked for."""
 GAUGES = "gauges"
-"""The query that brings every gauge."""
+"""The query that brings every gauge, and what else is by pod."""
 MAX_QUERIES = 15
 """Queries of one pass: 9 of engines, 2 of gateways, 2 of custom engines, 1 of prices, 1 of the
 self-test."""
@@ -82,6 +82,8 @@ class _Builder:
                 waiting=self._gauge(lambda engine: engine.waiting),
                 kv_utilization=self._gauge(lambda engine: engine.kv_utilization),
                 batch=self._by_pod(self._each(self._batch)),
+                steps=self._by_pod(self._each(self._steps)),
+                preempted=self._by_pod(self._each(self._preempted)),
             ),
             "arrivals": self._by_pod(self._each(self._arrivals)),
             "prefix_hit": self._mean(lambda engine: engine.prefix_hit),
@@ -204,6 +206,14 @@ class _Builder:
     def _batch(self, engine: Engine) -> str:
         """Return the mean batch of the window: rates of tokens are of all of it (Little's law)."""
         return self._total("avg_over_time", engine.running.series)
+
+    def _steps(self, engine: Engine) -> str:
+        """Return the engine's steps per second, of all its ranks."""
+        series = engine.steps.series
+        return either(_target(self._over("rate", one, "_count")) for one in series)
+
+    def _preempted(self, engine: Engine) -> str:
+        return self._total("rate", engine.preempted.series)
 
     def _arrivals(self, engine: Engine) -> str:
         """Return what arrived per second of the window, for each target.

@@ -1,7 +1,7 @@
 """The signals of some replicas of one deployment: all of them, or those of one pod template."""
 
 import math
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, TypeVar
 
@@ -140,17 +140,19 @@ class Reader:
             gaps_per_s=self._per_replica("itl", engine.itl, template.stem),
             ttft_s=self._histogram_mean("ttft", engine.ttft),
             first_tokens_per_s=self._per_replica("ttft", engine.ttft, template.stem),
+            steps_per_s=self._each("steps", engine.steps),
+            preempted_per_s=self._each("preempted", engine.preempted),
             input_tokens=self._mean("input_tokens", engine.input_tokens),
             output_tokens=self._mean("output_tokens", engine.output_tokens),
             prefix_hit=self._mean("prefix_hit", self._engine.prefix_hit, 1.0),
             waiting=self._gauge("waiting", engine.waiting, MAX_REQUESTS),
-            running=self._running_each(),
+            running=self._each("batch", engine.running),
             kv_utilization=self._gauge("kv_utilization", engine.kv_utilization, 1.0),
         )
 
-    def _running_each(self) -> Signal:
-        """Return the mean batch of one replica over the window."""
-        total = self._gauge("batch", self._engine.running, MAX_REQUESTS)
+    def _each(self, query: str, metric: engines.Metric) -> Signal:
+        """Return the mean over the replicas of a value of the window."""
+        total = self._of_pods(query, metric, sum, MAX_REQUESTS)
         if not isinstance(total, Fresh):
             return total
         return replace(total, value=total.value / len(self._coverage.reporting))
@@ -192,11 +194,21 @@ class Reader:
         return self._coverage.qualified_by_stem(rate, [stem])
 
     def _gauge(self, query: str, gauge: engines.Gauge, most: float) -> Signal:
+        combine = max if gauge.over_ranks == "max" else sum
+        return self._of_pods(query, gauge, combine, most)
+
+    def _of_pods(
+        self,
+        query: str,
+        metric: engines.Metric,
+        combine: Callable[[Iterable[float]], float],
+        most: float,
+    ) -> Signal:
+        """Return what a value of each replica makes of all of them, each up to `most`."""
         for name in ("seen", GAUGES):
             if name in self._readings.refused:
                 return Invalid(why=self._readings.refused[name])
         coverage = self._coverage
-        combine = max if gauge.over_ranks == "max" else sum
         values = self._readings.values.get(query, {})
         if coverage.silence is not None:
             old = [values[place] for place in coverage.stale if place in values]
@@ -204,18 +216,18 @@ class Reader:
                 return coverage.silence
             return Stale(value=float(combine(old)), age_s=min(coverage.stale.values()))
         found = {place: values[place] for place in coverage.reporting if place in values}
-        if not found and gauge.until is not None:
-            last = f"{self._engine.title} {gauge.until}"
+        if not found and isinstance(metric, engines.Gauge) and metric.until is not None:
+            last = f"{self._engine.title} {metric.until}"
             return Missing(
-                why=f"no replica exports {gauge.title}, which {last} was the last to have"
+                why=f"no replica exports {metric.title}, which {last} was the last to have"
             )
         if not found:
-            return self._lacking((), gauge.title, known=bool(gauge.series))
+            return self._lacking((), metric.title, known=bool(metric.series))
         problem = unusable(found.values(), most)
         if problem:
-            return Invalid(why=f"{gauge.newest} is {problem}")
+            return Invalid(why=f"{metric.newest} is {problem}")
         signal = coverage.qualified(float(combine(found.values())), found)
-        return self._explained(signal, found, query, gauge.newest)
+        return self._explained(signal, found, query, metric.newest)
 
     def _mine(
         self, readings: Mapping[str, Mapping[Place, _Read]], query: str

@@ -16,8 +16,8 @@ Place = tuple[str, str]
 
 SEEN_PARTS = ("seen", "covered", "samples", "served", "finished")
 """When a pod was last scraped, for how long, how often, and what it has served since it began."""
-GAUGE_PARTS = ("running", "waiting", "kv_utilization", "batch")
-"""As they are now, and the mean batch of the window."""
+GAUGE_PARTS = ("running", "waiting", "kv_utilization", "batch", "steps", "preempted")
+"""As they are now, the mean batch of the window, and its steps and preemptions per second."""
 _PARTS = {"seen": SEEN_PARTS, GAUGES: GAUGE_PARTS}
 _BY_BUCKET = frozenset({"ttft", "itl", "e2e", "input_tokens", "output_tokens", "prefix_hit"})
 """Histograms, and means as the sum and the count of one, with its buckets or without."""

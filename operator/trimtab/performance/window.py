@@ -25,9 +25,9 @@ COMPUTED_AGAIN = 0.10
 """Part of the mean gap that this may be, which it only ever lengthens: the most that the simulated
 engine showed, with answers of 800 tokens. Where the size of the batch is not known."""
 CROWD_ERROR = 0.065
-"""Standard error of the mean batch of a window that is known at its scrapes only. With a full cache
-that of the simulated engine is off by 3.2 %; each scrape is in four windows, whose errors average
-out half as much."""
+"""Standard error of the mean batch of a window that is known at its scrapes only, where the engine
+does not count its steps. With a full cache that of the simulated engine is off by 3.2 %; each
+scrape is in four windows, whose errors average out half as much."""
 FEWEST_STEPS = 100
 FEWEST_PROMPTS = 20
 """Fewer steps in a window, or prompts where their time is learnt from, are a sample too small."""
@@ -47,6 +47,9 @@ _MOST_UNSEEN = 0.10
 """Share of it that may be time of which it is unknown whether the engine's clock sees it."""
 _BUSIEST = 0.5
 """Share of the token budget that prompts use, and of the batch, up to which queues are small."""
+_NUDGE, _STEEPEST = 1.1, 0.8
+"""Of a batch, to see with what power of it step times grow, and the largest power: more is a leap
+to steps that have to be launched."""
 _SLICES = np.array([NormalDist().inv_cdf((i + 0.5) / 6) for i in range(6)])
 
 
@@ -73,13 +76,17 @@ class Seen:
     """None when it says nothing of prompts."""
     full: bool
     """Whether the cache was full: some requests then lose their place and are computed again."""
-    counted: bool
-    """Whether the batch is known other than by its gaps, which hold the time without a place."""
+    batch_error: float | None
+    """Standard error of the batch; None where only its gaps tell it, which hold the time without a
+    place."""
     churns: bool
     """Whether others fill the place of one that leaves until the rest need it back."""
+    lost: float
+    """How often a request loses its place, for each that begins to answer; infinite: not known."""
     batch: float
     """Mean number of requests that decode."""
     prompts_per_s: float
+    window_s: float
     steps: float
     """In the window."""
     prompts: float
@@ -102,7 +109,7 @@ def seen_in(reading: VariantReading, moment: Moment) -> Seen | None:
     prompts = _positive(reading.first_tokens_per_s)
     inputs, outputs = _positive(reading.input_tokens), _positive(reading.output_tokens)
     waiting, used = _number(reading.waiting), _number(reading.kv_utilization)
-    hit = _number(reading.prefix_hit)
+    hit, preempted = _number(reading.prefix_hit), _number(reading.preempted_per_s)
     if itl_s is None or gaps is None or prompts is None or inputs is None or outputs is None:
         return None
     if waiting is None or used is None or (hit is not None and hit > 1.0):
@@ -110,11 +117,15 @@ def seen_in(reading: VariantReading, moment: Moment) -> Seen | None:
     if prompts * moment.window_s < 1.0 or not all(x <= ABSURD for x in (prompts, inputs, outputs)):
         return None
     full, running = used >= FULL_CACHE, _positive(reading.running)
-    counted = full and running is not None
-    if full and running is not None:
+    batch_error = None
+    if full:
         # In each step all that run get a token, their first or another one. Those that lost their
         # place get none, but the gap that they come back with is in the mean: it is no shorter.
-        itl_s = min(running / (gaps + prompts), itl_s)
+        steps_per_s = _steps_per_s(reading)
+        if steps_per_s is not None:
+            itl_s, batch_error = min(1.0 / steps_per_s, itl_s), 0.0
+        elif running is not None:
+            itl_s, batch_error = min(running / (gaps + prompts), itl_s), CROWD_ERROR
     batch = itl_s * gaps
     if itl_s < SHORTEST_GAP_S or batch > LARGEST_BATCH:
         return None
@@ -131,13 +142,24 @@ def seen_in(reading: VariantReading, moment: Moment) -> Seen | None:
         itl_s=itl_s,
         ttft_s=_positive(reading.ttft_s) if idle else None,
         full=full,
-        counted=counted,
+        batch_error=batch_error,
         churns=full and waiting > 0.0,
+        lost=math.inf if preempted is None else preempted / prompts,
         batch=batch,
         prompts_per_s=prompts,
+        window_s=moment.window_s,
         steps=steps,
         prompts=prompts * moment.window_s,
     )
+
+
+def _steps_per_s(reading: VariantReading) -> float | None:
+    """Return the steps in a second of a replica that always runs one, or None.
+
+    Stages of a pipeline and ranks of experts run several at once, and count each.
+    """
+    together = reading.parallelism.pipeline * reading.parallelism.ranks
+    return _positive(reading.steps_per_s) if together == 1 else None
 
 
 def _number(signal: Signal) -> float | None:
@@ -190,7 +212,7 @@ class Load:
         resident = float(lengths.resident)
         # A full cache says better than a few finished requests what those hold that run, unless
         # they share prompts, which it holds once and each of them reads.
-        if seen.counted and not seen.prefix_hit:
+        if seen.batch_error is not None and not seen.prefix_hit:
             resident *= float(replica.kv_slots) / seen.batch
         # Nobody is let in too early for the cache where the batch is full as well.
         churns = seen.churns and seen.batch < FULL_CACHE * float(replica.sequences)
@@ -202,7 +224,8 @@ class Load:
             resident=resident,
             slots=float(replica.slots),
             budget=float(replica.token_budget),
-            again=float(lengths.churn) / prompt if churns else 0.0,
+            # Who came last goes first, with little more than its prompt.
+            again=min(float(lengths.churn) / prompt, seen.lost) if churns else 0.0,
         )
 
     def gap_s(self, step: StepModel) -> float:
@@ -241,11 +264,8 @@ class Load:
         # ones. Their number varies as that of renewals does, the less the more of them there are.
         clumps = 1.0 + self.variation / (1.0 + self.again) if seen.full else 1.0
         loud = -math.expm1(-arrivals * _first_of(clumps))
-        # A token sees more company than a random moment does, which varies as a crowd that comes
-        # and goes at random in so many places: binomially.
         most = max(seen.batch, self.slots)
-        room = 1.0 - seen.batch / most
-        batch, deviation = seen.batch + room, math.sqrt(seen.batch * room)
+        batch, deviation = self._company(step, most)
         crowds = max(1.0, batch - deviation), min(batch + deviation, most)
         # Harmonic: crowds last for a time, and in that time slow steps give fewer tokens.
         quiet_s = 2.0 / sum(1.0 / float(step.decode_s(n, n * self.resident)) for n in crowds)
@@ -259,6 +279,24 @@ class Load:
         plain_s = float(step.decode_s(batch, batch * self.resident))
         prompts_s = loud * float((count * (one_s - plain_s)).mean())
         return quiet_s, prompts_s
+
+    def _company(self, step: StepModel, most: float) -> tuple[float, float]:
+        """Mean and standard deviation of the batch that a token is in, of `most` at once."""
+        seen = self.seen
+        # A token sees more than a random moment does, by the variance over the mean. Of a crowd
+        # that comes and goes at random in so many places it is a binomial's,
+        more = 1.0 - seen.batch / most
+        # but a larger one is slower and so stays longer: the chance of one more goes with the time
+        # of its step (product form of processor sharing).
+        met = seen.batch + more
+        one_s, other_s = (float(step.decode_s(n, n * self.resident)) for n in (met, met * _NUDGE))
+        steep = min(math.log(other_s / one_s) / math.log(_NUDGE), _STEEPEST)
+        more /= 1.0 - steep * more * seen.batch / met
+        # What lasts as long as the window is in its own mean.
+        relaxed_s = seen.itl_s * seen.output_tokens * more
+        lives = seen.window_s / max(relaxed_s, SHORTEST_GAP_S)
+        more *= 1.0 + 2.0 * (1.0 - lives - math.exp(-lives)) / lives**2
+        return seen.batch + more, math.sqrt(seen.batch * more)
 
     def _first(self, step: StepModel) -> tuple[float, float, float]:
         """Own prompt, rest of the running step, and half of what the engine's clock may not see."""
@@ -305,9 +343,9 @@ def observations(load: Load, step: StepModel) -> list[Observation]:
         Observation(
             predict=lambda scales: load.gap_s(stretched(step, scales)),
             measured=seen.itl_s,
-            error=math.hypot(ERROR, CROWD_ERROR) if seen.counted else ERROR,
+            error=math.hypot(ERROR, seen.batch_error or 0.0),
             variance=1.0 / seen.steps + share**2 * few_prompts,
-            excess=COMPUTED_AGAIN if seen.full and not seen.counted else 0.0,
+            excess=COMPUTED_AGAIN if seen.full and seen.batch_error is None else 0.0,
         )
     ]
     if seen.ttft_s is not None and load.shows_prompts(step):

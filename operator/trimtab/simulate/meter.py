@@ -13,7 +13,7 @@ from operator import attrgetter
 
 from trimtab.models.load import RUNGS, LatencyTargets, ObservedLoad, Spread, VariantReading
 from trimtab.models.signals import Missing, Signal
-from trimtab.simulate.events import Event, Finished, FinishReason, FirstToken, Steps
+from trimtab.simulate.events import Event, Finished, FinishReason, FirstToken, Preempted, Steps
 from trimtab.simulate.ledger import Digest
 from trimtab.simulate.policy import Variant
 from trimtab.simulate.readings import (
@@ -268,6 +268,8 @@ class Meter:
         for event in events:
             if isinstance(event, Steps):
                 self._steps(pod, event)
+            elif isinstance(event, Preempted):
+                pod.now.preempted += 1
             elif isinstance(event, FirstToken):
                 self._first_token(pod, event)
             elif isinstance(event, Finished) and event.reason is not FinishReason.ABORT:
@@ -285,6 +287,8 @@ class Meter:
     def _steps(self, pod: PodMeter, event: Steps) -> None:
         pod.now.prompt_tokens += event.prefill_tokens * event.count
         pod.now.answer_tokens += event.decoding * event.count + event.prompts_done
+        if event.decoding or event.prompts_done:
+            pod.now.steps += event.count
         if event.decoding:
             cut = self.cut
             gap = event.first_s + event.growth_s * (event.count - 1) / 2.0

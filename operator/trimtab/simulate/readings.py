@@ -33,6 +33,10 @@ class Counts:
     gaps: int = 0
     gap_s: float = 0.0
     """Sum."""
+    steps: int = 0
+    """That gave a token; 0 where nobody counts them."""
+    preempted: int = 0
+    """Requests that lost their place, where steps are counted."""
     finished: int = 0
     inputs: int = 0
     """Prompt tokens of finished requests."""
@@ -119,6 +123,8 @@ def reading_of(
         gaps_per_s=each(total.gaps),
         ttft_s=mean(total.ttft_s, total.first_tokens),
         first_tokens_per_s=each(total.first_tokens),
+        steps_per_s=each(total.steps) if total.steps else IDLE,
+        preempted_per_s=each(total.preempted) if total.steps else IDLE,
         input_tokens=mean(total.inputs, total.finished),
         output_tokens=mean(total.outputs, total.finished),
         prefix_hit=mean(total.found, total.sought),

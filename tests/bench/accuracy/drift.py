@@ -13,6 +13,7 @@ from drifting import begun, off, page, taught
 from trimtab.catalog import accelerators, geometries
 from trimtab.models.hardware import EngineSettings, Parallelism
 from trimtab.models.load import LatencyTargets, TokenShape
+from trimtab.models.signals import Missing, Signal
 from trimtab.performance.capacity import CapacityRequest
 
 SCRAPES, SCORED = 28, 20
@@ -54,16 +55,32 @@ class Case:
 
 def cases() -> list[Case]:
     """Return all of them."""
+    return _cases(LOADS, {})
+
+
+def uncounted() -> list[Case]:
+    """Return those under overload as an engine shows them that counts no steps."""
+    none = Missing(why="not counted")
+    return _cases(LOADS[-2:], {"steps_per_s": none, "preempted_per_s": none})
+
+
+def _cases(loads: tuple[float, ...], signals: dict[str, Signal]) -> list[Case]:
     return [
-        _case(replica, shape, load, drift)
+        _case(replica, shape, load, drift, signals)
         for replica in REPLICAS
         for shape in SHAPES
-        for load in LOADS
+        for load in loads
         for drift in DRIFTS
     ]
 
 
-def _case(replica: tuple[str, str, int, str], shape: str, load: float, drift: str) -> Case:
+def _case(
+    replica: tuple[str, str, int, str],
+    shape: str,
+    load: float,
+    drift: str,
+    signals: dict[str, Signal],
+) -> Case:
     model, device, tensor, dtype = replica
     geometry, accelerator = geometries.get(model), accelerators.get(device)
     assert geometry is not None
@@ -79,7 +96,7 @@ def _case(replica: tuple[str, str, int, str], shape: str, load: float, drift: st
     shown, now = page(asked, load, DRIFTS[drift]), begun(asked)
     errors, harms, full = [0.0], [0.0], False
     for scrape in range(1, SCRAPES + 1):
-        now = taught(now, shown)
+        now = taught(now, shown, **signals)
         full = full or shown.counters.kv >= 0.95
         if scrape < 3 or shown.counters.finished == 0:
             continue  # no window is whole yet

@@ -54,6 +54,24 @@ def test_rates_are_those_of_the_real_pages() -> None:
     assert found.values["covered"][POD] == 59.0
 
 
+def test_steps_are_those_of_a_second() -> None:
+    steps = pages.gained("vllm:iteration_tokens_total_count")
+    assert readings(*loaded(0.0, 15.0, 30.0, 45.0, 60.0)).values["steps"][POD] == pytest.approx(
+        steps
+    )
+    assert readings(page(vllm(), NOW - 15), page(vllm(), NOW)).values["steps"] == {}
+
+
+def test_what_was_preempted_is_counted_from_the_first_one_on() -> None:
+    lost = pages.page("load1").replace(
+        'vllm:num_preemptions_total{engine="0",model_name="tiny"} 0.0',
+        'vllm:num_preemptions_total{engine="0",model_name="tiny"} 6.0',
+    )
+    plain = pages.page("load1")
+    found = readings(page(plain, NOW - 60), page(plain, NOW - 30), page(lost, NOW))
+    assert found.values["preempted"][POD] == pytest.approx(0.1)
+
+
 def test_the_batch_is_the_mean_of_the_window() -> None:
     """Tokens per second are of the whole window: what runs at its end would not go with them."""
     before = vllm().replace('num_requests_running{model_name="m"} 1', "num_requests_running 6")

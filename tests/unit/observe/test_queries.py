@@ -80,6 +80,13 @@ def test_the_mean_batch_is_asked_beside_that_of_now() -> None:
         assert re.search(rf"avg_over_time\({one.name}(\{{[^}}]*\}})?\[60000ms\]\)", found)
 
 
+def test_steps_are_asked_by_pod_of_the_engine_that_counts_them() -> None:
+    found = queries.build(EVERY, CONFIG, [])[queries.GAUGES]
+    assert "rate(vllm:iteration_tokens_total_count[60000ms])" in found
+    assert "rate(vllm:num_preemptions_total[60000ms])" in found
+    assert found.count('"trimtab_part", "steps", "", "")') == 1
+
+
 def test_when_a_page_was_scraped_is_asked_of_each_series_by_itself() -> None:
     """Prometheus gives the evaluation's own time for anything but a plain series."""
     expr = queries.build(EVERY, CONFIG, ["a"])["seen"]

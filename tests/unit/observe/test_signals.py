@@ -29,7 +29,8 @@ ENGINE = engines.get(EngineType.VLLM)
 KEY = Key(namespace=NAMESPACE, name="chat")
 ENDS = ["aaaaa", "bbbbb", "ccccc"]
 GAUGES = ("running", "waiting", "kv_utilization")
-BY_POD = ("seen", "covered", "samples", "served", "finished", "arrivals", "batch", *GAUGES)
+MEANS = ("batch", "steps", "preempted")
+BY_POD = ("seen", "covered", "samples", "served", "finished", "arrivals", *MEANS, *GAUGES)
 SIGNALS = tuple(each.name for each in fields(ObservedLoad) if each.type == Signal)
 
 
@@ -493,12 +494,20 @@ def test_each_variant_is_read_by_itself_per_replica() -> None:
     assert value(one.gaps_per_s) == pytest.approx(1000 / 3)
     assert value(one.ttft_s) == pytest.approx(0.25)
     assert value(one.first_tokens_per_s) == pytest.approx(10 / 3)
+    assert value(one.steps_per_s) == 51.0
+    assert value(one.preempted_per_s) == pytest.approx(0.1)
     assert value(one.input_tokens) == 1000.0
     assert value(one.output_tokens) == 200.0
     assert value(one.prefix_hit) == 0.2
     assert value(one.waiting) == 0.0
     assert value(one.running) == 5.0  # the mean over the window, not the 4 of now
     assert value(one.kv_utilization) == pytest.approx(0.3)
+
+
+def test_an_engine_that_does_not_count_its_steps_says_nothing_of_them() -> None:
+    one = load(steady(ENDS, steps=[])).variants[0]
+    assert isinstance(one.steps_per_s, Missing)
+    assert isinstance(one.gaps_per_s, Fresh)
 
 
 def test_a_rollout_shows_two_revisions_of_one_variant() -> None:

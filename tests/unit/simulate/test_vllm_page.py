@@ -126,10 +126,20 @@ def test_the_page_counts_what_happened() -> None:
     assert value(text, "vllm:e2e_request_latency_seconds_count") == len(ends)
     assert value(text, "vllm:request_generation_tokens_bucket", le="100.0") == 0
     assert value(text, "vllm:request_generation_tokens_bucket", le="200.0") == len(ends)
-    assert value(text, "vllm:iteration_tokens_total_count") == sum(e.count for e in steps)
+    giving = [e for e in steps if e.decoding or e.prompts_done]
+    assert value(text, "vllm:iteration_tokens_total_count") == sum(e.count for e in giving)
+    assert value(text, "vllm:iteration_tokens_total_sum") == 90 * len(firsts) + len(firsts) + gaps
     phases = ("queue", "prefill", "decode")
     total = sum(value(text, f"vllm:request_{phase}_time_seconds_sum") for phase in phases)
     assert value(text, "vllm:e2e_request_latency_seconds_sum") == pytest.approx(total)
+
+
+@pytest.mark.parametrize("state", ["idle", "load1"])
+def test_on_a_real_page_the_tokens_of_all_steps_are_both_counters_of_tokens(state: str) -> None:
+    text = real_page(state)
+    prompts = value(text, "vllm:prompt_tokens_total")
+    generated = value(text, "vllm:generation_tokens_total")
+    assert value(text, "vllm:iteration_tokens_total_sum") == prompts + generated
 
 
 def test_the_page_tells_computed_prompt_tokens_from_those_in_the_cache() -> None:
