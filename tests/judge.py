@@ -19,6 +19,11 @@ from trimtab.models.snapshot import DeploymentState, Key, Snapshot
 from trimtab.planner.history import GAP_S
 
 WINDOW_S = 300.0
+MINUTE_S = 60.0
+TAUGHT = 24.0
+"""Minutes of a rate before which nobody can know for how long demand has to be remembered."""
+BRIDGED = 6.0
+"""Minutes that one look can close at most, those before it that nobody saw among them."""
 OLD_S = 30.0
 """A replica is a replacement once it has been Ready for so long."""
 NEW_S = 120.0
@@ -69,11 +74,18 @@ class Witness:
     """Whether it is fresh now."""
     idle_since: float | None = None
     """Since when it has been known to be idle."""
+    minutes: float = 0.0
+    """As many as were seen at most."""
+    at: float | None = None
+    """When it was looked at last."""
 
     def look(self, state: DeploymentState, now: float) -> None:
         """Take in one look; doubt, a gap and a clock that goes back are breaks (S5, S26)."""
         if self.seen and not 0 <= now - self.seen[-1][0] <= GAP_S:
             self.seen.clear()
+        if self.at is not None:
+            self.minutes += min(BRIDGED, abs(now - self.at) / MINUTE_S)
+        self.at = now
         self.sure = is_fresh(state.load) and not state.paused and state.policy is not None
         if self.sure:
             self.seen.append((now, getattr(state.load.arrival_rps, "value", 0.0)))
@@ -90,9 +102,14 @@ class Witness:
         """Whether all was fresh for a whole window."""
         return self.sure and self.seen[0][0] <= now - WINDOW_S
 
-    def asked(self, now: float) -> float:
-        """The most requests/s of the window."""
-        return max((rps for at, rps in self.seen if at > now - WINDOW_S), default=0.0)
+    def asked(self, now: float, *, named: bool) -> float:
+        """The most requests/s of the window.
+
+        Of its last minute, where no policy has named the window and enough was seen to know that
+        nothing comes back: that it was enough is another test's matter.
+        """
+        over_s = WINDOW_S if named or self.minutes < TAUGHT else MINUTE_S
+        return max((rps for at, rps in self.seen if at > now - over_s), default=0.0)
 
 
 def _is_bridged(state: DeploymentState) -> bool:
@@ -289,7 +306,8 @@ class Judge:
             if v.youngest_ready_s is not None and v.youngest_ready_s >= OLD_S
         }
         served = sum(rates.get(key, 0.0) * count for key, count in stable.items())
-        asked = self.witnesses[state.key].asked(self.snapshot.now)
+        named = state.policy.scale_down_window_s is not None
+        asked = self.witnesses[state.key].asked(self.snapshot.now, named=named)
         assert served >= asked * (1 - 1e-5), decision.message
         if sum(stable.values()) == 0:
             assert asked == 0

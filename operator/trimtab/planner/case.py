@@ -30,6 +30,7 @@ from trimtab.planner.evidence import (
 from trimtab.planner.foresight import Ahead, Foresight, Seen
 from trimtab.planner.place import Place, PlaceKey, places_of, running_of, vacant
 from trimtab.planner.query import Market, Query, query_of
+from trimtab.planner.recall import Past, recalls
 from trimtab.planner.shortage import PoolState
 from trimtab.planner.starts import Starts, weights_of
 
@@ -75,7 +76,9 @@ class Case:
     grow_rps: float
     """Demand that the fleet shall cover: of now and as foreseen, more while an alarm holds."""
     keep_rps: float
-    """Most that was asked over the window, in requests of the shape of now."""
+    """Most that was asked over the time of `recall_s`, in requests of the shape of now."""
+    recall_s: float
+    """The last part of the window for which what was asked keeps replicas."""
     may_fall: bool
     """Whether anything may be removed: fresh evidence over a whole window, mode Auto, no brake."""
     minimum: int
@@ -154,7 +157,10 @@ def prepare(subjects: Sequence[Subject], world: World) -> list[Case]:
         _draft(subject, memory, world) for subject, memory in zip(subjects, learnt, strict=True)
     ]
     brake = _is_braked(drafts)
-    return [_finish(draft, world, brake=brake) for draft in drafts]
+    return [
+        _finish(draft, world, recall_s=recall_s, brake=brake)
+        for draft, recall_s in zip(drafts, _recalls(drafts, world.config), strict=True)
+    ]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,6 +179,20 @@ class _Draft:
     choices: tuple[Choice, ...]
     places: tuple[Place, ...]
     running: tuple[Place, ...]
+
+
+def _recalls(drafts: Sequence[_Draft], config: PlannerConfig) -> list[float]:
+    """Return for how long what was asked of each is kept: who names a window gets all of it."""
+    named = [draft.policy.scale_down_window_s for draft in drafts]
+    pasts = [
+        Past(
+            rates=draft.memory.forecast.rates if own is None else (),
+            horizon_s=draft.foresight.horizon_s,
+            window_s=window_of(draft.policy, config),
+        )
+        for draft, own in zip(drafts, named, strict=True)
+    ]
+    return recalls(pasts)
 
 
 def _draft(subject: Subject, memory: DeploymentMemory, world: World) -> _Draft:
@@ -291,7 +311,7 @@ def _is_braked(drafts: Iterable[_Draft]) -> bool:
     return lost >= BRAKE_DEPLOYMENTS and lost >= BRAKE_SHARE * seen
 
 
-def _finish(draft: _Draft, world: World, *, brake: bool) -> Case:
+def _finish(draft: _Draft, world: World, *, recall_s: float, brake: bool) -> Case:
     now, policy, before = world.now, draft.policy, draft.memory
     window_s = window_of(policy, world.config)
     where = tuple(place.name for place in draft.running)
@@ -343,7 +363,8 @@ def _finish(draft: _Draft, world: World, *, brake: bool) -> Case:
         running=draft.running,
         memory=memory,
         grow_rps=rps,
-        keep_rps=max(rps, _window_rps(draft, memory)),
+        keep_rps=max(rps, _most_rps(draft, memory, now - recall_s)),
+        recall_s=recall_s,
         may_fall=whole and policy.mode is not Mode.SCALE_UP_ONLY,
         minimum=minimum,
         waits=_waits(draft, world.starts),
@@ -429,8 +450,8 @@ def _echoes(draft: _Draft, alarm: Alarm) -> bool:
     return alarm.why is Why.OVER_TARGET and is_settling(draft.state)
 
 
-def _window_rps(draft: _Draft, memory: DeploymentMemory) -> float:
-    """Return the largest demand in the window, counted in requests of the shape of now.
+def _most_rps(draft: _Draft, memory: DeploymentMemory, since: float) -> float:
+    """Return the largest demand since then, counted in requests of the shape of now.
 
     Requests of another shape weigh as the reference replica feels them: by its rate for either.
     """
@@ -439,6 +460,8 @@ def _window_rps(draft: _Draft, memory: DeploymentMemory) -> float:
     factors: dict[TokenShape, float] = {shape: factor}
     most = 0.0
     for sample in memory.samples:
+        if sample.at < since:
+            continue
         if sample.shape is not shape:
             shape = sample.shape
             if shape not in factors:

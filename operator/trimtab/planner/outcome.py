@@ -268,7 +268,8 @@ def _tail(outcome: Outcome, why: Why) -> str:
         case Why.MODE:
             return f"{outcome.asked_replicas} would do, but mode ScaleUpOnly removes nothing."
         case Why.DEMAND_FELL:
-            return f"The most that was asked over {window} is {texts.rate(case.keep_rps)}."
+            recall = format_duration(case.recall_s)
+            return f"The most that was asked over {recall} is {texts.rate(case.keep_rps)}."
         case Why.CHEAPER_POOL:
             better = {"cost": "is cheaper", "draw": "draws less", "emit": "emits less"}
             than = better[texts.verb(texts.counted(case))]

@@ -29,16 +29,17 @@ from trimtab.planner.case import (
     _is_braked,
     _is_unfit,
     _minimum,
+    _most_rps,
     _ready_s,
     _unknown_since,
     _waits,
-    _window_rps,
     prepare,
     window_of,
 )
 from trimtab.planner.choice import Choice
 from trimtab.planner.demand import DRAIN_S, Need
 from trimtab.planner.evidence import Alarm, is_settling
+from trimtab.planner.forecast import warmed
 from trimtab.planner.foresight import Foresight, Seen
 from trimtab.planner.query import Market, Speeds, query_of
 from trimtab.planner.schedule import Hint
@@ -191,7 +192,7 @@ def finished(there: Case, rps: float = RPS, *, brake: bool = False) -> Case:
     """The case of a deployment that is asked for `rps`, from what is known of it before."""
     market = Market(pools={}, speeds=Speeds(()), config=CONFIG)
     world = World(now=NOW, market=market, starts=Starts([]), reclaims={})
-    return _finish(draft(there, rps), world, brake=brake)
+    return _finish(draft(there, rps), world, recall_s=CONFIG.scale_down_window_s, brake=brake)
 
 
 def watched_since(at: float, **over: Any) -> DeploymentMemory:
@@ -385,8 +386,42 @@ def test_the_window_counts_what_was_asked_for_in_requests_of_now() -> None:
         WantedSample(at=NOW, rps=6.0, shape=other),
     )
     there = case(memory=memory(samples=samples), choices=())
-    assert _window_rps(draft(there), there.memory) == 7.0
-    assert _window_rps(draft(case()), memory()) == 0.0
+    assert _most_rps(draft(there), there.memory, NOW - 300.0) == 7.0
+    assert _most_rps(draft(there), there.memory, NOW - 15.0) == 7.0
+    assert _most_rps(draft(there), there.memory, NOW - 14.5) == 6.0
+    assert _most_rps(draft(case()), memory(), NOW - 300.0) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("rates", "named", "kept"),
+    [
+        # Nothing has come back for an hour.
+        ((50.0,) * 30 + (10.0,) * 30, False, False),
+        # Every third minute does, and ten minutes tell nothing.
+        ((50.0, 10.0, 10.0) * 20, False, True),
+        ((10.0,) * 10, False, True),
+        # Who names a window gets all of it.
+        ((50.0,) * 30 + (10.0,) * 30, True, True),
+    ],
+)
+def test_what_was_asked_is_kept_for_as_long_as_it_comes_back(
+    rates: tuple[float, ...], named: bool, kept: bool
+) -> None:
+    state = planned(variants=(on(replicas=5),), load=fresh_load(10.0))
+    assert state.policy is not None
+    policy = replace(state.policy, scale_down_window_s=300.0 if named else None)
+    samples = tuple(
+        WantedSample(at=NOW - ago, rps=rps, shape=policy.shape)
+        for ago, rps in ((310.0, 50.0), (150.0, 50.0), (75.0, 10.0), (15.0, 10.0))
+    )
+    past = warmed([(NOW - 60.0 * ago, rps) for ago, rps in enumerate(reversed(rates))])
+    before = memory(samples=samples, fresh_since=NOW - 310.0, forecast=past)
+    market = Market(pools={}, speeds=Speeds(()), config=CONFIG)
+    world = World(now=NOW, market=market, starts=Starts([]), reclaims={})
+    (found,) = prepare([(state, policy, before)], world)
+    assert (found.keep_rps == 50.0) is kept
+    assert (found.keep_rps == found.grow_rps < 20.0) is not kept
+    assert found.may_fall
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,73 @@
+"""For how long what was asked holds replicas: as long as it has been seen to come back.
+
+A window is for demand that falls and returns before a replica in place of one that went could
+serve. How far back that reaches is a matter of the traffic, and its own last hour tells.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
+
+from trimtab.models.forecast import Row
+from trimtab.planner.forecast.arrays import Floats
+from trimtab.planner.foresight import NOTICED
+
+MINUTE_S = 60.0
+MINUTES = 20
+"""Fewest minutes that must have shown what came after them."""
+COMES_BACK = 1.0 / MINUTES
+"""Largest share of them after which more came back than a shorter window would have kept."""
+MET = 1.1
+"""Times what was kept that the headroom meets."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Past:
+    """What is known of one deployment."""
+
+    rates: Row
+    """Of its last minutes without a gap, oldest first, requests/s."""
+    horizon_s: float
+    """Time until a replica that is asked for serves."""
+    window_s: float
+    """Time that is looked back at where nothing is known: the longest."""
+
+
+def recalls(pasts: Sequence[Past]) -> list[float]:
+    """Return, for each, for how many of the last seconds the most that was asked is kept.
+
+    The fewest minutes for which in one minute of MINUTES, at most, the demand came back until a
+    replica would have served: beyond what they had seen, and no further than the whole window had.
+    All at once: one by one it would take a tenth of a plan.
+    """
+    found = [past.window_s for past in pasts]
+    alike: dict[tuple[int, int, int], list[int]] = {}
+    for i, past in enumerate(pasts):
+        ahead, most = -int(-past.horizon_s // MINUTE_S), int(past.window_s // MINUTE_S)
+        if most > 1 and len(past.rates) - most - ahead + 1 >= MINUTES:
+            alike.setdefault((len(past.rates), ahead, most), []).append(i)
+    for (_, ahead, most), members in alike.items():
+        minutes = _fewest(np.array([pasts[i].rates for i in members]), ahead, most)
+        for i, enough in zip(members, minutes.tolist(), strict=True):
+            if enough < most:
+                found[i] = enough * MINUTE_S
+    return found
+
+
+def _fewest(rates: Floats, ahead: int, most: int) -> NDArray[np.int64]:
+    """Return the fewest minutes, up to `most`, for each row of `rates`: minutes, oldest first."""
+    count = rates.shape[1] - most - ahead + 1
+    after = sliding_window_view(rates[:, most:], ahead, axis=1).max(axis=2)
+    known = sliding_window_view(rates, most, axis=1)[:, :count]
+    came = np.minimum(after, known.max(axis=2))
+    enough = np.full(len(rates), most)
+    for minutes in range(most - 1, 0, -1):
+        kept = known[:, :, -minutes:].max(axis=2)
+        # What chance makes of two rates over a minute has not come back.
+        chance = NOTICED * np.sqrt((came + kept) / MINUTE_S)
+        short = (came > MET * kept + chance).mean(axis=1)
+        enough[short <= COMES_BACK] = minutes
+    return enough
