@@ -48,9 +48,9 @@ class Listener(Witness):
             since = self.outage_since
             self.outage_since = now if since is None else min(since, now)
 
-    def asked(self, now: float) -> float:
+    def asked(self, now: float, *, named: bool) -> float:
         """The most of the window, and what the schedule asks for."""
-        return max(super().asked(now), self.told_rps)
+        return max(super().asked(now, named=named), self.told_rps)
 
 
 @dataclass
