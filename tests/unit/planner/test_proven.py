@@ -1,10 +1,18 @@
 """Replicas that serve show whether they are fast enough, by requests that were late or not."""
 
+from typing import Any
+
+import pytest
+
+from builders import planned, variant_state
+from fleetworld import fresh_load
 from trimtab.models.hardware import Parallelism
 from trimtab.models.memory import DeploymentMemory
+from trimtab.models.signals import Fresh, Invalid, Missing, Partial, Signal, Stale
 from trimtab.planner.demand import SPREAD_REQUESTS
+from trimtab.planner.evidence import evidence_of
 from trimtab.planner.place import PlaceKey
-from trimtab.planner.proven import proven, watched
+from trimtab.planner.proven import proven, served, watched
 
 SLOW: PlaceKey = ("slow", Parallelism())
 FAST: PlaceKey = ("fast", Parallelism(tensor=2))
@@ -54,3 +62,34 @@ def test_no_request_teaches_nothing() -> None:
 def test_the_order_in_which_replicas_are_listed_changes_nothing() -> None:
     one = watched(FRESH, [(SLOW, 1), (FAST, 3)], late=1.0, requests=100.0)
     assert watched(FRESH, [(FAST, 3), (SLOW, 1)], late=1.0, requests=100.0) == one
+
+
+def requests_seen(since_s: float = 15.0, **signals: Signal) -> float:
+    """Return how many requests are counted of a replica that serves 7/s in time."""
+    over: dict[str, Any] = {"slo_attainment": Fresh(value=1.0)} | signals
+    there = variant_state(replicas=1, ready=1, youngest_ready_s=900.0)
+    state = planned(variants=(there,), load=fresh_load(7.0, **over))
+    assert state.policy is not None
+    targets = state.policy.targets
+    memory = served(FRESH, state, evidence_of(state, targets), targets, since_s)
+    return sum(one.requests for one in memory.served)
+
+
+def test_requests_count_from_plan_to_plan_and_no_longer_than_they_were_measured() -> None:
+    assert requests_seen(15.0) == 105.0
+    assert requests_seen(0.0) == requests_seen(-15.0) == 0.0
+    assert requests_seen(1e6) == 7.0 * fresh_load(7.0).window_s
+
+
+@pytest.mark.parametrize("name", ["arrival_rps", "waiting", "ttft_s", "running", "slo_attainment"])
+@pytest.mark.parametrize(
+    "doubt",
+    [
+        Missing(why="no replica exports it", absent=True),
+        Invalid(why="negative"),
+        Stale(value=0.1, age_s=90.0),
+        Partial(value=0.1, reporting=1, expected=2),
+    ],
+)
+def test_nothing_is_shown_by_what_is_in_doubt(name: str, doubt: Signal) -> None:
+    assert requests_seen(**{name: doubt}) == 0.0
