@@ -158,6 +158,16 @@ def test_how_lengths_spread_is_believed_as_far_as_there_are_requests() -> None:
     assert sum(few.inputs.shares if few.inputs else ()) == pytest.approx(1.0)
 
 
+def test_requests_that_are_said_to_be_all_alike_are_until_others_are_seen() -> None:
+    prior = TokenShape(input_tokens=1500.0, output_tokens=250.0, input_cv=0.0)
+    known = Lengths(before=None, prior=prior, strained=False)
+    found = mean_shape(fresh_load(100 / 60, inputs=spread(14)), known, 60.0)
+    assert found is not None
+    assert found.inputs is not None
+    assert found.inputs.shares[RUNGS.index(2000.0)] == pytest.approx(0.5)
+    assert found.inputs.shares[14] == pytest.approx(0.5)
+
+
 def test_later_requests_count_no_less_than_the_first_thousand() -> None:
     shape: TokenShape | None = None
     for _ in range(100):
