@@ -64,9 +64,9 @@ def test_the_order_in_which_replicas_are_listed_changes_nothing() -> None:
     assert watched(FRESH, [(FAST, 3), (SLOW, 1)], late=1.0, requests=100.0) == one
 
 
-def requests_seen(since_s: float = 15.0, **signals: Signal) -> float:
+def requests_seen(since_s: float = 15.0, **signals: Any) -> float:
     """Return how many requests are counted of a replica that serves 7/s in time."""
-    over: dict[str, Any] = {"slo_attainment": Fresh(value=1.0)} | signals
+    over = {"slo_attainment": Fresh(value=1.0)} | signals
     there = variant_state(replicas=1, ready=1, youngest_ready_s=900.0)
     state = planned(variants=(there,), load=fresh_load(7.0, **over))
     assert state.policy is not None
