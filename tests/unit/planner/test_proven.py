@@ -92,4 +92,5 @@ def test_requests_count_from_plan_to_plan_and_no_longer_than_they_were_measured(
     ],
 )
 def test_nothing_is_shown_by_what_is_in_doubt(name: str, doubt: Signal) -> None:
-    assert requests_seen(**{name: doubt}) == 0.0
+    over: dict[str, Any] = {name: doubt}
+    assert requests_seen(**over) == 0.0
