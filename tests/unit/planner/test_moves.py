@@ -53,6 +53,22 @@ def test_a_move_is_made_once_it_has_paid_off_for_a_window(
     assert move(there(memory=memory(move_since=since, move_to=to))) == expected
 
 
+@pytest.mark.parametrize(("now", "moved"), [("a", True), ("b", False)])
+def test_growth_that_costs_too_much_gives_way_to_a_move_only_where_something_goes(
+    now: str, moved: bool
+) -> None:
+    c = there(on(now), keep_rps=12.0)
+    asked = problem(
+        option("a", cost=8.0, current=int(now == "a")),
+        option("b", cost=4.0, current=int(now == "b")),
+    )
+    grown = Fleet(problem=asked, counts=(3, 0) if now == "a" else (2, 1))
+    found = consider([c], {key(): grown}, Room(free={"a": 9, "b": 9}), config=CONFIG, now=NOW)
+    assert (found.fleets[key()].counts == (0, 2)) == moved
+    assert (found.fleets[key()] is grown) != moved
+    assert found.memories[key()].move_to == ("b/tp1" if moved else None)
+
+
 def test_a_move_that_is_made_takes_its_room() -> None:
     ripe = memory(move_since=NOW - 300.0, move_to="b/tp1")
     found = considered(there(memory=ripe))
