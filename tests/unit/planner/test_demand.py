@@ -1,5 +1,6 @@
 """How much is asked: measured, else expected, else unknown; shapes that do not flicker."""
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -22,6 +23,7 @@ from trimtab.planner.demand import (
     Circumstances,
     Lengths,
     Need,
+    lognormal,
     mean_shape,
     need_of,
     on_grid,
@@ -166,6 +168,13 @@ def test_requests_that_are_said_to_be_all_alike_are_until_others_are_seen() -> N
     assert found.inputs is not None
     assert found.inputs.shares[RUNGS.index(2000.0)] == pytest.approx(0.5)
     assert found.inputs.shares[14] == pytest.approx(0.5)
+
+
+def test_assumed_lengths_have_the_mean_and_the_deviation_that_are_said() -> None:
+    # Half of lognormal lengths lie below the mean over the root of 1 + cv squared.
+    shares = lognormal(1000.0 * math.sqrt(5.0), cv=2.0).shares
+    assert sum(shares[: RUNGS.index(1000.0) + 1]) == pytest.approx(0.5)
+    assert sum(shares) == pytest.approx(1.0)
 
 
 def test_later_requests_count_no_less_than_the_first_thousand() -> None:
