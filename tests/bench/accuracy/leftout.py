@@ -18,6 +18,7 @@ FAMILIES = {
     "Llama": ("Llama-",),
     "gpt-oss": ("gpt-oss",),
     "DeepSeek, Kimi, GLM-5": ("DeepSeek", "Kimi", "GLM-5"),
+    "Qwen": ("Qwen",),
 }
 """By the starts of the names of their models; latent attention is in one family alone."""
 
