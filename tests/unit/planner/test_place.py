@@ -68,6 +68,7 @@ def test_places_are_what_could_be_and_what_is_in_order() -> None:
         ("a/tp1", 0), ("a/tp2", 0), ("b/tp1", 2), ("gone/tp1", 1),
     ]  # fmt: skip
     assert [p.name for p in running_of(there)] == ["b/tp1", "gone/tp1"]
+    assert {(p.ready, p.stable, p.supply, p.lost) for p in there[:2]} == {(0, 0, 0, 0)}
     leaving = places_of([on("a", 0, pods=1)], empty, CONFIG)
     assert [(p.name, p.held) for p in running_of(leaving)] == [("a/tp1", 1)]
     assert running_of(places_of([], empty, CONFIG)) == ()
