@@ -117,8 +117,8 @@ class ScalingPolicy(ApiModel):
     scale_to_zero_after: Annotated[Duration, lasting("1s", "720h")] | None = None
     """Idle time after which no replica is kept, whatever minReplicas says. Default: never."""
     scale_down_window: Annotated[Duration, lasting("0s", "24h")] | None = None
-    """Time over which demand must have been low before replicas go, such as 10m. Default: 5m, the
-    last of it where demand has not been seen to come back for an hour."""
+    """Time over which demand must have been low before replicas go, such as 10m. Default: 5m, of
+    which less counts where demand does not come back, and twice as much where it leaps."""
 
 
 class ServingPolicySpec(ApiModel):

@@ -30,7 +30,7 @@ from trimtab.planner.evidence import (
 from trimtab.planner.foresight import Ahead, Foresight, Seen
 from trimtab.planner.place import Place, PlaceKey, places_of, running_of, vacant
 from trimtab.planner.query import Market, Query, query_of
-from trimtab.planner.recall import Past, recalls
+from trimtab.planner.recall import MINUTE_S, Past, recalls
 from trimtab.planner.shortage import PoolState
 from trimtab.planner.starts import Starts, weights_of
 
@@ -78,7 +78,8 @@ class Case:
     keep_rps: float
     """Most that was asked over the time of `recall_s`, in requests of the shape of now."""
     recall_s: float
-    """The last part of the window for which what was asked keeps replicas."""
+    """Time for which what was asked keeps replicas: the window, the last of it, or twice as long.
+    """
     may_fall: bool
     """Whether anything may be removed: fresh evidence over a whole window, mode Auto, no brake."""
     minimum: int
@@ -363,7 +364,9 @@ def _finish(draft: _Draft, world: World, *, recall_s: float, brake: bool) -> Cas
         running=draft.running,
         memory=memory,
         grow_rps=rps,
-        keep_rps=max(rps, _most_rps(draft, memory, now - recall_s)),
+        keep_rps=max(
+            rps, _most_rps(draft, memory, now - recall_s), *_before(draft, recall_s, window_s)
+        ),
         recall_s=recall_s,
         may_fall=whole and policy.mode is not Mode.SCALE_UP_ONLY,
         minimum=minimum,
@@ -469,6 +472,16 @@ def _most_rps(draft: _Draft, memory: DeploymentMemory, since: float) -> float:
             factor = factors[shape]
         most = max(most, sample.rps * factor)
     return most
+
+
+def _before(draft: _Draft, recall_s: float, window_s: float) -> tuple[float, ...]:
+    """Return the rates of the minutes that are remembered, where that is longer than the window.
+
+    As they were measured: what alarms asked for on top is remembered for a window.
+    """
+    if recall_s <= window_s:
+        return ()
+    return draft.memory.forecast.rates[-int(recall_s // MINUTE_S) :]
 
 
 def _factor(query: Query, reference: Choice | None, shape: TokenShape) -> float:

@@ -1,7 +1,9 @@
 """For how long what was asked holds replicas: as long as it has been seen to come back.
 
 A window is for demand that falls and returns before a replica in place of one that went could
-serve. How far back that reaches is a matter of the traffic, and its own last hour tells.
+serve. How far back that reaches is a matter of the traffic, and its own last hour tells. Where it
+comes back from one minute to the next, again and again, no window is long enough, and a longer one
+keeps replicas that would be asked for anew.
 """
 
 from collections.abc import Sequence
@@ -9,7 +11,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
-from numpy.typing import NDArray
 
 from trimtab.models.forecast import Row
 from trimtab.planner.forecast.arrays import Floats
@@ -22,6 +23,12 @@ COMES_BACK = 1.0 / MINUTES
 """Largest share of them after which more came back than a shorter window would have kept."""
 MET = 1.1
 """Times what was kept that the headroom meets."""
+LEAPS = 0.2
+"""Share of the minutes from which on, where more came back in the next, demand is said to leap."""
+LEAPT_MINUTES = 10
+"""Fewest minutes that say so: two leaps are luck no more."""
+LEAPING = 2.0
+"""Windows for which is kept what is asked where demand leaps."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,33 +48,39 @@ def recalls(pasts: Sequence[Past]) -> list[float]:
 
     The fewest minutes for which in one minute of MINUTES, at most, the demand came back until a
     replica would have served: beyond what they had seen, and no further than the whole window had.
-    All at once: one by one it would take a tenth of a plan.
+    LEAPING windows where it leaps. All at once: one by one it would take a tenth of a plan.
     """
     found = [past.window_s for past in pasts]
     alike: dict[tuple[int, int, int], list[int]] = {}
     for i, past in enumerate(pasts):
         ahead, most = -int(-past.horizon_s // MINUTE_S), int(past.window_s // MINUTE_S)
-        if most > 1 and len(past.rates) - most - ahead + 1 >= MINUTES:
+        if most > 1 and len(past.rates) - most >= LEAPT_MINUTES:
             alike.setdefault((len(past.rates), ahead, most), []).append(i)
-    for (_, ahead, most), members in alike.items():
-        minutes = _fewest(np.array([pasts[i].rates for i in members]), ahead, most)
-        for i, enough in zip(members, minutes.tolist(), strict=True):
-            if enough < most:
-                found[i] = enough * MINUTE_S
+    for (count, ahead, most), members in alike.items():
+        rates = np.array([pasts[i].rates for i in members])
+        leaping = _short(rates, 1, most, 1) >= LEAPS
+        enough = np.full(len(members), most)
+        if count - most - ahead + 1 >= MINUTES:
+            for minutes in range(most - 1, 0, -1):
+                enough[_short(rates, ahead, most, minutes) <= COMES_BACK] = minutes
+        for i, leaps, minutes in zip(members, leaping.tolist(), enough.tolist(), strict=True):
+            if leaps:
+                found[i] = LEAPING * pasts[i].window_s
+            elif minutes < most:
+                found[i] = minutes * MINUTE_S
     return found
 
 
-def _fewest(rates: Floats, ahead: int, most: int) -> NDArray[np.int64]:
-    """Return the fewest minutes, up to `most`, for each row of `rates`: minutes, oldest first."""
+def _short(rates: Floats, ahead: int, most: int, minutes: int) -> Floats:
+    """Return the share of minutes after which more came back than was kept, by row of `rates`.
+
+    Kept is the largest rate of the last `minutes`; what came in the `ahead` minutes after them has
+    come back as far as the last `most` had seen it.
+    """
     count = rates.shape[1] - most - ahead + 1
     after = sliding_window_view(rates[:, most:], ahead, axis=1).max(axis=2)
     known = sliding_window_view(rates, most, axis=1)[:, :count]
-    came = np.minimum(after, known.max(axis=2))
-    enough = np.full(len(rates), most)
-    for minutes in range(most - 1, 0, -1):
-        kept = known[:, :, -minutes:].max(axis=2)
-        # What chance makes of two rates over a minute has not come back.
-        chance = NOTICED * np.sqrt((came + kept) / MINUTE_S)
-        short = (came > MET * kept + chance).mean(axis=1)
-        enough[short <= COMES_BACK] = minutes
-    return enough
+    came, kept = np.minimum(after, known.max(axis=2)), known[:, :, -minutes:].max(axis=2)
+    # What chance makes of two rates over a minute has not come back.
+    chance = NOTICED * np.sqrt((came + kept) / MINUTE_S)
+    return np.asarray((came > MET * kept + chance).mean(axis=1))

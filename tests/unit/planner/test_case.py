@@ -397,8 +397,9 @@ def test_the_window_counts_what_was_asked_for_in_requests_of_now() -> None:
     [
         # Nothing has come back for an hour.
         ((50.0,) * 30 + (10.0,) * 30, False, False),
-        # Every third minute does, and ten minutes tell nothing.
+        # Every third minute does, and so would a lull of three minutes; ten minutes tell nothing.
         ((50.0, 10.0, 10.0) * 20, False, True),
+        ((50.0, 50.0, 50.0, 10.0, 10.0, 10.0) * 10, False, True),
         ((10.0,) * 10, False, True),
         # Who names a window gets all of it.
         ((50.0,) * 30 + (10.0,) * 30, True, True),
@@ -422,6 +423,28 @@ def test_what_was_asked_is_kept_for_as_long_as_it_comes_back(
     assert (found.keep_rps == 50.0) is kept
     assert (found.keep_rps == found.grow_rps < 20.0) is not kept
     assert found.may_fall
+
+
+@pytest.mark.parametrize(("minutes_ago", "kept"), [(9, True), (10, False)])
+def test_where_demand_leaps_two_windows_count_as_they_were_measured(
+    minutes_ago: int, kept: bool
+) -> None:
+    """In the second of them nothing counts that alarms asked for beyond what came."""
+    rates = [20.0, 5.0] * 20
+    rates[-1 - minutes_ago] = 50.0
+    steady = (5.0,) * 40
+    for past, most in ((tuple(rates), 50.0 if kept else 20.0), (steady, RPS)):
+        leaping = case(
+            memory=memory(
+                samples=(WantedSample(at=NOW - 15.0, rps=RPS, shape=case().policy.shape),),
+                fresh_since=NOW - 310.0,
+                forecast=ForecastState(at=NOW - 15.0, rates=past),
+            )
+        )
+        twice = 2.0 * CONFIG.scale_down_window_s
+        market = Market(pools={}, speeds=Speeds(()), config=CONFIG)
+        world = World(now=NOW, market=market, starts=Starts([]), reclaims={})
+        assert _finish(draft(leaping), world, recall_s=twice, brake=False).keep_rps == most
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from random import Random
 
 import pytest
 
-from trimtab.planner.recall import MINUTES, Past, recalls
+from trimtab.planner.recall import LEAPING, MINUTES, Past, recalls
 
 WINDOW_S = 300.0
 
@@ -14,24 +14,49 @@ def kept_s(rates: list[float], horizon_s: float = 60.0, window_s: float = WINDOW
     return recalls([Past(rates=tuple(rates), horizon_s=horizon_s, window_s=window_s)])[0]
 
 
-def every(minutes: int, count: int = 60) -> list[float]:
+def lulls(minutes: int, count: int = 60) -> list[float]:
+    """A lull again and again, every six minutes."""
+    return [5.0 if i % 6 < minutes else 50.0 for i in range(count)]
+
+
+def leaps(minutes: int, count: int = 60) -> list[float]:
     """A burst of one minute, again and again."""
     return [50.0 if i % minutes == 0 else 5.0 for i in range(count)]
 
 
-@pytest.mark.parametrize("minutes", [2, 3, 4, 5])
-def test_a_burst_that_comes_back_is_kept_until_it_does(minutes: int) -> None:
-    assert kept_s(every(minutes)) == 60.0 * minutes
+@pytest.mark.parametrize("minutes", [1, 2, 3, 4])
+def test_a_lull_is_seen_through(minutes: int) -> None:
+    assert kept_s(lulls(minutes)) == 60.0 * (minutes + 1)
 
 
 @pytest.mark.parametrize("horizon_s", [60.0, 150.0, 600.0])
 def test_what_comes_back_before_a_replica_would_serve_counts(horizon_s: float) -> None:
     """A lull of four minutes is seen through, however soon a replica comes."""
-    assert kept_s(every(5), horizon_s) == WINDOW_S
+    assert kept_s(lulls(4), horizon_s) == WINDOW_S
+
+
+@pytest.mark.parametrize("minutes", [2, 3, 4])
+@pytest.mark.parametrize("count", [15, 24, 60])
+def test_what_leaps_back_within_a_minute_is_kept_for_twice_the_window(
+    minutes: int, count: int
+) -> None:
+    assert kept_s(leaps(minutes, count)) == LEAPING * WINDOW_S
+    assert kept_s(leaps(minutes, count), window_s=240.0) == LEAPING * 240.0
+    assert kept_s(leaps(minutes, 14)) == WINDOW_S
+
+
+def test_one_leap_in_five_minutes_is_enough() -> None:
+    """Of 40 minutes: eight after which it leapt back are, seven are not."""
+    rates = [50.0] * 45
+    for lull in range(6, 34, 4):
+        rates[lull] = 5.0
+    assert kept_s(rates) < WINDOW_S
+    rates[40] = 5.0
+    assert kept_s(rates) == LEAPING * WINDOW_S
 
 
 def test_what_no_window_would_have_kept_is_no_reason_for_a_long_one() -> None:
-    assert kept_s(every(20)) == 60.0
+    assert kept_s(leaps(20)) == 60.0
 
 
 def test_a_climb_comes_back_to_nothing() -> None:
@@ -62,8 +87,8 @@ def test_one_minute_in_twenty_may_be_wrong() -> None:
 
 
 def test_a_rise_that_the_headroom_meets_has_not_come_back() -> None:
-    assert kept_s([1000.0 if i % 2 else 930.0 for i in range(60)]) == 60.0
-    assert kept_s([1000.0 if i % 2 else 600.0 for i in range(60)]) == 120.0
+    assert kept_s([1000.0 if i % 6 else 930.0 for i in range(60)]) == 60.0
+    assert kept_s([1000.0 if i % 6 else 600.0 for i in range(60)]) == 120.0
 
 
 @pytest.mark.parametrize(("horizon_s", "ahead"), [(30.0, 1), (60.0, 1), (61.0, 2), (540.0, 9)])
