@@ -135,7 +135,7 @@ def case(*variants: VariantState, **over: Any) -> Case:
         "memory": memory(name),
         "grow_rps": rps,
         "keep_rps": rps,
-        "recall_s": 300.0,
+        "recall_s": known.get("window_s", 300.0),
         "may_fall": True,
         "minimum": 1,
         "waits": {},

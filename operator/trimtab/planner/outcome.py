@@ -253,7 +253,7 @@ def _why_not(outcome: Outcome) -> Why:
 
 def _tail(outcome: Outcome, why: Why) -> str:
     case = outcome.case
-    window = format_duration(case.window_s)
+    window = format_duration(max(case.window_s, case.recall_s))
     match why:
         case Why.DOUBT:
             return f"Nothing falls: {case.evidence.message}."

@@ -181,6 +181,17 @@ def test_why_it_stays(
     )
 
 
+@pytest.mark.parametrize(
+    ("recall_s", "waits_for", "looked_over"),
+    [(60.0, "5m", "1m"), (300.0, "5m", "5m"), (600.0, "10m", "10m")],
+)
+def test_the_time_that_counts_is_said(recall_s: float, waits_for: str, looked_over: str) -> None:
+    there = case(on(replicas=3), recall_s=recall_s)
+    assert f"fresh evidence over {waits_for} has asked" in says(there, asked_replicas=2)
+    fell = replace(there, need=replace(there.need, rps=0.5))
+    assert f"was asked over {looked_over} is" in says(fell, 2)
+
+
 def test_scale_up_only_says_that_it_holds() -> None:
     there = case(on(replicas=3), mode=Mode.SCALE_UP_ONLY)
     assert why(there, asked_replicas=2) is Why.MODE
