@@ -27,10 +27,11 @@ from trimtab.planner.evidence import (
     is_settling,
     newest_ready_s,
 )
+from trimtab.planner.forecast.constants import MINUTE_S
 from trimtab.planner.foresight import Ahead, Foresight, Seen
 from trimtab.planner.place import Place, PlaceKey, places_of, running_of, vacant
 from trimtab.planner.query import Market, Query, query_of
-from trimtab.planner.recall import MINUTE_S, Past, recalls
+from trimtab.planner.recall import Past, recalls
 from trimtab.planner.shortage import PoolState
 from trimtab.planner.starts import Starts, weights_of
 

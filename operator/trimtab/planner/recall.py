@@ -14,9 +14,9 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from trimtab.models.forecast import Row
 from trimtab.planner.forecast.arrays import Floats
+from trimtab.planner.forecast.constants import MINUTE_S
 from trimtab.planner.foresight import NOTICED
 
-MINUTE_S = 60.0
 MINUTES = 20
 """Fewest minutes that must have shown what came after them."""
 COMES_BACK = 1.0 / MINUTES

@@ -28,7 +28,7 @@ PLANNER = PACKAGE / "planner"
 MODULES = (
     "ability", "brakes", "case", "degrade", "demand", "easing", "evenly", "evidence",
     "forecast.plain", "foresight", "history", "ledger", "lessons", "moves", "outcome", "place",
-    "proven", "reclaims", "settle", "shortage", "spot", "starts", "wishes",
+    "proven", "recall", "reclaims", "settle", "shortage", "spot", "starts", "wishes",
 )  # fmt: skip
 """What decides; the solver's modules are held by brute force and by their bound."""
 TESTS = ("tests/unit/planner", "tests/golden", "tests/property")
