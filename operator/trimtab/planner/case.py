@@ -189,7 +189,7 @@ def _recalls(drafts: Sequence[_Draft], config: PlannerConfig) -> list[float]:
     pasts = [
         Past(
             rates=draft.memory.forecast.rates if own is None else (),
-            horizon_s=draft.foresight.horizon_s,
+            ahead_s=draft.foresight.horizon_s,
             window_s=window_of(draft.policy, config),
         )
         for draft, own in zip(drafts, named, strict=True)

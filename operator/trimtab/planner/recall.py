@@ -37,7 +37,7 @@ class Past:
 
     rates: Row
     """Of its last minutes without a gap, oldest first, requests/s."""
-    horizon_s: float
+    ahead_s: float
     """Time until a replica that is asked for serves."""
     window_s: float
     """Time that is looked back at where nothing is known: the longest."""
@@ -53,8 +53,8 @@ def recalls(pasts: Sequence[Past]) -> list[float]:
     found = [past.window_s for past in pasts]
     alike: dict[tuple[int, int, int], list[int]] = {}
     for i, past in enumerate(pasts):
-        ahead, most = -int(-past.horizon_s // MINUTE_S), int(past.window_s // MINUTE_S)
-        if most > 1 and len(past.rates) - most >= LEAPT_MINUTES:
+        ahead, most = -int(-past.ahead_s // MINUTE_S), int(past.window_s // MINUTE_S)
+        if most and len(past.rates) - most >= LEAPT_MINUTES:
             alike.setdefault((len(past.rates), ahead, most), []).append(i)
     for (count, ahead, most), members in alike.items():
         rates = np.array([pasts[i].rates for i in members])

@@ -9,9 +9,9 @@ from trimtab.planner.recall import LEAPING, MINUTES, Past, recalls
 WINDOW_S = 300.0
 
 
-def kept_s(rates: list[float], horizon_s: float = 60.0, window_s: float = WINDOW_S) -> float:
+def kept_s(rates: list[float], ahead_s: float = 60.0, window_s: float = WINDOW_S) -> float:
     """For how many seconds what was asked of one deployment is kept."""
-    return recalls([Past(rates=tuple(rates), horizon_s=horizon_s, window_s=window_s)])[0]
+    return recalls([Past(rates=tuple(rates), ahead_s=ahead_s, window_s=window_s)])[0]
 
 
 def lulls(minutes: int, count: int = 60) -> list[float]:
@@ -27,6 +27,16 @@ def leaps(minutes: int, count: int = 60) -> list[float]:
 @pytest.mark.parametrize("minutes", [1, 2, 3, 4])
 def test_a_lull_is_seen_through(minutes: int) -> None:
     assert kept_s(lulls(minutes)) == 60.0 * (minutes + 1)
+
+
+def test_what_the_whole_window_is_needed_for_keeps_all_of_it() -> None:
+    assert kept_s(lulls(4), window_s=330.0) == 330.0
+    assert kept_s(lulls(3), window_s=330.0) == 240.0
+
+
+def test_nothing_comes_back_where_nothing_comes() -> None:
+    assert kept_s([0.0] * 60) == 60.0
+    assert kept_s([0.0] * 60, window_s=120.0) == 60.0
 
 
 @pytest.mark.parametrize("horizon_s", [60.0, 150.0, 600.0])
@@ -114,7 +124,7 @@ def test_many_at_once_get_what_each_gets_alone() -> None:
                 random.choice((5.0, 20.0, 80.0)) if random.random() < share else 5.0
                 for _ in range(random.choice((24, 40, 60)))
             ),
-            horizon_s=random.choice((45.0, 150.0, 400.0)),
+            ahead_s=random.choice((45.0, 150.0, 400.0)),
             window_s=random.choice((60.0, 300.0, 330.0, 600.0)),
         )
         for share in (0.0, 0.02, 0.1, 0.4)
