@@ -58,6 +58,15 @@ def test_devices_are_promised_to_every_pod_that_exists_or_shall_exist() -> None:
     assert state.promised == 10
 
 
+def test_replicas_without_a_node_wait_for_one_be_it_a_single_one() -> None:
+    one = variant_state(replicas=3, pods=3, ready=2, unplaced=1)
+    assert look(one, node_free=(8,))[0].waiting == ((1, 1),)
+    not_made = variant_state(replicas=3, pods=2, ready=2, parallelism=Parallelism(tensor=2))
+    assert look(not_made, node_free=(8,))[0].waiting == ((2, 1),)
+    assert look(variant_state(replicas=2, pods=2), node_free=(8,))[0].waiting == ()
+    assert look(one)[0].waiting == ()
+
+
 def test_free_is_never_negative_when_nodes_are_lost() -> None:
     assert look(variant_state(replicas=5, pods=5), devices=2)[0].free == 0
 
