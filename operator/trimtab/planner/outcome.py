@@ -253,7 +253,6 @@ def _why_not(outcome: Outcome) -> Why:
 
 def _tail(outcome: Outcome, why: Why) -> str:
     case = outcome.case
-    window = format_duration(max(case.window_s, case.recall_s))
     match why:
         case Why.DOUBT:
             return f"Nothing falls: {case.evidence.message}."
@@ -261,6 +260,7 @@ def _tail(outcome: Outcome, why: Why) -> str:
             return f"{outcome.asked_replicas} would do now; nothing goes while {outcome.broken}."
         case Why.WINDOW:
             asked = outcome.asked_replicas
+            window = format_duration(max(case.window_s, case.recall_s))
             return (
                 f"{asked} would do now; replicas go once fresh evidence over {window} "
                 "has asked for no more."

@@ -48,7 +48,7 @@ def recalls(pasts: Sequence[Past]) -> list[float]:
 
     The fewest minutes for which in one minute of MINUTES, at most, the demand came back until a
     replica would have served: beyond what they had seen, and no further than the whole window had.
-    LEAPING windows where it leaps. All at once: one by one it would take a tenth of a plan.
+    LEAPING windows where it leaps. All at once: one by one it would take several times as long.
     """
     found = [past.window_s for past in pasts]
     alike: dict[tuple[int, int, int], list[int]] = {}
@@ -58,11 +58,10 @@ def recalls(pasts: Sequence[Past]) -> list[float]:
             alike.setdefault((len(past.rates), ahead, most), []).append(i)
     for (count, ahead, most), members in alike.items():
         rates = np.array([pasts[i].rates for i in members])
-        leaping = _short(rates, 1, most, 1) >= LEAPS
+        leaping = _short(rates, 1, most)[:, 0] >= LEAPS
         enough = np.full(len(members), most)
         if count - most - ahead + 1 >= MINUTES:
-            for minutes in range(most - 1, 0, -1):
-                enough[_short(rates, ahead, most, minutes) <= COMES_BACK] = minutes
+            enough = 1 + (_short(rates, ahead, most) <= COMES_BACK).argmax(axis=1)
         for i, leaps, minutes in zip(members, leaping.tolist(), enough.tolist(), strict=True):
             if leaps:
                 found[i] = LEAPING * pasts[i].window_s
@@ -71,16 +70,18 @@ def recalls(pasts: Sequence[Past]) -> list[float]:
     return found
 
 
-def _short(rates: Floats, ahead: int, most: int, minutes: int) -> Floats:
-    """Return the share of minutes after which more came back than was kept, by row of `rates`.
+def _short(rates: Floats, ahead: int, most: int) -> Floats:
+    """Return the share of minutes after which more came back than was kept.
 
-    Kept is the largest rate of the last `minutes`; what came in the `ahead` minutes after them has
-    come back as far as the last `most` had seen it.
+    One row for each of `rates`, one column for each number of minutes kept, from 1 to `most`: kept
+    is the largest rate of the last ones. What came in the `ahead` minutes after them has come back
+    as far as all `most` had seen it, so that the last column is 0.
     """
     count = rates.shape[1] - most - ahead + 1
     after = sliding_window_view(rates[:, most:], ahead, axis=1).max(axis=2)
     known = sliding_window_view(rates, most, axis=1)[:, :count]
-    came, kept = np.minimum(after, known.max(axis=2)), known[:, :, -minutes:].max(axis=2)
+    kept = np.maximum.accumulate(known[:, :, ::-1], axis=2)
+    came = np.minimum(after, kept[:, :, -1])[:, :, None]
     # What chance makes of two rates over a minute has not come back.
     chance = NOTICED * np.sqrt((came + kept) / MINUTE_S)
     return np.asarray((came > MET * kept + chance).mean(axis=1))

@@ -50,10 +50,13 @@ QUEUED = Alarm(why=Why.QUEUE_GREW, message="many wait")
 LATE = Alarm(why=Why.OVER_TARGET, message="late")
 
 
+MARKET = Market(pools={}, speeds=Speeds(()), config=CONFIG)
+WORLD = World(now=NOW, market=MARKET, starts=Starts([]), reclaims={})
+
+
 def draft(c: Case, rps: float = RPS) -> _Draft:
     """The case before it is known whether the brake holds, where `rps` are asked for."""
     need = replace(c.need, rps=rps)
-    market = Market(pools={}, speeds=Speeds(()), config=CONFIG)
     return _Draft(
         state=c.state,
         policy=c.policy,
@@ -63,7 +66,7 @@ def draft(c: Case, rps: float = RPS) -> _Draft:
         seen=Seen(now=NOW, rps=rps, window_s=60.0),
         since_s=15.0,
         foresight=c.foresight,
-        query=query_of(c.state, c.policy, need.shape, market),
+        query=query_of(c.state, c.policy, need.shape, MARKET),
         choices=c.choices,
         places=c.places,
         running=c.running,
@@ -190,9 +193,7 @@ def test_a_replica_is_new_for_one_and_a_half_windows(age_s: float, settling: boo
 
 def finished(there: Case, rps: float = RPS, *, brake: bool = False) -> Case:
     """The case of a deployment that is asked for `rps`, from what is known of it before."""
-    market = Market(pools={}, speeds=Speeds(()), config=CONFIG)
-    world = World(now=NOW, market=market, starts=Starts([]), reclaims={})
-    return _finish(draft(there, rps), world, recall_s=CONFIG.scale_down_window_s, brake=brake)
+    return _finish(draft(there, rps), WORLD, recall_s=CONFIG.scale_down_window_s, brake=brake)
 
 
 def watched_since(at: float, **over: Any) -> DeploymentMemory:
@@ -217,19 +218,15 @@ def asked_of(ready: int = 2, age_s: float = 3600.0) -> Need:
         workload={"inputTokens": 1000, "outputTokens": 250, "requestsPerSecond": "90"},
     )
     assert state.policy is not None
-    market = Market(pools={}, speeds=Speeds(()), config=CONFIG)
-    world = World(now=NOW, market=market, starts=Starts([]), reclaims={})
-    return prepare([(state, state.policy, memory())], world)[0].need
+    return prepare([(state, state.policy, memory())], WORLD)[0].need
 
 
 @pytest.mark.parametrize(("since_s", "counts_s"), [(15.0, 15.0), (60.0, 60.0), (600.0, 60.0)])
 def test_rates_tell_of_no_more_than_their_window(since_s: float, counts_s: float) -> None:
     state = planned(variants=(on(),), load=fresh_load(10.0))
     assert state.policy is not None
-    market = Market(pools={}, speeds=Speeds(()), config=CONFIG)
-    world = World(now=NOW, market=market, starts=Starts([]), reclaims={})
     before = memory(forecast=ForecastState(at=NOW - since_s))
-    assert _draft((state, state.policy, before), before, world).since_s == counts_s
+    assert _draft((state, state.policy, before), before, WORLD).since_s == counts_s
 
 
 def test_what_waits_is_demand_once_all_that_was_asked_for_serves() -> None:
@@ -417,9 +414,7 @@ def test_what_was_asked_is_kept_for_as_long_as_it_comes_back(
     )
     past = warmed([(NOW - 60.0 * ago, rps) for ago, rps in enumerate(reversed(rates))])
     before = memory(samples=samples, fresh_since=NOW - 310.0, forecast=past)
-    market = Market(pools={}, speeds=Speeds(()), config=CONFIG)
-    world = World(now=NOW, market=market, starts=Starts([]), reclaims={})
-    (found,) = prepare([(state, policy, before)], world)
+    (found,) = prepare([(state, policy, before)], WORLD)
     assert (found.keep_rps == 50.0) is kept
     assert (found.keep_rps == found.grow_rps < 20.0) is not kept
     assert found.may_fall
@@ -442,9 +437,7 @@ def test_where_demand_leaps_two_windows_count_as_they_were_measured(
             )
         )
         twice = 2.0 * CONFIG.scale_down_window_s
-        market = Market(pools={}, speeds=Speeds(()), config=CONFIG)
-        world = World(now=NOW, market=market, starts=Starts([]), reclaims={})
-        assert _finish(draft(leaping), world, recall_s=twice, brake=False).keep_rps == most
+        assert _finish(draft(leaping), WORLD, recall_s=twice, brake=False).keep_rps == most
 
 
 @pytest.mark.parametrize(
