@@ -9,13 +9,12 @@ from typing import TypeAlias
 from trimtab.api.conditions import Reason
 from trimtab.api.llmdeployment import Mode
 from trimtab.config import PlannerConfig
-from trimtab.models.load import TokenShape
 from trimtab.models.memory import DeploymentMemory
 from trimtab.models.plan import Why
 from trimtab.models.policy import EffectivePolicy
 from trimtab.models.snapshot import DeploymentState
 from trimtab.planner import easing, foresight, history, proven
-from trimtab.planner.candidates import capacity_at, choices_of
+from trimtab.planner.candidates import choices_of
 from trimtab.planner.choice import Choice
 from trimtab.planner.classes import carried_by
 from trimtab.planner.demand import Circumstances, Need, need_of, with_queue
@@ -27,19 +26,17 @@ from trimtab.planner.evidence import (
     is_settling,
     newest_ready_s,
 )
-from trimtab.planner.forecast.constants import MINUTE_S
 from trimtab.planner.foresight import Ahead, Foresight, Seen
 from trimtab.planner.place import Place, PlaceKey, places_of, running_of, vacant
 from trimtab.planner.query import Market, Query, query_of
-from trimtab.planner.recall import Past, recalls
+from trimtab.planner.recall import recalls
 from trimtab.planner.shortage import PoolState
 from trimtab.planner.starts import Starts, weights_of
+from trimtab.planner.window import most_asked, past_of, window_of
 
 GUARD_PAUSE_S = 60.0
 """Time after a scale-up, and after a replica got Ready, in which an alarm asks for no more: what
 was added must show first."""
-WEIGHT_MOST = 20.0
-"""A request of another time weighs at most so many times one of now, and at least as little."""
 GUARD_MOST = 2.0
 """Alarms take a fleet to so many times what its demand asks, and one replica more."""
 FALLBACK_AFTER_S = 180.0
@@ -146,12 +143,6 @@ class World:
         return self.market.config
 
 
-def window_of(policy: EffectivePolicy, config: PlannerConfig) -> float:
-    """Return the scale-down window of one deployment, in seconds."""
-    own = policy.scale_down_window_s
-    return config.scale_down_window_s if own is None else own
-
-
 def prepare(subjects: Sequence[Subject], world: World) -> list[Case]:
     """Return the case of every subject. One brake is for all of them."""
     learnt = foresight.seen([(memory, state.load) for state, _, memory in subjects], world.now)
@@ -159,9 +150,10 @@ def prepare(subjects: Sequence[Subject], world: World) -> list[Case]:
         _draft(subject, memory, world) for subject, memory in zip(subjects, learnt, strict=True)
     ]
     brake = _is_braked(drafts)
+    pasts = [past_of(d.policy, d.memory, d.foresight.horizon_s, world.config) for d in drafts]
     return [
         _finish(draft, world, recall_s=recall_s, brake=brake)
-        for draft, recall_s in zip(drafts, _recalls(drafts, world.config), strict=True)
+        for draft, recall_s in zip(drafts, recalls(pasts), strict=True)
     ]
 
 
@@ -181,20 +173,6 @@ class _Draft:
     choices: tuple[Choice, ...]
     places: tuple[Place, ...]
     running: tuple[Place, ...]
-
-
-def _recalls(drafts: Sequence[_Draft], config: PlannerConfig) -> list[float]:
-    """Return for how long what was asked of each is kept: who names a window gets all of it."""
-    named = [draft.policy.scale_down_window_s for draft in drafts]
-    pasts = [
-        Past(
-            rates=draft.memory.forecast.rates if own is None else (),
-            ahead_s=draft.foresight.horizon_s,
-            window_s=window_of(draft.policy, config),
-        )
-        for draft, own in zip(drafts, named, strict=True)
-    ]
-    return recalls(pasts)
 
 
 def _draft(subject: Subject, memory: DeploymentMemory, world: World) -> _Draft:
@@ -354,6 +332,8 @@ def _finish(draft: _Draft, world: World, *, recall_s: float, brake: bool) -> Cas
         minimum = max(minimum, policy.fallback_replicas)
     # What sleeps, or may, is woken by requests and not by a forecast of them.
     rps = guarded if minimum > 0 else draft.need.rps
+    reference = vacant(draft.state.key, draft.choices).best
+    most_rps = most_asked(memory, draft.query, reference, now=now, recall_s=recall_s)
     return Case(
         state=draft.state,
         policy=policy,
@@ -365,9 +345,7 @@ def _finish(draft: _Draft, world: World, *, recall_s: float, brake: bool) -> Cas
         running=draft.running,
         memory=memory,
         grow_rps=rps,
-        keep_rps=max(
-            rps, _most_rps(draft, memory, now - recall_s), *_before(draft, recall_s, window_s)
-        ),
+        keep_rps=max(rps, most_rps),
         recall_s=recall_s,
         may_fall=whole and policy.mode is not Mode.SCALE_UP_ONLY,
         minimum=minimum,
@@ -452,46 +430,6 @@ def _guarded(draft: _Draft, rps: float, now: float, config: PlannerConfig) -> tu
 def _echoes(draft: _Draft, alarm: Alarm) -> bool:
     """Return whether the latencies are of a time before what serves now was all there."""
     return alarm.why is Why.OVER_TARGET and is_settling(draft.state)
-
-
-def _most_rps(draft: _Draft, memory: DeploymentMemory, since: float) -> float:
-    """Return the largest demand since then, counted in requests of the shape of now.
-
-    Requests of another shape weigh as the reference replica feels them: by its rate for either.
-    """
-    reference = vacant(draft.state.key, draft.choices).best
-    shape, factor = draft.need.shape.assumed, 1.0
-    factors: dict[TokenShape, float] = {shape: factor}
-    most = 0.0
-    for sample in memory.samples:
-        if sample.at < since:
-            continue
-        if sample.shape is not shape:
-            shape = sample.shape
-            if shape not in factors:
-                factors[shape] = _factor(draft.query, reference, shape)
-            factor = factors[shape]
-        most = max(most, sample.rps * factor)
-    return most
-
-
-def _before(draft: _Draft, recall_s: float, window_s: float) -> tuple[float, ...]:
-    """Return the rates of the minutes that are remembered, where that is longer than the window.
-
-    As they were measured: what alarms asked for on top is remembered for a window.
-    """
-    if recall_s <= window_s:
-        return ()
-    return draft.memory.forecast.rates[-int(recall_s // MINUTE_S) :]
-
-
-def _factor(query: Query, reference: Choice | None, shape: TokenShape) -> float:
-    if reference is None or reference.capacity is None:
-        return 1.0
-    then = capacity_at(query, reference, shape)
-    if then is None:
-        return 1.0
-    return min(max(reference.capacity.max_rps / then, 1.0 / WEIGHT_MOST), WEIGHT_MOST)
 
 
 def _unknown_since(evidence: Evidence, before: DeploymentMemory, now: float) -> float | None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from builders import planned
-from cases import CONFIG, RPS, capacity, case, choice, evidence, memory, on, pool_state
+from cases import CONFIG, RPS, case, choice, evidence, memory, on, pool_state
 from fleetworld import fresh_load
 from trimtab.api.conditions import Reason
 from trimtab.models.forecast import ForecastState
@@ -17,26 +17,21 @@ from trimtab.models.plan import Verdict, Why
 from trimtab.models.signals import Fresh, Signal, Stale
 from trimtab.planner.case import (
     FALLBACK_AFTER_S,
-    WEIGHT_MOST,
     Case,
     World,
     _Draft,
     _draft,
-    _factor,
     _falls_back,
     _finish,
     _guarded,
     _is_braked,
     _is_unfit,
     _minimum,
-    _most_rps,
     _ready_s,
     _unknown_since,
     _waits,
     prepare,
-    window_of,
 )
-from trimtab.planner.choice import Choice
 from trimtab.planner.demand import DRAIN_S, Need
 from trimtab.planner.evidence import Alarm, is_settling
 from trimtab.planner.forecast import warmed
@@ -91,11 +86,6 @@ def test_what_exists_and_what_counts() -> None:
     assert [(place.pool, n) for place, n in both.used({keys["a"]: 1})] == [("a", 1)]
     assert [(place.pool, n) for place, n in both.used({keys["b"]: 1})] == [("b", 1)]
     assert case(grow_rps=0.0).is_covered
-
-
-def test_its_own_window_wins() -> None:
-    assert window_of(case().policy, CONFIG) == CONFIG.scale_down_window_s
-    assert window_of(case(scale_down_window_s=0.0).policy, CONFIG) == 0.0
 
 
 def guarded(rps: float, alarm: Alarm | None = QUEUED, **over: Any) -> tuple[float, bool]:
@@ -374,21 +364,6 @@ def test_the_brake_holds_where_many_lose_nearly_all_at_once() -> None:
     assert _is_braked([losing(f"s{i}", 0.04, 0.5) for i in range(5)])
 
 
-def test_the_window_counts_what_was_asked_for_in_requests_of_now() -> None:
-    shape = case().policy.shape
-    other = replace(shape, input_tokens=9.0 * shape.input_tokens)
-    samples = (
-        WantedSample(at=NOW - 30, rps=5.0, shape=shape),
-        WantedSample(at=NOW - 15, rps=7.0, shape=shape),
-        WantedSample(at=NOW, rps=6.0, shape=other),
-    )
-    there = case(memory=memory(samples=samples), choices=())
-    assert _most_rps(draft(there), there.memory, NOW - 300.0) == 7.0
-    assert _most_rps(draft(there), there.memory, NOW - 15.0) == 7.0
-    assert _most_rps(draft(there), there.memory, NOW - 14.5) == 6.0
-    assert _most_rps(draft(case()), memory(), NOW - 300.0) == 0.0
-
-
 @pytest.mark.parametrize(
     ("rates", "named", "kept"),
     [
@@ -418,26 +393,6 @@ def test_what_was_asked_is_kept_for_as_long_as_it_comes_back(
     assert (found.keep_rps == 50.0) is kept
     assert (found.keep_rps == found.grow_rps < 20.0) is not kept
     assert found.may_fall
-
-
-@pytest.mark.parametrize(("minutes_ago", "kept"), [(9, True), (10, False)])
-def test_where_demand_leaps_two_windows_count_as_they_were_measured(
-    minutes_ago: int, kept: bool
-) -> None:
-    """In the second of them nothing counts that alarms asked for beyond what came."""
-    rates = [20.0, 5.0] * 20
-    rates[-1 - minutes_ago] = 50.0
-    steady = (5.0,) * 40
-    for past, most in ((tuple(rates), 50.0 if kept else 20.0), (steady, RPS)):
-        leaping = case(
-            memory=memory(
-                samples=(WantedSample(at=NOW - 15.0, rps=RPS, shape=case().policy.shape),),
-                fresh_since=NOW - 310.0,
-                forecast=ForecastState(at=NOW - 15.0, rates=past),
-            )
-        )
-        twice = 2.0 * CONFIG.scale_down_window_s
-        assert _finish(draft(leaping), WORLD, recall_s=twice, brake=False).keep_rps == most
 
 
 @pytest.mark.parametrize(
@@ -524,14 +479,3 @@ def test_requests_wait_where_those_that_serve_are_overloaded() -> None:
     assert wait_s < math.exp(6.0)  # the device for one is there, so that no node is waited for
     blind = case(on("a"), choices=(choice("a", capacity=None),))
     assert _waits(draft(blind, 99.0), QUICK) == {}
-
-
-def test_a_request_of_another_time_weighs_no_more_than_twenty_of_now_and_no_less() -> None:
-    found = draft(case())
-
-    def factor(one: Choice | None) -> float:
-        return _factor(found.query, one, found.need.shape)
-
-    assert factor(choice(capacity=capacity(1e9))) == WEIGHT_MOST
-    assert factor(choice(capacity=capacity(1e-9))) == 1.0 / WEIGHT_MOST
-    assert factor(choice(capacity=None)) == factor(None) == 1.0
