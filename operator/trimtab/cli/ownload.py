@@ -85,7 +85,11 @@ def scenario_from(
             "Say --duration for more"
         )
     if duration <= 0:
-        raise InvalidInput("--trace", "it has fewer than two requests", "Give a longer log")
+        raise InvalidInput(
+            "--trace",
+            "all of its requests come at one moment, which does not tell how long it lasts",
+            "Say --duration, or give a longer log",
+        )
     scenario = Scenario.model_validate(
         {
             "name": "own-traffic",

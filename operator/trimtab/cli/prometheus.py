@@ -20,6 +20,8 @@ _MOST_POINTS = 11_000
 def fetch(spec: PrometheusHistory, now: float) -> tuple[History, str]:
     """Return what `spec` asks for, and how it was read. Gaps are filled in a straight line.
 
+    What lies before the first point or after the last is left out.
+
     Args:
         spec: Where and what to ask.
         now: Unix seconds, where `spec` names no end.
@@ -50,20 +52,26 @@ def fetch(spec: PrometheusHistory, now: float) -> tuple[History, str]:
         )
     known = [
         (float(moment) - (end - spec.last_s), max(0.0, float(value)))
-        for moment, value in series[0]["values"]
+        for moment, value in series[0].get("values", ())  # a histogram has none
         if math.isfinite(float(value))
     ]
-    times = np.arange(0.0, spec.last_s + spec.step_s / 2.0, spec.step_s)
     if len(known) < 2:
         raise InvalidInput(
             "source.prometheus.query",
             f"it has {len(known)} points in that time",
             "Look back further, or take shorter steps",
         )
+    # Before its first point a metric was not there, and nobody knows what it would have been.
+    first, last = known[0][0], known[-1][0]
+    times = np.arange(first, last + spec.step_s / 2.0, spec.step_s)
     rates = np.interp(times, [at for at, _ in known], [rate for _, rate in known])
     missing = max(0, len(times) - len(known))
-    gaps = f", {missing} more were missing and are taken as in between" if missing else ""
-    return History(at_s=times, rps=rates), f"{spec.url}: {len(known)} points{gaps}"
+    told = f"{spec.url}: {len(known)} points"
+    if missing:
+        told += f", {missing} more were missing and are taken as in between"
+    if spec.last_s - (last - first) > spec.step_s:
+        told += f"; there are {last - first:.0f} of {spec.last_s:.0f} s, which are taken alone"
+    return History(at_s=times - first, rps=rates), told
 
 
 def _ask(url: str, parameters: dict[str, str]) -> list[Any]:

@@ -249,6 +249,8 @@ class Flow:
         self._taken += tokens
         self._counts.prompt_tokens += tokens
         self._counts.answer_tokens += len(whole)
+        if whole and not self._count:
+            self._counts.steps += 1
         self._pass(1, lasts)
         for one in whole:
             self._join(one)
@@ -277,6 +279,7 @@ class Flow:
             return
         gaps = steps * count
         counts = self._counts
+        counts.steps += steps
         counts.gaps += gaps
         counts.gap_s += count * lasts
         counts.answer_tokens += gaps
@@ -325,6 +328,7 @@ class Flow:
     def _preempt(self) -> None:
         """Send who was admitted last back to the head of the queue, to be computed anew."""
         job = self._batch()[-1]
+        self._counts.preempted += 1
         if job is self._partial:
             self._partial = None
             job.kept = job.cached

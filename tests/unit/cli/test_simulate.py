@@ -222,6 +222,10 @@ class _Prometheus(BaseHTTPRequestHandler):
         text = query["query"][0]
         if text == "two":
             result *= 2
+        if text == "young":
+            result[0]["values"] = points[4:]
+        if text == "histogram":
+            result = [{"metric": {}, "histograms": []}]
         document: dict[str, Any] = {
             "status": "success",
             "data": {"resultType": "matrix", "result": [] if text == "none" else result},
@@ -271,9 +275,20 @@ def test_a_history_is_asked_for_as_it_is_meant_and_its_gap_is_told(server: str) 
     assert "10 points, 1 more were missing" in note
 
 
+def test_before_its_first_point_a_history_is_not_made_up(server: str) -> None:
+    found, note = prometheus.fetch(history(server, "young"), 0.0)
+    assert found.at_s.tolist() == [60.0 * i for i in range(6)]
+    assert note.endswith(": 6 points; there are 300 of 600 s, which are taken alone")
+
+
 @pytest.mark.parametrize(
     ("query", "says"),
-    [("two", "2 series"), ("none", "nothing for that time"), ("sum(", "parse error")],
+    [
+        ("two", "2 series"),
+        ("none", "nothing for that time"),
+        ("sum(", "parse error"),
+        ("histogram", "0 points"),
+    ],
 )
 def test_a_query_that_gives_no_rate_is_refused(server: str, query: str, says: str) -> None:
     with pytest.raises(InvalidInput, match=says):

@@ -16,7 +16,7 @@ from trimtab.models.load import LatencyTargets
 from trimtab.performance.fit import kv_tokens
 from trimtab.performance.steptime import step_model
 from trimtab.simulate.engine import Engine
-from trimtab.simulate.events import Finished, Request
+from trimtab.simulate.events import Finished, Preempted, Request, Steps
 from trimtab.simulate.flow import Flow, Job
 from trimtab.simulate.flowlog import Log
 from trimtab.simulate.ledger import Digest, Tally
@@ -104,6 +104,25 @@ def test_it_serves_as_the_exact_engine_does(device: str, rps: float, within: flo
         assert flow.mean() == pytest.approx(exact.mean(), rel=2 * within)
         assert np.quantile(flow, 0.95) == pytest.approx(np.quantile(exact, 0.95), rel=5 * within)
     assert ours[1].max() == pytest.approx(theirs[1].max(), rel=within)
+
+
+@pytest.mark.parametrize("rps", [0.3, 3.0, 0.0])
+def test_it_counts_the_steps_and_preemptions_of_the_exact_engine(rps: float) -> None:
+    of = rows(300, rps)
+    engine, flow = Engine(pace("nvidia-l40s"), ENGINE), Flow(pace("nvidia-l40s"), ENGINE, Log())
+    for number, (at, inputs, outputs) in enumerate(of):
+        engine.submit(
+            Request(id=number, arrival=at, input_tokens=inputs, output_tokens=outputs), at
+        )
+        flow.submit(Job(at, inputs, outputs), at)
+    events = engine.advance(math.inf)
+    flow.advance(1e9)
+    counts = flow.taken()
+    gave = [one for one in events if isinstance(one, Steps) and (one.decoding or one.prompts_done)]
+    preempted = sum(isinstance(one, Preempted) for one in events)
+    assert counts.steps == pytest.approx(sum(one.count for one in gave), rel=0.01)
+    assert counts.preempted == pytest.approx(preempted, rel=0.1)
+    assert (preempted > 0) == (rps == 0.0)
 
 
 def test_newcomers_hold_up_an_engine_that_takes_turns() -> None:

@@ -88,6 +88,10 @@ def test_a_policy_is_shown_what_flows() -> None:
     assert isinstance(reading.first_tokens_per_s, Fresh)
     assert reading.first_tokens_per_s.value == pytest.approx(20.0 / 3, rel=0.2)
     assert isinstance(reading.itl_s, Fresh)
+    assert isinstance(reading.steps_per_s, Fresh)
+    assert reading.steps_per_s.value == pytest.approx(1.0 / reading.itl_s.value, rel=0.1)
+    assert isinstance(reading.preempted_per_s, Fresh)
+    assert reading.preempted_per_s.value == 0.0
     assert 0.005 < reading.itl_s.value < 0.06
     (page, *_) = [pod.scrape for pod in view.replicas if pod.scrape is not None]
     assert 0.0 < page.kv_used < 1.0

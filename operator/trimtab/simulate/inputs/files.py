@@ -6,8 +6,10 @@ error that names them and says what to write, and so is a number whose unit noth
 
 import csv
 import gzip
+import io
 import json
 import re
+import zlib
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -43,6 +45,9 @@ BurstGPT (Timestamp, Request tokens, Response tokens), Mooncake (timestamp, inpu
 output_length, hash_ids), Vidur, OpenAI's usage records, vLLM's and inference-perf's reports."""
 _EPOCHS = ((1e9, 1e10, 1.0), (1e12, 1e13, 1e-3), (1e15, 1e16, 1e-6), (1e18, 1e19, 1e-9))
 """Numbers that can only be Unix times of this century: from, to, seconds of one."""
+_MOST_TOKENS = 1e12
+"""A count from here on is a mistake; no model reads or writes as much."""
+_TIME = "time: neither a number nor like 2026-11-25T12:00:00Z"
 _UNITS = {TimeUnit.S: 1.0, TimeUnit.MS: 1e-3}
 
 Row = Mapping[str, Any]
@@ -66,7 +71,8 @@ def requests_in(
     rows = _rows(path)
     if not rows:
         raise InvalidInput(str(path), "it has no row", "Give a file with requests")
-    names = _names(path, rows[0], given, wanted=model is not None)
+    there = list(dict.fromkeys(str(name) for row in rows for name in row))
+    names = _names(path, there, given, wanted=model is not None)
     if model is not None:
         every = {str(row.get(names["model"])) for row in rows}
         rows = [row for row in rows if str(row.get(names["model"])) == model]
@@ -89,7 +95,7 @@ def requests_in(
         at_s=(at - at.min())[order],
         input_tokens=_counts(path, names["input"], rows)[order],
         output_tokens=_counts(path, names["output"], rows)[order],
-        prefix=_blocks(path, rows, order) if "hash_ids" in rows[0] else None,
+        prefix=_blocks(path, rows, order) if "hash_ids" in there else None,
     )
     read = ", ".join(f"{role}={name}" for role, name in names.items())
     return traffic, f"{path}: {len(traffic)} requests in {traffic.span_s:.0f} s; {read}; {unit}"
@@ -101,15 +107,20 @@ def _rows(path: Path) -> list[Row]:
         if path.suffix == ".gz":
             content = gzip.decompress(content)
         text = content.decode("utf-8-sig")
-    except (OSError, EOFError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        raise InvalidInput(
+            str(path), f"it is no text in UTF-8: {error}", "Save it in UTF-8"
+        ) from error
+    except (OSError, EOFError, zlib.error) as error:
         raise InvalidInput(str(path), f"cannot read it: {error}", "Name a file") from error
     kind = path.name.removesuffix(".gz").rpartition(".")[2].lower()
     try:
         match kind:
             case "csv":
-                found: list[Any] = list(csv.DictReader(text.splitlines()))
+                found: list[Any] = _table(path, text)
             case "jsonl" | "ndjson":
-                found = [json.loads(line) for line in text.splitlines() if line.strip()]
+                # Not splitlines: a prompt may have a line separator of Unicode in it.
+                found = [json.loads(line) for line in text.split("\n") if line.strip()]
             case "json":
                 found = json.loads(text)
             case _:
@@ -118,25 +129,53 @@ def _rows(path: Path) -> list[Row]:
                     f"{kind or 'no'} is no ending that is known",
                     "End it in .csv, .jsonl or .json",
                 )
-    except json.JSONDecodeError as error:
-        raise InvalidInput(str(path), f"it is no JSON: {error}", "Correct the file") from error
+    except (json.JSONDecodeError, csv.Error) as error:
+        raise InvalidInput(
+            str(path), f"it is no {kind.upper()}: {error}", "Correct the file"
+        ) from error
     if not isinstance(found, list) or not all(isinstance(row, dict) for row in found):
         raise InvalidInput(str(path), "it is no list of objects", "Give one object a request")
     return [_opened(row) for row in found]
+
+
+def _table(path: Path, text: str) -> list[Any]:
+    """Return the rows of a CSV by the names in its first line, which must tell them all apart."""
+    csv.field_size_limit(max(len(text), csv.field_size_limit()))  # a cell may be a whole prompt
+    reader = csv.DictReader(io.StringIO(text, newline=""))
+    there = reader.fieldnames or ()
+    twice = sorted({name for name in there if name and there.count(name) > 1})
+    if twice:
+        raise InvalidInput(
+            str(path), f"it has two columns {twice[0]}", "Give each column its own name"
+        )
+    if len(there) == 1 and (odd := re.search(r"[;\t|]", there[0])):
+        raise InvalidInput(
+            str(path),
+            f"its first line has no comma, but {odd[0]!r}",
+            "Put commas between the columns",
+        )
+    rows = list(reader)
+    for index, row in enumerate(rows):
+        if None in row:
+            raise InvalidInput(
+                str(path),
+                f"row {index + 1} has more cells than the first line has names",
+                "Name every column, and quote cells with commas in them",
+            )
+    return rows
 
 
 def _opened(row: dict[str, Any]) -> Row:
     """Return a row with what inference-perf keeps one level deeper beside the rest.
 
     Its per_request_lifecycle_metrics.json has start_time, and info with input_tokens and
-    output_tokens (or the times of the output tokens).
+    output_tokens.
     """
     info = row.get("info")
     return {**row, **info} if isinstance(info, dict) and "start_time" in row else row
 
 
-def _names(path: Path, row: Row, given: Columns, *, wanted: bool) -> dict[str, str]:
-    there = [str(name) for name in row]
+def _names(path: Path, there: Sequence[str], given: Columns, *, wanted: bool) -> dict[str, str]:
     folded = {name: re.sub(r"[\s-]+", "_", name.strip().lower()) for name in there}
     names = {}
     for role, known in _KNOWN.items():
@@ -175,7 +214,7 @@ def _times(path: Path, name: str, rows: Sequence[Row], unit: TimeUnit | None) ->
         return np.array([_moment(path, name, i, v) for i, v in enumerate(values)]), "ISO times"
     for index, number in enumerate(numbers):
         if number is None:
-            raise _bad(path, name, index, values[index], "time")
+            raise _bad(path, name, index, values[index], _TIME)
     at = np.array(numbers, dtype=np.float64)
     for low, high, size in _EPOCHS:
         if low <= at.min() and at.max() < high:
@@ -211,7 +250,7 @@ def _moment(path: Path, name: str, index: int, value: Any) -> float:
     try:
         moment = datetime.fromisoformat(text)
     except ValueError as error:
-        raise _bad(path, name, index, value, "time") from error
+        raise _bad(path, name, index, value, _TIME) from error
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
@@ -219,7 +258,7 @@ def _counts(path: Path, name: str, rows: Sequence[Row]) -> Ints:
     counts = np.empty(len(rows), np.int64)
     for index, row in enumerate(rows):
         number = _number(row.get(name))
-        if number is None or number < 0:
+        if number is None or not 0 <= number < _MOST_TOKENS:
             raise _bad(path, name, index, row.get(name), "count of tokens")
         # A request that failed has an answer of 0; it was asked for all the same.
         counts[index] = max(1, round(number))

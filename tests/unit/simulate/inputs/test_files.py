@@ -138,3 +138,58 @@ def test_gzipped_files_are_read(tmp_path: Path) -> None:
 def test_a_file_without_requests_is_refused(tmp_path: Path, name: str, text: str) -> None:
     with pytest.raises(InvalidInput):
         requests_in(written(tmp_path, name, text))
+
+
+def test_line_separators_of_unicode_in_a_prompt_end_no_row(tmp_path: Path) -> None:
+    prompt = "gr\u00fc\u00dfe\u2028\u65e5\u672c\u0085\x0c"
+    rows = [{"t_s": at, "prompt": prompt, "input": 7, "output": 3} for at in (0, 2)]
+    lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    assert requests_in(written(tmp_path, "u.jsonl", lines))[0].at_s.tolist() == [0.0, 2.0]
+    table = f't_s,prompt,input,output\n0,{prompt},7,3\n2,"{prompt},\ntwo lines",8,3\n'
+    assert requests_in(written(tmp_path, "u.csv", table))[0].input_tokens.tolist() == [7, 8]
+
+
+def test_a_cell_may_be_a_prompt_of_any_length(tmp_path: Path) -> None:
+    text = f"t_s,prompt,input,output\n0,{'a ' * 100_000},100000,3\n1,b,1,1\n"
+    assert requests_in(written(tmp_path, "l.csv", text))[0].input_tokens.tolist() == [100_000, 1]
+
+
+def test_columns_are_those_of_all_rows(tmp_path: Path) -> None:
+    of_none = {"t_s": 0, "input": 1, "output": 1}
+    rows = [of_none, {**of_none, "model": "a"}, {**of_none, "model": "b"}]
+    path = written(tmp_path, "r.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(InvalidInput, match="rows of 3 models: None, a, b"):
+        requests_in(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "says", "remedy"),
+    [
+        ("t_s,input,output\n0,1,1\n1,9,1,1\n", "row 2 has more cells", "Name every column"),
+        ("t_s,input,input,output\n0,1,2,1\n", "two columns input", "its own name"),
+        ("t_s;input;output\n0;1;1\n", "has no comma, but ';'", "commas"),
+        ("t_s\tinput\toutput\n0\t1\t1\n", "has no comma, but", "commas"),
+        ("t_s,input,output\n0,1,1e30\n", "'1e30', which is no count", "row"),
+        ("t_s,input,output\n0,NaN,1\n", "'NaN', which is no count", "row"),
+        ("t_s,input,output\n16/Nov/2023:18:15:46,1,1\n", "like 2026-11-25T12:00:00Z", "row"),
+    ],
+)
+def test_a_table_that_could_be_misread_is_refused(
+    tmp_path: Path, text: str, says: str, remedy: str
+) -> None:
+    with pytest.raises(InvalidInput, match=says) as raised:
+        requests_in(written(tmp_path, "t.csv", text))
+    assert remedy in raised.value.remedy
+
+
+def test_empty_columns_behind_the_others_do_no_harm(tmp_path: Path) -> None:
+    path = written(tmp_path, "t.csv", "t_s,input,output,,\n0,1,1,,\n1,2,2,,\n")
+    assert requests_in(path)[0].input_tokens.tolist() == [1, 2]
+
+
+def test_what_is_not_utf_8_is_told_so(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_bytes("t_s,na\u00efve,input,output\n0,1,1,1\n".encode("latin-1"))
+    with pytest.raises(InvalidInput, match="no text in UTF-8") as raised:
+        requests_in(path)
+    assert raised.value.remedy == "Save it in UTF-8"
