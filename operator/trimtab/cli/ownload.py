@@ -8,7 +8,7 @@ from trimtab.api.llmdeployment import LLMDeployment
 from trimtab.cli.manifests import read
 from trimtab.errors import InvalidInput
 from trimtab.models.snapshot import Key
-from trimtab.simulate.inputs.files import requests_in
+from trimtab.simulate.inputs.files import models_in, requests_in
 from trimtab.simulate.inputs.spec import Columns, NamedTrace, Source
 from trimtab.simulate.inputs.traces import named
 from trimtab.simulate.scenario import Scenario, TrafficEntry
@@ -45,7 +45,8 @@ def scenario_from(
 ) -> tuple[Scenario, tuple[str, ...]]:
     """Return a scenario of manifests and one log, and notes on how they were read.
 
-    With one deployment all of the log is its own; with several each gets the rows of its model.
+    Each deployment gets the rows of its model; one alone gets all of a log of one model, whatever
+    that is called there.
 
     Raises:
         InvalidInput: Something is missing, or cannot be read.
@@ -59,9 +60,9 @@ def scenario_from(
     for deployment in manifests.deployments:
         metadata = deployment.metadata
         key = Key(namespace=metadata.namespace or "default", name=metadata.name)
-        model = None if len(manifests.deployments) == 1 else _model(deployment)
+        alone = len(manifests.deployments) == 1
         if trace in set(NamedTrace):
-            if model is not None:
+            if not alone:
                 raise InvalidInput(
                     "--trace",
                     f"{trace} names no models, and there are several deployments",
@@ -72,6 +73,8 @@ def scenario_from(
         else:
             # Absolute, because a scenario's paths start where its file is, and here is none.
             path = Path(trace).absolute()
+            every = alone and len(models_in(path, columns)) < 2
+            model = None if every else _model(deployment)
             requests, note = requests_in(path, columns, model)
             source = Source(file=str(path), columns=columns, model=model, repeat=False)
         entries.append(TrafficEntry(deployment=key, source=source))

@@ -133,6 +133,28 @@ def test_several_deployments_get_the_rows_of_their_models(tmp_path: Path) -> Non
     assert "no row is of model meta-llama/Llama-3.1-8B-Instruct" in result.stderr
 
 
+def test_one_deployment_gets_the_rows_of_its_model_where_the_log_has_several(
+    tmp_path: Path,
+) -> None:
+    log, (mine, other) = tmp_path / "log.csv", (CHAT["spec"]["model"]["name"], "other")
+    rows = "".join(f"{i},200,20,{other if i % 3 else mine}\n" for i in range(90))
+    log.write_text("t_s,input,output,model\n" + rows)
+    result = run(
+        "-f", manifests(tmp_path, POOL, CHAT), "--trace", str(log), "--policy", "static-peak",
+        "--seeds", "1", "--jobs", "1", "--no-hindsight", "-o", "csv",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.stderr
+    assert "30 requests in 90 s" in result.stderr
+
+
+def test_a_log_of_one_moment_does_not_tell_how_long_it_lasts(tmp_path: Path) -> None:
+    log = tmp_path / "log.csv"
+    log.write_text("t_s,input,output\n5,200,20\n")
+    result = run("-f", manifests(tmp_path, POOL, CHAT), "--trace", str(log))
+    assert result.exit_code == 1
+    assert "Say --duration" in result.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [

@@ -51,12 +51,14 @@ _TIME = "time: neither a number nor like 2026-11-25T12:00:00Z"
 _UNITS = {TimeUnit.S: 1.0, TimeUnit.MS: 1e-3}
 
 Row = Mapping[str, Any]
+Order = NDArray[np.intp]
+"""Numbers of rows, in order of time."""
 
 
 def requests_in(
     path: Path, columns: Columns | None = None, model: str | None = None
 ) -> tuple[Traffic, str]:
-    """Return the requests of a file, with times from the first one, and how it was read.
+    """Return the requests of a file, with times from the first row, and how it was read.
 
     Args:
         path: A .csv, .json or .jsonl file, with .gz behind where gzipped. JSON is a list of
@@ -68,37 +70,57 @@ def requests_in(
         InvalidInput: It cannot be read so; names the column and what to do.
     """
     given = columns or Columns()
-    rows = _rows(path)
-    if not rows:
-        raise InvalidInput(str(path), "it has no row", "Give a file with requests")
-    there = list(dict.fromkeys(str(name) for row in rows for name in row))
+    rows, there = _table_of(path)
     names = _names(path, there, given, wanted=model is not None)
-    if model is not None:
-        every = {str(row.get(names["model"])) for row in rows}
-        rows = [row for row in rows if str(row.get(names["model"])) == model]
-        if not rows:
-            raise InvalidInput(
-                f"{path}: {names['model']}",
-                f"no row is of model {model}",
-                f"Name one of {', '.join(sorted(every)[:20])}",
-            )
-    elif "model" in names and len({str(row.get(names["model"])) for row in rows}) > 1:
-        every = {str(row.get(names["model"])) for row in rows}
+    of = _models(rows, names)
+    every = sorted(set(of))
+    if model is not None and model not in every:
         raise InvalidInput(
             f"{path}: {names['model']}",
-            f"it has rows of {len(every)} models: {', '.join(sorted(every)[:20])}",
+            f"no row is of model {model}",
+            f"Name one of {', '.join(every[:20])}",
+        )
+    if model is None and len(every) > 1:
+        raise InvalidInput(
+            f"{path}: {names['model']}",
+            f"it has rows of {len(every)} models: {', '.join(every[:20])}",
             "Name one of them as model, and give each deployment its own",
         )
     at, unit = _times(path, names["timestamp"], rows, given.unit)
     order = np.argsort(at, kind="stable")
+    at -= at[order[0]]  # of all models, so that those of one log stay beside each other
+    if model is not None:
+        order = order[[of[row] == model for row in order.tolist()]]
     traffic = Traffic(
-        at_s=(at - at.min())[order],
-        input_tokens=_counts(path, names["input"], rows)[order],
-        output_tokens=_counts(path, names["output"], rows)[order],
+        at_s=at[order],
+        input_tokens=_counts(path, names["input"], rows, order),
+        output_tokens=_counts(path, names["output"], rows, order),
         prefix=_blocks(path, rows, order) if "hash_ids" in there else None,
     )
     read = ", ".join(f"{role}={name}" for role, name in names.items())
     return traffic, f"{path}: {len(traffic)} requests in {traffic.span_s:.0f} s; {read}; {unit}"
+
+
+def models_in(path: Path, columns: Columns | None = None) -> list[str]:
+    """Return the models that a file has rows of; none where no column tells.
+
+    Raises:
+        InvalidInput: It cannot be read; see `requests_in`.
+    """
+    rows, there = _table_of(path)
+    return sorted(set(_models(rows, _names(path, there, columns or Columns(), wanted=False))))
+
+
+def _models(rows: Sequence[Row], names: Mapping[str, str]) -> list[str]:
+    return [str(row.get(names["model"])) for row in rows] if "model" in names else []
+
+
+def _table_of(path: Path) -> tuple[list[Row], list[str]]:
+    """Return the rows of a file, and the columns that any of them has."""
+    rows = _rows(path)
+    if not rows:
+        raise InvalidInput(str(path), "it has no row", "Give a file with requests")
+    return rows, list(dict.fromkeys(str(name) for row in rows for name in row))
 
 
 def _rows(path: Path) -> list[Row]:
@@ -254,27 +276,26 @@ def _moment(path: Path, name: str, index: int, value: Any) -> float:
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
-def _counts(path: Path, name: str, rows: Sequence[Row]) -> Ints:
-    counts = np.empty(len(rows), np.int64)
-    for index, row in enumerate(rows):
-        number = _number(row.get(name))
+def _counts(path: Path, name: str, rows: Sequence[Row], order: Order) -> Ints:
+    counts = np.empty(len(order), np.int64)
+    for place, index in enumerate(order.tolist()):
+        number = _number(rows[index].get(name))
         if number is None or not 0 <= number < _MOST_TOKENS:
-            raise _bad(path, name, index, row.get(name), "count of tokens")
+            raise _bad(path, name, index, rows[index].get(name), "count of tokens")
         # A request that failed has an answer of 0; it was asked for all the same.
-        counts[index] = max(1, round(number))
+        counts[place] = max(1, round(number))
     return counts
 
 
-def _blocks(
-    path: Path, rows: Sequence[Row], order: NDArray[np.intp]
-) -> tuple[tuple[int, ...], ...]:
+def _blocks(path: Path, rows: Sequence[Row], order: Order) -> tuple[tuple[int, ...], ...]:
     try:
-        blocks = [tuple(int(block) for block in row["hash_ids"]) for row in rows]
+        return tuple(
+            tuple(int(block) for block in rows[index]["hash_ids"]) for index in order.tolist()
+        )
     except (KeyError, TypeError, ValueError) as error:
         raise InvalidInput(
             f"{path}: hash_ids", "a row has none or no list of numbers", "Give every row its list"
         ) from error
-    return tuple(blocks[row] for row in order)
 
 
 def _bad(path: Path, name: str, index: int, value: Any, what: str) -> InvalidInput:

@@ -58,7 +58,11 @@ def requests_of(
     else:
         raise Bug("a source without a kind")
     if not len(found):
-        raise InvalidInput("source", "it has no request in that time", "Skip less of it")
+        raise InvalidInput(
+            "source",
+            f"it has no request in {until_s:.0f} s from {source.skip_s:.0f} s on",
+            "Simulate longer, or skip less of it",
+        )
     return found
 
 

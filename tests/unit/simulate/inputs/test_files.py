@@ -121,8 +121,12 @@ def test_models_are_told_apart_and_one_is_chosen(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match="rows of 2 models: a, b"):
         requests_in(path)
     assert requests_in(path, model="a")[0].input_tokens.tolist() == [1, 3]
+    assert requests_in(path, model="b")[0].at_s.tolist() == [1.0]  # beside those of the other
     with pytest.raises(InvalidInput, match="no row is of model c"):
         requests_in(path, model="c")
+    path = written(tmp_path, "bad.csv", "t_s,input,output,model\n0,1,1,a\n1,2,2,b\n2,x,3,b\n")
+    with pytest.raises(InvalidInput, match="row 3 has 'x'"):
+        requests_in(path, model="b")
 
 
 def test_gzipped_files_are_read(tmp_path: Path) -> None:
