@@ -39,6 +39,10 @@ def parsed(page: str) -> ElementTree.Element:
     return ElementTree.fromstring(page)
 
 
+def cells_of(table: ElementTree.Element) -> list[str]:
+    return [" ".join(row.itertext()) for row in table.iter("tr")]
+
+
 def words(page: str) -> str:
     return " ".join(parsed(page).itertext())
 
@@ -59,6 +63,20 @@ def test_every_policy_and_every_reason_is_in_it() -> None:
     # Each reason stands in the table and is shown over its marker.
     titles = [title.text or "" for title in parsed(page).iter("title")]
     assert any("Window It waits for fresh evidence" in title for title in titles)
+
+
+def test_each_deployment_of_several_is_told_apart() -> None:
+    parts = {KEY: deployment_result(met=70), "team/other": deployment_result(met=90)}
+    runs = [measured(policy="trimtab", deployments=parts), measured(policy="keda", deployments={})]
+    page = report([make_section(rows=rows_of(runs), runs=[runs[0].result])])
+    (table,) = [
+        each for each in parsed(page).iter("table") if "deployment trimtab keda" in cells_of(each)
+    ]
+    assert f"{KEY} 70.00 -" in cells_of(table)
+    assert "team/other 90.00 -" in cells_of(table)
+    heading = f"{KEY}: 70.00 % attained, ${parts[KEY].usd:,.2f}"
+    assert heading in words(page)
+    assert "Attained by each deployment" not in words(report([make_section()]))
 
 
 def test_it_loads_nothing() -> None:

@@ -79,6 +79,7 @@ def _section(section: Section) -> str:
         section.scatter.svg(),
         tag("h3", "All policies"),
         _table(section.rows),
+        *_by_deployment(section.rows),
         tag("h3", "Run by run"),
         *(_run(run, section, means.get(run.policy)) for run in section.runs),
         id=section.name,
@@ -121,6 +122,38 @@ def _table(rows: Sequence[Row]) -> str:
     ) + tag("p", notes, class_="soft small")
 
 
+def _by_deployment(rows: Sequence[Row]) -> list[str]:
+    """Return which deployment got how much of it, where there are several."""
+    keys = sorted({key for row in rows for key in row.deployments})
+    if len(keys) < 2:
+        return []
+    heads = ("deployment", *(row.policy for row in rows))
+    body = [
+        tag(
+            "tr",
+            tag("th", escape(key), scope="row"),
+            *(tag("td", _share(row.deployments.get(key))) for row in rows),
+        )
+        for key in keys
+    ]
+    return [
+        tag("h3", "Attained by each deployment (%)"),
+        tag(
+            "div",
+            tag(
+                "table",
+                tag("thead", tag("tr", *(tag("th", escape(head), scope="col") for head in heads))),
+                tag("tbody", *body),
+            ),
+            class_="wide",
+        ),
+    ]
+
+
+def _share(attained: float | None) -> str:
+    return "-" if attained is None else f"{attained * 100.0:.2f}"
+
+
 def _figure(row: Row, figure: Figure) -> str:
     found = row.figures[figure.name]
     if found is None:
@@ -137,7 +170,11 @@ def _run(run: RunResult, section: Section, row: Row | None) -> str:
     own = row is not None and row.policy == OURS
     parts = []
     for key, charts in charts_of(run, section.targets):
-        parts.append(tag("h3", escape(key)))
+        one = run.deployments.get(key)
+        got = (
+            "" if one is None else f": {_share(one.attainment['all'])} % attained, ${one.usd:,.2f}"
+        )
+        parts.append(tag("h3", escape(key + got)))
         parts.append(tag("div", *(chart.svg() for chart in charts), class_="charts"))
     return tag(
         "details",
