@@ -21,8 +21,11 @@ _WHOLE = frozenset(
         "max_num_batched_tokens", "max_model_len", "draft_tokens",
     }
 )  # fmt: skip
-_BLANK = frozenset({"", "-", "n/a", "na", "nan", "null"})
-"""What programs write into a cell that has nothing in it."""
+_SPLIT = frozenset({"tensor_parallel", "pipeline_parallel", "expert_parallel"})
+_BLANK = frozenset({"", "-", "n/a", "na", "nan", "none", "null"})
+"""What programs write into a cell that has nothing in it; weights in none are those of the name."""
+_NAMED = ("model", "accelerator")
+"""What every row must say."""
 _BLOCK = 2048
 """Rows that are answered together, between two reports of progress."""
 _NONSENSE = (TrimtabError, ArithmeticError, ValueError)
@@ -37,11 +40,12 @@ def answer_file(
 ) -> Iterator[int]:
     """Answer each row of `source` into `target`; yield how many rows are answered so far.
 
-    Columns keep their names and order, and those of an Answer follow. `geometry` is that of models
+    Columns keep their names and order, and those of an Answer follow; how they are capitalised does
+    not matter. `geometry` is that of models
     that the catalogue does not know. A row that makes no sense says so in its `reason`.
 
     Raises:
-        InvalidInput: It is no CSV file with a header.
+        InvalidInput: It is no CSV file with a header that names models and accelerators.
     """
     columns, rows = _read(source)
     replies: list[Answer] = []
@@ -75,8 +79,13 @@ def _read(source: TextIO) -> tuple[list[str], list[dict[str, str]]]:
         ]
     except (csv.Error, UnicodeDecodeError) as error:
         raise InvalidInput("--batch", f"is no CSV file: {error}", "Give plain CSV") from error
-    if not any(columns):
-        raise InvalidInput("--batch", "has no header", f"Start it with {','.join(_ASKED[:13])}")
+    missing = [name for name in _NAMED if name not in map(str.lower, columns)]
+    if missing:
+        raise InvalidInput(
+            "--batch",
+            f"has no column {missing[0]} in its header" if any(columns) else "has no header",
+            f"Start it with {','.join(_ASKED[:13])}",
+        )
     return columns, rows
 
 
@@ -111,12 +120,14 @@ def _refused(error: Exception) -> Answer:
 
 def _question(row: dict[str, str], geometry: ModelGeometry | None) -> Question:
     """Return the question in one row; blanks take the defaults."""
+    cells = {name.lower(): text.strip() for name, text in row.items()}
     given: dict[str, Any] = {}
     for name in _ASKED:
-        text = row.get(name, "").strip()
-        if text.lower() not in _BLANK:
+        text = cells.get(name, "")
+        unsplit = name in _SPLIT and text == "0"
+        if text.lower() not in _BLANK and not unsplit:
             given[name] = text if name in _TEXTS else _number(name, text)
-    for name in ("model", "accelerator"):
+    for name in _NAMED:
         if name not in given:
             raise InvalidInput(name, "is missing", "Name it in each row")
     unknown = geometry is not None and geometries.get(given["model"]) is None

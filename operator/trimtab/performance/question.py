@@ -26,23 +26,23 @@ from trimtab.performance.profiles import ProfileKey, points_for
 
 _SPELLINGS = {
     "quantization": {
-        "bf16": "none", "fp16": "none", "bfloat16": "none", "float16": "none", "fp8_block": "fp8",
-        "fp8_e4m3": "fp8", "fp8_static": "fp8", "fp8_dynamic": "fp8", "mxfp8": "fp8",
-        "fp4": "nvfp4", "int4_wo": "int4", "w4a16": "int4", "w4a8": "int4", "w4afp8": "int4",
-        "4bit": "int4", "bnb": "int4", "bitsandbytes": "int4", "int4_awq": "awq",
-        "awq_int4": "awq", "awq_marlin": "awq", "gptq_int4": "gptq", "gptq_marlin": "gptq",
-        "w8a8": "int8", "w8a16": "int8", "int8_wo": "int8", "8bit": "int8", "auto": "none",
+        "auto": "none", "bfloat16": "none", "float16": "none", "mxfp8": "fp8", "w4a4": "nvfp4",
+        "w4afp8": "int4", "bitsandbytes": "int4", "smoothquant": "int8", "sq": "int8",
     },
     "kv_dtype": {
         "none": "auto", "bf16": "auto", "fp16": "auto", "bfloat16": "auto", "float16": "auto",
-        "fp8_e4m3": "fp8", "fp8_e5m2": "fp8", "fp8_ds_mla": "fp8", "int8": "fp8",
+        "fp8_e4m3": "fp8", "fp8_e4m3fn": "fp8", "fp8_e4m3fnuz": "fp8", "fp8_e5m2": "fp8",
+        "fp8_ds_mla": "fp8", "fp8_inc": "fp8", "int8": "fp8",
     },
     "engine": {
         "tensorrt_llm": "trtllm", "tensorrtllm": "trtllm", "trt_llm": "trtllm", "trt": "trtllm",
-        "vllm_v1": "vllm",
+        "vllm_v1": "vllm", "vllm_openai": "vllm", "vllm/vllm_openai": "vllm",
+        "lmsysorg/sglang": "sglang",
     },
 }  # fmt: skip
-"""What others call the same thing, or one as wide."""
+"""What others call the same thing, or one as wide; of weights, what no name of a model says."""
+_CONTAINERS = frozenset({"compressed_tensors", "gguf", "modelopt", "quark", "torchao"})
+"""Ways to store weights of any width: the name of the model may say which."""
 _VERSION = re.compile(r"[\s_=:@v]*\d+\.\d.*$")
 """What may follow the name of an engine: its constants are those of no release."""
 
@@ -303,10 +303,13 @@ def _engine(question: Question, accelerator: Accelerator) -> EngineSettings:
 
 def _spelt(question: Question) -> Question:
     said = {f: str(getattr(question, f)).lower().replace("-", "_") for f in _SPELLINGS}
-    said["engine"] = _VERSION.sub("", said["engine"])
+    said["engine"] = _VERSION.sub("", said["engine"]).replace(" ", "_")
     names: dict[str, Any] = {f: _SPELLINGS[f].get(text, text) for f, text in said.items()}
-    if names["quantization"] == "none":
-        names["quantization"] = implied_quantization(question.model) or "none"
+    weights = names["quantization"]
+    if weights == "none" or weights in _CONTAINERS:
+        names["quantization"] = implied_quantization(question.model) or weights
+    else:
+        names["quantization"] = implied_quantization(f"it-{weights}") or weights
     return replace(question, **names)
 
 

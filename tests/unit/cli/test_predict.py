@@ -211,13 +211,33 @@ def test_a_file_from_a_spreadsheet_with_columns_of_its_own_is_answered(tmp_path:
     assert (row["id"], row["fits"]) == ("7", "true")
 
 
-@pytest.mark.parametrize("text", ["", "\n\n"])
-def test_a_file_without_a_header_is_refused(tmp_path: Path, text: str) -> None:
+def test_columns_may_be_capitalised_and_cells_say_nothing_in_many_ways(tmp_path: Path) -> None:
+    source, target = tmp_path / "in.csv", tmp_path / "out.csv"
+    source.write_text(
+        "Model,Accelerator,Engine,Quantization,Tensor_Parallel,Expert_Parallel,Concurrency\n"
+        "Qwen3-8B,h100,None,None,0,0,4\nQwen3-8B,h100,vllm,bf16,1,1,4\n"
+    )
+    invoked(["--batch", str(source), "--output", str(target)])
+    blank, full = csv.DictReader(target.read_text().splitlines())
+    assert blank["fits"] == "true"
+    assert [blank[name] for name in RESULTS] == [full[name] for name in RESULTS]
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        ("", "has no header"),
+        ("\n\n", "has no header"),
+        ("model;accelerator\nQwen3-8B;h100\n", "has no column model"),
+        ("model,gpu\nQwen3-8B,h100\n", "has no column accelerator"),
+    ],
+)
+def test_a_file_without_its_header_is_refused(tmp_path: Path, text: str, what: str) -> None:
     source = tmp_path / "in.csv"
     source.write_text(text)
     result = RUN.invoke(app, ["predict", "--batch", str(source)])
     assert result.exit_code == 1
-    assert "has no header" in result.output
+    assert what in result.output
 
 
 def test_ten_thousand_rows_take_seconds(tmp_path: Path) -> None:

@@ -53,6 +53,15 @@ def test_what_does_not_fit_says_why_and_gives_no_number() -> None:
         ({"engine": "sglang-0.5.10.post1"}, {"engine": "sglang"}),
         ({"engine": "TensorRT-LLM:1.2.0rc3"}, {"engine": "trtllm"}),
         ({"quantization": "awq-marlin"}, {"quantization": "awq"}),
+        ({"engine": "vllm/vllm-openai:v0.11.0"}, {"engine": "vllm"}),
+        ({"engine": "vLLM V1 0.11"}, {"engine": "vllm"}),
+        ({"quantization": "Q4_K_M"}, {"quantization": "int4"}),
+        ({"quantization": "modelopt_fp4"}, {"quantization": "nvfp4"}),
+        ({"quantization": "w4a16_mxfp4"}, {"quantization": "mxfp4"}),
+        ({"quantization": "fbgemm_fp8"}, {"quantization": "fp8"}),
+        ({"quantization": "experts-int8"}, {"quantization": "int8"}),
+        ({"quantization": "int4-awq"}, {"quantization": "awq"}),
+        ({"kv_dtype": "fp8_e4m3fnuz"}, {"kv_dtype": "fp8"}),
         ({"quantization": "auto", "kv_dtype": "fp8-e5m2"}, {"kv_dtype": "fp8"}),
         ({"quantization": "FP8", "kv_dtype": "BF16"}, {"quantization": "fp8"}),
     ],
@@ -61,12 +70,19 @@ def test_other_spellings_mean_the_same(written: dict[str, str], meant: dict[str,
     assert answer(replace(ASKED, **written)) == answer(replace(ASKED, **meant))  # type: ignore[arg-type]
 
 
+def test_weights_in_a_container_are_as_wide_as_the_name_says() -> None:
+    name = f"acme/{ASKED.model.split('/')[-1]}-quantized.w4a16"
+    contained = replace(ASKED, model=name, quantization="compressed-tensors")
+    assert answer(contained) == answer(replace(ASKED, quantization="int4"))
+
+
 @pytest.mark.parametrize(
     ("change", "field"),
     [
         ({"model": "acme/none"}, "model"),
         ({"accelerator": "h1000"}, "accelerator"),
         ({"quantization": "fp3"}, "quantization"),
+        ({"quantization": "compressed-tensors"}, "quantization"),
         ({"kv_dtype": "fp3"}, "kv_dtype"),
         ({"engine": "acme"}, "engine"),
         ({"tensor_parallel": 0}, "tensor_parallel"),
