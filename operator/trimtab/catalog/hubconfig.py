@@ -97,6 +97,10 @@ def _geometry(name: str, config: dict[str, Any]) -> ModelGeometry:
         raise InvalidInput(
             f"config.json: {_ACTIVE[0]}", "is missing", "Say how many experts a token uses"
         )
+    if experts and active > experts:
+        raise InvalidInput(
+            f"config.json: {_ACTIVE[0]}", f"{active} of {experts} experts", "Correct the config"
+        )
     return ModelGeometry(
         name=name,
         layers=layers,
@@ -206,6 +210,7 @@ def _first(config: Mapping[str, Any], *names: str) -> int | None:
     for name in names:
         value = config.get(name)
         value = value[0] if isinstance(value, list) and value else value
+        value = int(value) if isinstance(value, float) and value.is_integer() else value
         if isinstance(value, int) and not isinstance(value, bool):
             return value
     return None

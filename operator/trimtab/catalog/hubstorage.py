@@ -3,18 +3,23 @@
 from collections.abc import Mapping
 from typing import Any
 
-_BY_METHOD = {
-    "awq": "awq", "fbgemm_fp8": "fp8", "fp8": "fp8", "gptq": "gptq", "mxfp4": "mxfp4",
-}  # fmt: skip
+from trimtab.catalog.hubnumbers import number
+from trimtab.catalog.modelnames import implied_quantization
+from trimtab.errors import InvalidInput
+
 _BY_BITS = {
     (8, "float"): "fp8", (4, "float"): "nvfp4", (8, "int"): "int8", (4, "int"): "int4",
 }  # fmt: skip
 
 
 def native_dtype(config: Mapping[str, Any]) -> str:
-    """Return how the weights are stored, a value of api Quantization; "none" is 16 bit."""
+    """Return how the weights are stored, a value of api Quantization; "none" is 16 bit.
+
+    Raises:
+        InvalidInput: They are quantised, and how wide they are cannot be told.
+    """
     stored = config.get("quantization_config")
-    if not isinstance(stored, Mapping):
+    if not isinstance(stored, Mapping) or not stored:
         return "none"
     method = str(stored.get("quant_method"))
     if method == "modelopt":
@@ -23,7 +28,16 @@ def native_dtype(config: Mapping[str, Any]) -> str:
         return _compressed(stored)
     if method == "bitsandbytes":
         return "int8" if stored.get("load_in_8bit") else "int4"
-    return _BY_METHOD.get(method, "none")
+    named = implied_quantization(f"it-{method}")
+    bits = int(number(stored, "bits", "w_bit", "weight_bits", "nbits"))
+    dtype = "int8" if bits == 8 and named != "fp8" else named or _BY_BITS.get((bits, "int"))
+    if dtype is None:
+        raise InvalidInput(
+            "config.json: quantization_config",
+            f"{method!r} does not say how wide weights are",
+            "Leave it out of the config, and say the quantization",
+        )
+    return dtype
 
 
 def _compressed(stored: Mapping[str, Any]) -> str:

@@ -15,6 +15,8 @@ small experts, cut further by tensor parallelism, are done before the pipeline i
 _EXPERT_SKEW = 0.545
 """Squared deviation of how often an expert is chosen over its mean, 0 if all were equally likely.
 As fitted; routers of trained models are known to prefer some experts, more so within one text."""
+_FEWEST_MISSED = 1e-6
+"""Share of the experts that one token leaves out, where it uses all of two, as merged models do."""
 LAYER_KERNELS = 10
 """Kernels in a row in one layer: two norms, projections, rotary, attention, three of the MLP."""
 _EXPERT_KERNELS = 2.32
@@ -103,7 +105,7 @@ def expert_touch(geometry: ModelGeometry) -> tuple[float, float]:
     """
     if not geometry.experts:
         return 0.0, 1.0
-    missed = 1.0 - geometry.active_experts / geometry.experts
+    missed = max(1.0 - geometry.active_experts / geometry.experts, _FEWEST_MISSED)
     return missed**-_EXPERT_SKEW - 1.0, 1.0 / _EXPERT_SKEW
 
 

@@ -239,6 +239,8 @@ def test_a_pattern_of_windows_is_read_layer_by_layer() -> None:
         ({**LLAMA, "kv_lora_rank": "wide"}, "kv_lora_rank"),
         ({**LLAMA, "num_attention_heads": 0}, "num_attention_heads"),
         ({**LLAMA, "vocab_size": True}, "vocab_size"),
+        ({**QWEN_MOE, "num_experts_per_tok": 1000}, "num_experts_per_tok"),
+        ({**LLAMA, "quantization_config": {"quant_method": "new"}}, "quantization_config"),
     ],
 )
 def test_nonsense_is_refused(config: dict[str, Any], told: str) -> None:
@@ -268,13 +270,24 @@ def test_nonsense_is_refused(config: dict[str, Any], told: str) -> None:
             },
             "fp8",
         ),
-        ({"quant_method": "something-new"}, "none"),
+        ({"quant_method": "gptq", "bits": 8}, "int8"),
+        ({"quant_method": "intel/auto-round", "bits": 4}, "int4"),
+        ({"quant_method": "hqq", "nbits": 4}, "int4"),
+        ({"quant_method": "petit_nvfp4"}, "nvfp4"),
+        ({"quant_method": "mxfp4"}, "mxfp4"),
         (None, "none"),
+        ({}, "none"),
     ],
 )
 def test_a_config_says_how_its_weights_are_stored(stored: Any, dtype: str) -> None:
     config = {**LLAMA, "quantization_config": stored}
     assert from_config("stored", config).native_weight_dtype == dtype
+
+
+def test_a_whole_number_may_be_written_with_a_point() -> None:
+    assert from_config("pointed", {**LLAMA, "num_hidden_layers": 32.0}).layers == 32
+    with pytest.raises(InvalidInput, match="num_hidden_layers"):
+        from_config("pointed", {**LLAMA, "num_hidden_layers": 32.5})
 
 
 def test_layers_of_different_shape_count_as_their_mean() -> None:

@@ -132,6 +132,13 @@ def test_one_token_touches_its_own_experts_and_a_crowd_fewer_than_if_all_were_al
     assert model("Qwen3-32B").touched(64.0) == 0.0
 
 
+def test_a_token_that_uses_all_experts_touches_all() -> None:
+    merged = replace(geometry("Mixtral-8x7B"), experts=2, active_experts=2)
+    step = step_model(merged, accelerator(), Parallelism(), EngineSettings())
+    assert step.touched(0.0) == 0.0
+    assert step.touched(1.0) == pytest.approx(1.0, abs=1e-5)
+
+
 def test_tensor_parallelism_helps_the_prompts_of_small_experts_less_than_those_of_large() -> None:
     def gain(name: str) -> float:
         whole = model(name, dtype="fp8").mixed_s(8192.0, 4096.0, 0.0, 0.0)
