@@ -128,7 +128,7 @@ def closed_loop(replica: Replica, users: Array, percentile: float) -> Outlook:
     """Return what `users` wait who each ask again as soon as they are answered.
 
     That is how benchmark tools with a fixed concurrency load an engine. Users beyond the batch
-    wait for a place; all start together, which adds `wave` of everybody's prompts to the mean TTFT.
+    wait for a place; all start together, which adds `wave` of the others' prompts to the mean TTFT.
     What one of them meets is what the others do, and none waits longer than for all their prompts.
     """
     limit = limit_of(replica)
@@ -143,7 +143,7 @@ def closed_loop(replica: Replica, users: Array, percentile: float) -> Outlook:
     sooner_s = replica.decode_steps * (state.step_s - tpot)
     own_s = first_token(replica, state, limit).own_mean_s
     queue_s = np.maximum(users - full, 0.0) / state.rate
-    wave_s = replica.step.wave * users * _prompt_alone_s(replica)
+    wave_s = replica.step.wave * np.maximum(users - 1.0, 0.0) * _prompt_alone_s(replica)
     late = np.minimum(replica.step.first_token_steps, replica.lengths.answer - 1.0)
     engine_s = replica.step.request_s + late * state.step_s
     ttft = own_s + queue_s + wave_s + engine_s

@@ -29,7 +29,7 @@ another family's, so that a family can be left out as if nobody had measured it.
 _MOST = {"weight_read": 0.92, "expert_read": 0.92, "kv_read": 0.92, "attention": 0.8}
 """No device delivers more of its bandwidth, in the best published measurements."""
 _STEP = {"step_s": 0.3e-3, "row_s": 8e-6}
-_FIRST = {"request_s": 20e-3, "first_token_steps": 5.0}
+_FIRST = {"first_token_steps": 5.0}
 _COUNTS = {
     "_EXPERT_KERNELS": 3.0,
     "_LATENT_KERNELS": 6.0,

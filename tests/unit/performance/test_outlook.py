@@ -116,6 +116,9 @@ def test_a_user_alone_meets_nobody_s_prompts(prompt: int, answer: int) -> None:
     assert alone.tpot_mean_s[0] == pytest.approx(own_step_s, rel=0.01)
     assert alone.itl_s[0] == pytest.approx(own_step_s, rel=0.02)
     assert alone.ttft_s[0] == pytest.approx(alone.ttft_mean_s[0], rel=0.01)
+    unhurried = replace(one, step=replace(one.step, wave=0.0))
+    at_leisure = closed_loop(unhurried, np.array([1.0]), 0.95)
+    assert alone.ttft_mean_s[0] == pytest.approx(at_leisure.ttft_mean_s[0], rel=1e-9)
     # Its next question comes with its last token, so it is served as often as it is answered.
     assert 1.0 / alone.rate[0] == pytest.approx(alone.e2e_mean_s[0], rel=0.06)
 
