@@ -29,7 +29,7 @@ from trimtab.controller.beats import ELECTING, LEADING, PLANNING
 from trimtab.controller.context import Context
 from trimtab.controller.cycle import Clocks, Cycle, Hands
 from trimtab.controller.decisionlog import DecisionLog
-from trimtab.controller.garbage import KEEP_EVERY_S, keep
+from trimtab.controller.garbage import KEEP_EVERY_S, keep, sweep
 from trimtab.controller.handlers import build_registry
 from trimtab.controller.health import serve
 from trimtab.controller.lease import Elector, KubernetesLease
@@ -179,7 +179,7 @@ class _Process:
         self._spawn("planner", lambda: self._plan(cycle))
 
     def _plan(self, cycle: Cycle) -> None:
-        """Run cycles for ever, and look through all for garbage now and then, after one."""
+        """Run cycles for ever, and look for garbage after each: now and then through all."""
         keep_at = 0.0
 
         def run() -> bool:
@@ -188,6 +188,8 @@ class _Process:
             if time.monotonic() >= keep_at:
                 keep()
                 keep_at = time.monotonic() + KEEP_EVERY_S
+            else:
+                sweep()
             return again
 
         plan_for_ever(self.context, run)

@@ -29,7 +29,7 @@ import bodies
 import pages
 from trimtab.api.engine import EngineType
 from trimtab.config import OperatorConfig
-from trimtab.controller.garbage import keep
+from trimtab.controller.garbage import keep, sweep
 from trimtab.models.load import RUNGS
 from trimtab.models.memory import PlannerMemory
 from trimtab.models.signals import Fresh
@@ -92,6 +92,7 @@ def main() -> None:
             blocks.append(sys.getallocatedblocks())
         _check(snapshot)
         del snapshot
+        sweep()  # as it does after each
         if len(rss) % _TELL == 1:
             _say(f"after {len(rss)} passes {rss[-1]:.1f} MiB, {median(cpu):.2f} s CPU each")
     here.send("count")

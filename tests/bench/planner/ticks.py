@@ -7,13 +7,15 @@ window is whole, so that moves are weighed as well:
 - "steady": every twentieth rate differs by up to 3 % from the one before. The mean of four, in one
   of which all forecasts close a minute, and the dearest;
 - "moved": every tenth demand doubled;
-- "search": what the operator's search for garbage takes, every ten minutes and between ticks.
+- "sweep" and "search": what the operator's search for garbage takes between two ticks, through what
+  is new after each, in the mean of the four, and through all every ten minutes.
 
 Memory is the most that a process of its own held; of it, "before" the first plan: imports and what
 is asked.
 """
 
 import time
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from multiprocessing import get_context
@@ -23,7 +25,7 @@ from bench.planner.fleets import say
 from bench.planner.speed import peak_mib
 from builders import catalogue_pool, planned
 from fleetworld import FleetWorld, fresh_load
-from trimtab.controller.garbage import keep
+from trimtab.controller.garbage import keep, sweep
 from trimtab.models.capacity import Pool
 from trimtab.models.signals import fresh_value
 from trimtab.models.snapshot import DeploymentState, Key
@@ -92,6 +94,13 @@ def timed(world: FleetWorld, every: float = TICK_S) -> float:
     return seconds
 
 
+def searched(search: Callable[[], None]) -> float:
+    """Return the seconds of one search for garbage."""
+    start = time.process_time()
+    search()
+    return time.process_time() - start
+
+
 def measure(deployments: int, count: int) -> dict[str, float]:
     """Return the seconds of each kind of tick, and the memory in MiB."""
     dice = Random(deployments)
@@ -108,18 +117,19 @@ def measure(deployments: int, count: int) -> dict[str, float]:
         ask(world, key, policy.prior_rps or 0.0)
     for _ in range(WARM):
         timed(world, WARM_S)
-    steady = []
+        sweep()
+    steady, sweeps = [], []
     for _ in range(4):
         for key in dice.sample(keys, max(1, deployments // 20)):
             ask(world, key, rate_of(world, key) * dice.uniform(0.97, 1.03))
         steady.append(timed(world))
+        sweeps.append(searched(sweep))
     times |= {"steady": sum(steady) / len(steady), "dearest": max(steady)}
+    times["sweep"] = sum(sweeps) / len(sweeps)
     for key in keys[::10]:
         ask(world, key, 2.0 * rate_of(world, key))
     times["moved"] = timed(world)
-    began = time.process_time()
-    keep()
-    times["search"] = time.process_time() - began
+    times["search"] = searched(keep)
     return times | {"most": peak_mib(), "before": before}
 
 
@@ -138,13 +148,13 @@ def show() -> None:
     say("\nA whole plan (CPU seconds on one core)")
     say(
         f"{'deployments':>11} {'pools':>5} {'first s':>8} {'steady s':>8} {'dearest s':>9} "
-        f"{'moved s':>8} {'search s':>8} {'MiB':>6} {'before':>6}"
+        f"{'moved s':>8} {'sweep s':>8} {'search s':>8} {'MiB':>6} {'before':>6}"
     )
     for size in SIZES:
         with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as alone:
             found = alone.submit(measure, *size).result()
         say(
             f"{size[0]:>11} {size[1]:>5} {found['first']:>8.2f} {found['steady']:>8.2f} "
-            f"{found['dearest']:>9.2f} {found['moved']:>8.2f} {found['search']:>8.2f} "
-            f"{found['most']:>6.0f} {found['before']:>6.0f}"
+            f"{found['dearest']:>9.2f} {found['moved']:>8.2f} {found['sweep']:>8.2f} "
+            f"{found['search']:>8.2f} {found['most']:>6.0f} {found['before']:>6.0f}"
         )

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from trimtab.controller.garbage import keep
+from trimtab.controller.garbage import keep, sweep
 
 
 class Knot:
@@ -18,9 +18,8 @@ class Knot:
 
 @pytest.fixture(autouse=True)
 def left_as_found() -> Iterator[None]:
-    before = gc.get_threshold()
     yield
-    gc.set_threshold(*before)
+    gc.enable()
     gc.unfreeze()
 
 
@@ -35,11 +34,15 @@ def test_what_was_kept_before_is_found_once_nothing_refers_to_it() -> None:
     assert there() is None
 
 
-def test_python_looks_through_what_is_young_alone() -> None:
+def test_garbage_that_came_since_is_found_by_a_sweep_and_by_nothing_else() -> None:
     keep()
-    searches = gc.get_stats()[2]["collections"]
-    youngest = gc.get_stats()[0]["collections"]
+    knot = Knot()
+    there = weakref.ref(knot)
+    del knot
+    searches = [each["collections"] for each in gc.get_stats()]
     alive = [Knot() for _ in range(200_000)]
-    assert gc.get_stats()[0]["collections"] > youngest + 5
-    assert gc.get_stats()[2]["collections"] == searches
+    assert [each["collections"] for each in gc.get_stats()] == searches
+    assert there() is not None
+    sweep()
+    assert there() is None
     assert len(alive) == 200_000
