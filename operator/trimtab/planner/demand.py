@@ -9,8 +9,7 @@ from trimtab.models.load import RUNGS, ObservedLoad, Spread, TokenShape
 from trimtab.models.memory import DeploymentMemory
 from trimtab.models.plan import DemandSource
 from trimtab.models.policy import EffectivePolicy
-from trimtab.models.signals import fresh_value
-from trimtab.planner.evidence import Evidence, checked
+from trimtab.planner.evidence import Evidence, believed
 
 DRAIN_S = 120.0
 """Time in which what still waits then shall be gone once the replicas for it are there."""
@@ -131,9 +130,8 @@ def mean_shape(load: ObservedLoad, known: Lengths, since_s: float) -> TokenShape
     Those of the last `since_s` seconds count as much as requests arrived in them: what a handful
     of requests says of lengths is luck.
     """
-    load = checked(load)
-    inputs, outputs = fresh_value(load.input_tokens), fresh_value(load.output_tokens)
-    rate = fresh_value(load.arrival_rps)
+    inputs, outputs = believed(load.input_tokens), believed(load.output_tokens)
+    rate = believed(load.arrival_rps)
     if inputs is None or outputs is None or rate is None or inputs < 1 or outputs < 1:
         return known.before
     last = known.prior if known.before is None else known.before
@@ -141,7 +139,7 @@ def mean_shape(load: ObservedLoad, known: Lengths, since_s: float) -> TokenShape
     if known.strained:
         requests /= STRAINED
     weight = requests / (requests + SHAPE_REQUESTS)
-    hit = fresh_value(load.prefix_hit)
+    hit = believed(load.prefix_hit)
     return replace(
         known.prior,
         input_tokens=_mixed(last.input_tokens, inputs, weight),

@@ -192,7 +192,7 @@ def over_target(load: ObservedLoad, targets: LatencyTargets) -> list[str]:
     """
     late = []
     for field, name in _LATENCIES:
-        target, value = getattr(targets, field), fresh_value(getattr(load, field))
+        target, value = getattr(targets, field), believed(getattr(load, field))
         if target is not None and value is not None and value > target:
             percentile = f"p{targets.percentile * 100:.0f}"
             late.append(
@@ -207,7 +207,7 @@ def _is_chance(load: ObservedLoad, percentile: float) -> bool:
     The one-sided binomial test of the share that was late against the share that may be. Without
     a count of requests or of late ones nothing is put down to chance.
     """
-    arrivals, attainment = fresh_value(load.arrival_rps), fresh_value(load.slo_attainment)
+    arrivals, attainment = believed(load.arrival_rps), believed(load.slo_attainment)
     if arrivals is None or attainment is None:
         return False
     requests = round(arrivals * load.window_s)

@@ -4,10 +4,10 @@ from trimtab.api.conditions import ConditionType, Reason
 from trimtab.api.llmdeployment import Mode
 from trimtab.models.load import LatencyTargets, ObservedLoad
 from trimtab.models.plan import Fact, Why
-from trimtab.models.signals import Missing, fresh_value
+from trimtab.models.signals import Missing
 from trimtab.models.snapshot import DeploymentState
 from trimtab.planner import texts
-from trimtab.planner.evidence import Evidence, checked, evidence_of, over_target
+from trimtab.planner.evidence import Evidence, believed, evidence_of, over_target
 from trimtab.planner.outcome import Outcome, unplaced
 
 _UNKNOWN = frozenset({Reason.NO_REPLICAS, Reason.NO_METRICS_SOURCE})
@@ -53,7 +53,7 @@ def metrics(evidence: Evidence, note: str | None) -> Fact:
 
 def slo(load: ObservedLoad, targets: LatencyTargets) -> Fact:
     """Return whether the measured latencies are within the targets."""
-    kind, load = ConditionType.SLO_MET, checked(load)
+    kind = ConditionType.SLO_MET
     if not targets.any:
         return _fact(kind, True, Reason.NO_TARGETS, "The policy has no latency target")
     signals = [
@@ -68,9 +68,9 @@ def slo(load: ObservedLoad, targets: LatencyTargets) -> Fact:
     late = over_target(load, targets)
     if late:
         return _fact(kind, False, Reason.OVER_TARGET, "; ".join(late))
-    if all(fresh_value(signal) is not None for signal in signals):
+    if all(believed(signal) is not None for signal in signals):
         return _fact(kind, True, Reason.WITHIN_TARGETS, "Every target is met")
-    idle = fresh_value(load.arrival_rps) == 0
+    idle = believed(load.arrival_rps) == 0
     if idle and all(isinstance(signal, Missing) for signal in signals):
         return _fact(kind, None, Reason.NO_TRAFFIC, "No request arrived")
     return _fact(kind, None, Reason.LATENCY_UNKNOWN, "The latencies could not be measured")

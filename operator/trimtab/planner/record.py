@@ -17,7 +17,7 @@ from trimtab.models.plan import (
 from trimtab.models.snapshot import DeploymentState, Key
 from trimtab.planner import texts
 from trimtab.planner.bysize import routes_of
-from trimtab.planner.case import World
+from trimtab.planner.case import Case, World
 from trimtab.planner.choice import POWERED, Choice, order
 from trimtab.planner.drawn import drawn_by
 from trimtab.planner.facts import facts_of, inert_facts
@@ -170,9 +170,15 @@ _known: Kept[Key, tuple[Candidate, ...]] = Kept()
 
 
 def _candidates(outcome: Outcome, best: float | None) -> Iterator[Candidate]:
-    for choice in outcome.case.choices:
+    case = outcome.case
+    serves = _served.answer(
+        case.state.key,
+        (case.choices, case.policy),
+        lambda: tuple(_serves(case, choice) for choice in case.choices),
+    )
+    for choice, served in zip(case.choices, serves, strict=True):
         pool = choice.state.pool
-        verdict, message = _verdict(outcome, choice, best)
+        verdict, message = _verdict(outcome, choice, served, best)
         yield Candidate(
             pool=pool.name,
             accelerator=pool.accelerator.short_name if pool.accelerator else pool.accelerator_name,
@@ -184,21 +190,30 @@ def _candidates(outcome: Outcome, best: float | None) -> Iterator[Candidate]:
         )
 
 
-def _verdict(outcome: Outcome, choice: Choice, best: float | None) -> tuple[Verdict, str]:
+_served: Kept[Key, tuple[str, ...]] = Kept()
+
+
+def _serves(case: Case, choice: Choice) -> str:
+    """Return what one replica of a choice does and takes."""
+    if choice.usable_rps <= 0:
+        return ""
+    objective = texts.counted(case)
+    serves = f"one replica serves {texts.rate(choice.usable_rps)} for {texts.money(choice.price)}"
+    if choice.by_class:
+        serves += f" ({texts.by_class(case, choice)})"
+    if objective in POWERED:
+        serves += f" and {texts.figure(objective, choice.burden(objective))}"
+    return serves
+
+
+def _verdict(
+    outcome: Outcome, choice: Choice, serves: str, best: float | None
+) -> tuple[Verdict, str]:
     """Return how a choice fared: chosen, refused, full, or dearer than the fleet at `best`.
 
     `best` is what the objective counts: $/h, W or gCO2/h.
     """
-    case = outcome.case
-    objective = texts.counted(case)
-    serves = ""
-    if choice.usable_rps > 0:
-        serves = f"one replica serves {texts.rate(choice.usable_rps)} for "
-        serves += texts.money(choice.price)
-        if choice.by_class:
-            serves += f" ({texts.by_class(case, choice)})"
-        if objective in POWERED:
-            serves += f" and {texts.figure(objective, choice.burden(objective))}"
+    objective = texts.counted(outcome.case)
     count = outcome.wanted.get(choice.key, 0)
     if count and choice.stays:
         return Verdict.CHOSEN, f"{count} wanted: {serves}"
