@@ -118,7 +118,7 @@ class ScalingPolicy(ApiModel):
     """Idle time after which no replica is kept, whatever minReplicas says. Default: never."""
     scale_down_window: Annotated[Duration, lasting("0s", "24h")] | None = None
     """Time over which demand must have been low before replicas go, such as 10m. Default: 5m, of
-    which less counts where demand does not come back, and twice as much where it leaps."""
+    which less counts where demand does not come back, and three times as much where it leaps."""
 
 
 class ServingPolicySpec(ApiModel):

@@ -76,8 +76,7 @@ class Case:
     keep_rps: float
     """Most that was asked over the time of `recall_s`, in requests of the shape of now."""
     recall_s: float
-    """Time for which what was asked keeps replicas: the window, the last of it, or twice as long.
-    """
+    """Time for which what was asked keeps replicas: the window, its end, or three windows."""
     may_fall: bool
     """Whether anything may be removed: fresh evidence over a whole window, mode Auto, no brake."""
     minimum: int

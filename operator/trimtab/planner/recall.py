@@ -27,7 +27,7 @@ LEAPS = 0.2
 """Share of the minutes from which on, where more came back in the next, demand is said to leap."""
 LEAPT_MINUTES = 10
 """Fewest minutes that say so: two leaps are luck no more."""
-LEAPING = 2.0
+LEAPING = 3.0
 """Windows for which is kept what is asked where demand leaps."""
 
 

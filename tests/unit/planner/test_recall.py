@@ -47,7 +47,7 @@ def test_what_comes_back_before_a_replica_would_serve_counts(horizon_s: float) -
 
 @pytest.mark.parametrize("minutes", [2, 3, 4])
 @pytest.mark.parametrize("count", [15, 24, 60])
-def test_what_leaps_back_within_a_minute_is_kept_for_twice_the_window(
+def test_what_leaps_back_within_a_minute_is_kept_for_longer_than_the_window(
     minutes: int, count: int
 ) -> None:
     assert kept_s(leaps(minutes, count)) == LEAPING * WINDOW_S
