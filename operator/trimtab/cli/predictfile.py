@@ -41,8 +41,8 @@ def answer_file(
     """Answer each row of `source` into `target`; yield how many rows are answered so far.
 
     Columns keep their names and order, and those of an Answer follow; how they are capitalised does
-    not matter. `geometry` is that of models
-    that the catalogue does not know. A row that makes no sense says so in its `reason`.
+    not matter. `geometry` is that of models that the catalogue does not know. A row that makes no
+    sense says so in its `reason`.
 
     Raises:
         InvalidInput: It is no CSV file with a header that names models and accelerators.

@@ -4,10 +4,10 @@ It serves the arrivals of every real run that is at hand with our step times, fr
 figure of a run goes in but what its engine said of its cache. Below saturation it is about first
 tokens, the time between tokens and throughput, above it about how fast the queue grows. Of sweeps
 only the rate is known, or how long all took: they are served with several draws of Poisson
-arrivals, and their mean counts. Where single
-requests are known, the measured figure has an interval, too: from resampling them. It tells how
-sure such a figure is of the engine, and excuses no miss, for ours had the very same arrivals. A run
-whose log refutes its label is shown and not counted. Run as
+arrivals, and their mean counts. Where single requests are known, the measured figure has an
+interval, too: from resampling them. It tells how sure such a figure is of the engine, and excuses
+no miss, for ours had the very same arrivals. A run whose log refutes its label is shown and not
+counted. Run as
 `python -m bench.simulate.real` in tests/; prints, and asserts nothing.
 """
 
