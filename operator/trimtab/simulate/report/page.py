@@ -111,15 +111,7 @@ def _table(rows: Sequence[Row]) -> str:
         "that differ in size are not alike, their cost is. A dash: it attains too little to be "
         "compared. turns: times that a count of replicas changed direction."
     )
-    return tag(
-        "div",
-        tag(
-            "table",
-            tag("thead", tag("tr", *(tag("th", escape(head), scope="col") for head in heads))),
-            tag("tbody", *body),
-        ),
-        class_="wide",
-    ) + tag("p", notes, class_="soft small")
+    return _wide(heads, body) + tag("p", notes, class_="soft small")
 
 
 def _by_deployment(rows: Sequence[Row]) -> list[str]:
@@ -136,18 +128,20 @@ def _by_deployment(rows: Sequence[Row]) -> list[str]:
         )
         for key in keys
     ]
-    return [
-        tag("h3", "Attained by each deployment (%)"),
+    return [tag("h3", "Attained by each deployment (%)"), _wide(heads, body)]
+
+
+def _wide(heads: Sequence[str], body: Sequence[str]) -> str:
+    """Return a table that scrolls where it is wider than the page."""
+    return tag(
+        "div",
         tag(
-            "div",
-            tag(
-                "table",
-                tag("thead", tag("tr", *(tag("th", escape(head), scope="col") for head in heads))),
-                tag("tbody", *body),
-            ),
-            class_="wide",
+            "table",
+            tag("thead", tag("tr", *(tag("th", escape(head), scope="col") for head in heads))),
+            tag("tbody", *body),
         ),
-    ]
+        class_="wide",
+    )
 
 
 def _share(attained: float | None) -> str:
