@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from trimtab.catalog.hubnumbers import number
-from trimtab.catalog.modelnames import implied_quantization
+from trimtab.catalog.modelnames import named_quantization
 from trimtab.errors import InvalidInput
 
 _BY_BITS = {
@@ -28,7 +28,7 @@ def native_dtype(config: Mapping[str, Any]) -> str:
         return _compressed(stored)
     if method == "bitsandbytes":
         return "int8" if stored.get("load_in_8bit") else "int4"
-    named = implied_quantization(f"it-{method}")
+    named = named_quantization(method)
     bits = int(number(stored, "bits", "w_bit", "weight_bits", "nbits"))
     dtype = "int8" if bits == 8 and named != "fp8" else named or _BY_BITS.get((bits, "int"))
     if dtype is None:

@@ -109,6 +109,15 @@ def implied_quantization(model_name: str) -> str | None:
     return None
 
 
+def named_quantization(label: str) -> str | None:
+    """Return what a name of a quantisation itself says, a value of api Quantization.
+
+    Such as "fp8_e4m3", "awq_marlin" and "w4a16"; None where it says nothing.
+    """
+    # The first word of a model's name is never looked at, and this one says nothing of storage.
+    return implied_quantization(f"it-{label}")
+
+
 def sizes_of(model_name: str) -> tuple[float, float] | None:
     """Return the parameters that `model_name` states, in all and used for one token, or None.
 

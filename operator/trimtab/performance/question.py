@@ -12,7 +12,7 @@ import numpy as np
 
 from trimtab.api.llmdeployment import KVCacheDtype, Quantization
 from trimtab.catalog import accelerators, geometries
-from trimtab.catalog.modelnames import implied_quantization
+from trimtab.catalog.modelnames import implied_quantization, named_quantization
 from trimtab.errors import InvalidInput
 from trimtab.models.hardware import Accelerator, EngineSettings, ModelGeometry, Parallelism
 from trimtab.models.load import LatencyTargets, TokenShape
@@ -309,7 +309,7 @@ def _spelt(question: Question) -> Question:
     if weights == "none" or weights in _CONTAINERS:
         names["quantization"] = implied_quantization(question.model) or weights
     else:
-        names["quantization"] = implied_quantization(f"it-{weights}") or weights
+        names["quantization"] = named_quantization(weights) or weights
     return replace(question, **names)
 
 

@@ -72,10 +72,10 @@ def test_a_request_of_another_shape_weighs_no_more_than_twenty_of_now_and_no_les
 
 
 @pytest.mark.parametrize(("minutes_ago", "expected"), [(9, 50.0), (10, 20.0)])
-def test_where_demand_leaps_two_windows_count_as_they_were_measured(
+def test_beyond_the_window_minutes_count_as_they_were_measured(
     minutes_ago: int, expected: float
 ) -> None:
-    """In the second of them nothing counts that alarms asked for beyond what came."""
+    """Nothing counts there that alarms asked for beyond what came."""
     rates = [20.0, 5.0] * 20
     rates[-1 - minutes_ago] = 50.0
     twice = 2.0 * CONFIG.scale_down_window_s
