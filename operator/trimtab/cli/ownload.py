@@ -8,7 +8,7 @@ from trimtab.api.llmdeployment import LLMDeployment
 from trimtab.cli.manifests import read
 from trimtab.errors import InvalidInput
 from trimtab.models.snapshot import Key
-from trimtab.simulate.inputs.files import models_in, requests_in
+from trimtab.simulate.inputs.files import log_in
 from trimtab.simulate.inputs.spec import Columns, NamedTrace, Source
 from trimtab.simulate.inputs.traces import named
 from trimtab.simulate.scenario import Scenario, TrafficEntry
@@ -57,11 +57,13 @@ def scenario_from(
     if not manifests.pools:
         raise InvalidInput("--file", "no AcceleratorPool is in it", "Add where replicas can land")
     entries, span, told = [], 0.0, list(notes)
+    alone = len(manifests.deployments) == 1
+    # Absolute, because a scenario's paths start where its file is, and here is none.
+    log = None if trace in set(NamedTrace) else log_in(Path(trace).absolute(), columns)
     for deployment in manifests.deployments:
         metadata = deployment.metadata
         key = Key(namespace=metadata.namespace or "default", name=metadata.name)
-        alone = len(manifests.deployments) == 1
-        if trace in set(NamedTrace):
+        if log is None:
             if not alone:
                 raise InvalidInput(
                     "--trace",
@@ -71,12 +73,10 @@ def scenario_from(
             source = Source(trace=NamedTrace(trace), repeat=False)
             requests, note = named(NamedTrace(trace)), f"{trace}: a trace that comes with Trimtab"
         else:
-            # Absolute, because a scenario's paths start where its file is, and here is none.
-            path = Path(trace).absolute()
-            every = alone and len(models_in(path, columns)) < 2
+            every = alone and len(log.models) < 2
             model = None if every else _model(deployment)
-            requests, note = requests_in(path, columns, model)
-            source = Source(file=str(path), columns=columns, model=model, repeat=False)
+            requests, note = log.requests(model)
+            source = Source(file=str(log.path), columns=columns, model=model, repeat=False)
         entries.append(TrafficEntry(deployment=key, source=source))
         span = max(span, requests.span_s)
         told.append(note)

@@ -11,6 +11,7 @@ import json
 import re
 import zlib
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,72 @@ Order = NDArray[np.intp]
 """Numbers of rows, in order of time."""
 
 
+@dataclass(frozen=True, slots=True)
+class Log:
+    """The rows of a file, read once for all that is asked of them."""
+
+    path: Path
+    columns: Columns
+    rows: Sequence[Row]
+    there: Sequence[str]
+    """Names of the columns that any row has."""
+
+    @property
+    def models(self) -> list[str]:
+        """The models that there are rows of, sorted; none where no column tells.
+
+        Raises:
+            InvalidInput: The columns cannot be told; see `requests_in`.
+        """
+        return sorted(set(self._of(self._names(wanted=False))))
+
+    def requests(self, model: str | None = None) -> tuple[Traffic, str]:
+        """Return the requests, of `model` alone where one is named; see `requests_in`."""
+        path, rows, names = self.path, self.rows, self._names(wanted=model is not None)
+        of = self._of(names)
+        every = sorted(set(of))
+        if model is not None and model not in every:
+            raise InvalidInput(
+                f"{path}: {names['model']}",
+                f"no row is of model {model}",
+                f"Name one of {', '.join(every[:20])}",
+            )
+        if model is None and len(every) > 1:
+            raise InvalidInput(
+                f"{path}: {names['model']}",
+                f"it has rows of {len(every)} models: {', '.join(every[:20])}",
+                "Name one of them as model, and give each deployment its own",
+            )
+        at, unit = _times(path, names["timestamp"], rows, self.columns.unit)
+        order = np.argsort(at, kind="stable")
+        at -= at[order[0]]  # of all models, so that those of one log stay beside each other
+        if model is not None:
+            order = order[[of[row] == model for row in order.tolist()]]
+        traffic = Traffic(
+            at_s=at[order],
+            input_tokens=_counts(path, names["input"], rows, order),
+            output_tokens=_counts(path, names["output"], rows, order),
+            prefix=_blocks(path, rows, order) if "hash_ids" in self.there else None,
+        )
+        read = ", ".join(f"{role}={name}" for role, name in names.items())
+        return traffic, f"{path}: {len(traffic)} requests in {traffic.span_s:.0f} s; {read}; {unit}"
+
+    def _names(self, *, wanted: bool) -> dict[str, str]:
+        return _names(self.path, self.there, self.columns, wanted=wanted)
+
+    def _of(self, names: Mapping[str, str]) -> list[str]:
+        return [str(row.get(names["model"])) for row in self.rows] if "model" in names else []
+
+
+def log_in(path: Path, columns: Columns | None = None) -> Log:
+    """Return the rows of a file; arguments and errors as of `requests_in`."""
+    rows = _rows(path)
+    if not rows:
+        raise InvalidInput(str(path), "it has no row", "Give a file with requests")
+    there = list(dict.fromkeys(str(name) for row in rows for name in row))
+    return Log(path, columns or Columns(), rows, there)
+
+
 def requests_in(
     path: Path, columns: Columns | None = None, model: str | None = None
 ) -> tuple[Traffic, str]:
@@ -69,58 +136,7 @@ def requests_in(
     Raises:
         InvalidInput: It cannot be read so; names the column and what to do.
     """
-    given = columns or Columns()
-    rows, there = _table_of(path)
-    names = _names(path, there, given, wanted=model is not None)
-    of = _models(rows, names)
-    every = sorted(set(of))
-    if model is not None and model not in every:
-        raise InvalidInput(
-            f"{path}: {names['model']}",
-            f"no row is of model {model}",
-            f"Name one of {', '.join(every[:20])}",
-        )
-    if model is None and len(every) > 1:
-        raise InvalidInput(
-            f"{path}: {names['model']}",
-            f"it has rows of {len(every)} models: {', '.join(every[:20])}",
-            "Name one of them as model, and give each deployment its own",
-        )
-    at, unit = _times(path, names["timestamp"], rows, given.unit)
-    order = np.argsort(at, kind="stable")
-    at -= at[order[0]]  # of all models, so that those of one log stay beside each other
-    if model is not None:
-        order = order[[of[row] == model for row in order.tolist()]]
-    traffic = Traffic(
-        at_s=at[order],
-        input_tokens=_counts(path, names["input"], rows, order),
-        output_tokens=_counts(path, names["output"], rows, order),
-        prefix=_blocks(path, rows, order) if "hash_ids" in there else None,
-    )
-    read = ", ".join(f"{role}={name}" for role, name in names.items())
-    return traffic, f"{path}: {len(traffic)} requests in {traffic.span_s:.0f} s; {read}; {unit}"
-
-
-def models_in(path: Path, columns: Columns | None = None) -> list[str]:
-    """Return the models that a file has rows of; none where no column tells.
-
-    Raises:
-        InvalidInput: It cannot be read; see `requests_in`.
-    """
-    rows, there = _table_of(path)
-    return sorted(set(_models(rows, _names(path, there, columns or Columns(), wanted=False))))
-
-
-def _models(rows: Sequence[Row], names: Mapping[str, str]) -> list[str]:
-    return [str(row.get(names["model"])) for row in rows] if "model" in names else []
-
-
-def _table_of(path: Path) -> tuple[list[Row], list[str]]:
-    """Return the rows of a file, and the columns that any of them has."""
-    rows = _rows(path)
-    if not rows:
-        raise InvalidInput(str(path), "it has no row", "Give a file with requests")
-    return rows, list(dict.fromkeys(str(name) for row in rows for name in row))
+    return log_in(path, columns).requests(model)
 
 
 def _rows(path: Path) -> list[Row]:
