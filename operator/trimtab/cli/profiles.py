@@ -9,7 +9,6 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from trimtab.api.model import Quantization
 from trimtab.api.performanceprofile import PerformanceProfile
 from trimtab.cli.benchmarks.document import read_document
 from trimtab.cli.benchmarks.manifest import Identity, manifest
@@ -50,7 +49,7 @@ def import_(
         int | None, typer.Option("--tensor-parallel", "--tp", min=1, help="Devices of a replica.")
     ] = None,
     quantization: Annotated[
-        Quantization | None, typer.Option(help="Default: what files or the model's name say.")
+        str | None, typer.Option(help="Default: what files or the model's name say.")
     ] = None,
     engine: Annotated[str | None, typer.Option(help="Engine and version.")] = None,
     name: Annotated[str | None, typer.Option(help="Name of the PerformanceProfile.")] = None,

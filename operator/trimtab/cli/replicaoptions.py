@@ -20,6 +20,9 @@ from trimtab.models.hardware import ModelGeometry
 from trimtab.models.snapshot import Profile
 from trimtab.performance.question import Question
 
+_QUANTIZATIONS = ", ".join(Quantization)
+_KV_DTYPES = ", ".join(KVCacheDtype)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReplicaOptions:
@@ -28,11 +31,19 @@ class ReplicaOptions:
     model: Annotated[str | None, typer.Option(help="As on the Hugging Face hub.")] = None
     accelerator: Annotated[str | None, typer.Option(help="Name of the accelerator.")] = None
     quantization: Annotated[
-        Quantization, typer.Option(help="How the weights are stored; none: as the name says.")
-    ] = Quantization.NONE
+        str,
+        typer.Option(
+            help=f"How weights are stored: {_QUANTIZATIONS}, or what an engine calls these; "
+            "none: as the name says."
+        ),
+    ] = Quantization.NONE.value
     kv_dtype: Annotated[
-        KVCacheDtype, typer.Option("--kv-dtype", help="How keys and values are stored.")
-    ] = KVCacheDtype.AUTO
+        str,
+        typer.Option(
+            "--kv-dtype",
+            help=f"How keys and values are stored: {_KV_DTYPES}, or what an engine calls these.",
+        ),
+    ] = KVCacheDtype.AUTO.value
     tensor_parallel: Annotated[
         int, typer.Option("--tensor-parallel", "--tp", min=1, help="Devices.")
     ] = 1
@@ -90,8 +101,8 @@ class ReplicaOptions:
         return Question(
             model=_required(self.model, "--model"),
             accelerator=_required(self.accelerator, "--accelerator"),
-            quantization=self.quantization.value,
-            kv_dtype=self.kv_dtype.value,
+            quantization=self.quantization,
+            kv_dtype=self.kv_dtype,
             tensor_parallel=self.tensor_parallel,
             pipeline_parallel=self.pipeline_parallel,
             expert_parallel=self.expert_parallel,

@@ -6,13 +6,12 @@ What a person types, or a row of a file: the model and the accelerator by name, 
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
 from trimtab.api.llmdeployment import KVCacheDtype, Quantization
 from trimtab.catalog import accelerators, geometries
-from trimtab.catalog.modelnames import implied_quantization, named_quantization
+from trimtab.catalog.storagenames import cache_called, weights_called
 from trimtab.errors import InvalidInput
 from trimtab.models.hardware import Accelerator, EngineSettings, ModelGeometry, Parallelism
 from trimtab.models.load import LatencyTargets, TokenShape
@@ -24,25 +23,12 @@ from trimtab.performance.meanfield import Replica
 from trimtab.performance.outlook import Outlook, closed_loops, evaluate_many
 from trimtab.performance.profiles import ProfileKey, points_for
 
-_SPELLINGS = {
-    "quantization": {
-        "auto": "none", "bfloat16": "none", "float16": "none", "mxfp8": "fp8", "w4a4": "nvfp4",
-        "w4afp8": "int4", "bitsandbytes": "int4", "smoothquant": "int8", "sq": "int8",
-    },
-    "kv_dtype": {
-        "none": "auto", "bf16": "auto", "fp16": "auto", "bfloat16": "auto", "float16": "auto",
-        "fp8_e4m3": "fp8", "fp8_e4m3fn": "fp8", "fp8_e4m3fnuz": "fp8", "fp8_e5m2": "fp8",
-        "fp8_ds_mla": "fp8", "fp8_inc": "fp8", "int8": "fp8",
-    },
-    "engine": {
-        "tensorrt_llm": "trtllm", "tensorrtllm": "trtllm", "trt_llm": "trtllm", "trt": "trtllm",
-        "vllm_v1": "vllm", "vllm_openai": "vllm", "vllm/vllm_openai": "vllm",
-        "lmsysorg/sglang": "sglang",
-    },
+_ENGINES = {
+    "tensorrt_llm": "trtllm", "tensorrtllm": "trtllm", "trt_llm": "trtllm", "trt": "trtllm",
+    "vllm_v1": "vllm", "vllm_openai": "vllm", "vllm/vllm_openai": "vllm",
+    "lmsysorg/sglang": "sglang",
 }  # fmt: skip
-"""What others call the same thing, or one as wide; of weights, what no name of a model says."""
-_CONTAINERS = frozenset({"compressed_tensors", "gguf", "modelopt", "quark", "torchao"})
-"""Ways to store weights of any width: the name of the model may say which."""
+"""What others call the same engine."""
 _VERSION = re.compile(r"[\s_=:@v]*\d+\.\d.*$")
 """What may follow the name of an engine: its constants are those of no release."""
 
@@ -302,15 +288,14 @@ def _engine(question: Question, accelerator: Accelerator) -> EngineSettings:
 
 
 def _spelt(question: Question) -> Question:
-    said = {f: str(getattr(question, f)).lower().replace("-", "_") for f in _SPELLINGS}
-    said["engine"] = _VERSION.sub("", said["engine"]).replace(" ", "_")
-    names: dict[str, Any] = {f: _SPELLINGS[f].get(text, text) for f, text in said.items()}
-    weights = names["quantization"]
-    if weights == "none" or weights in _CONTAINERS:
-        names["quantization"] = implied_quantization(question.model) or weights
-    else:
-        names["quantization"] = named_quantization(weights) or weights
-    return replace(question, **names)
+    said = question.engine.lower().replace("-", "_")
+    engine = _VERSION.sub("", said).replace(" ", "_")
+    return replace(
+        question,
+        quantization=weights_called(question.quantization, question.model),
+        kv_dtype=cache_called(question.kv_dtype),
+        engine=_ENGINES.get(engine, engine),
+    )
 
 
 def _check(question: Question) -> None:

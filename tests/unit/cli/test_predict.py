@@ -72,6 +72,29 @@ def test_a_file_keeps_its_columns_and_a_bad_row_stops_no_other(tmp_path: Path) -
     assert rows[3]["ttft_ms"] == ""
 
 
+@pytest.mark.parametrize(
+    ("option", "written", "meant"),
+    [
+        ("quantization", "fp8_e4m3", "fp8"),
+        ("quantization", "AWQ-Marlin", "awq"),
+        ("kv_dtype", "fp8_e5m2", "fp8"),
+        ("kv_dtype", "bfloat16", "auto"),
+    ],
+)
+def test_options_understand_the_spellings_that_files_do(
+    tmp_path: Path, option: str, written: str, meant: str
+) -> None:
+    one = [*MODEL, "--concurrency", "8", "--format", "json", f"--{option.replace('_', '-')}"]
+    asked = json.loads(invoked([*one, written]))
+    assert asked == json.loads(invoked([*one, meant]))
+    cells = {"quantization": "", "kv_dtype": "", option: written}
+    (row,) = answered(tmp_path, [f"Llama-3.1-8B,h100,{','.join(cells.values())},,,,,,,,8,"])
+    assert float(row["tpot_ms"]) == pytest.approx(asked["tpot_ms"], rel=1e-5)
+    refused = RUN.invoke(app, ["predict", *one, "fp3"])
+    assert refused.exit_code == 1
+    assert f"error: {option}: 'fp3' is unknown\nUse one of" in refused.output
+
+
 def test_capacity_prints_a_rate_or_the_reason_and_exits_accordingly() -> None:
     result = RUN.invoke(app, ["predict", "capacity", *MODEL, "--ttft", "500ms", "--itl", "100ms"])
     assert result.exit_code == 0, result.output

@@ -159,6 +159,23 @@ def test_steps_become_the_loads_that_keep_these_batches(tmp_path: Path) -> None:
     assert (point["timeToFirstToken"], point["interTokenLatency"]) == ("30ms", "10ms")
 
 
+@pytest.mark.parametrize(
+    ("gemm", "option", "meant"),
+    [
+        ("fp8_block", [], "fp8"),
+        ("bfloat16", [], "none"),
+        ("int4_wo", ["--quantization", "w4a16"], "int4"),
+        ("", ["--quantization", "fp8_e4m3"], "fp8"),
+    ],
+)
+def test_a_quantization_is_understood_as_predict_does(
+    tmp_path: Path, gemm: str, option: list[str], meant: str
+) -> None:
+    header, *lines = AIC.splitlines()[:2]
+    table = "\n".join([f"{header},gemm", *(f"{line},{gemm}" for line in lines)])
+    assert imported(written(tmp_path, table), *option)["spec"]["quantization"] == meant
+
+
 def test_several_files_make_one_profile_that_predict_learns_from(tmp_path: Path) -> None:
     files = [
         written(tmp_path, {**VLLM, "request_throughput": rate, "request_rate": rate,

@@ -18,7 +18,6 @@ _LABELS = {
     "tensor_parallel": ("tensor_parallel", "tp", "tp_size"),
     "quantization": ("quantization", "precision", "gemm"),
 }
-_QUANTIZATIONS = {"bf16": "none", "fp16": "none", "fp4": "nvfp4", "fp8_block": "fp8"}
 _TIME = re.compile(r"(ttft|itl|tpot|e2e|latency)(?:_(p\d+|mean|median))?(?:_(ms|s|us))?")
 _TIME_FIRST = re.compile(r"(p\d+|mean|median)_(ttft|itl|tpot|e2e|latency)(?:_(ms|s|us))?")
 _SECONDS = {"ms": 1e-3, "s": 1.0, "us": 1e-6}
@@ -59,8 +58,6 @@ def labels_of(row: Mapping[str, str]) -> dict[str, str]:
         label: next((row[name] for name in names if row.get(name)), "")
         for label, names in _LABELS.items()
     }
-    dtype = labels["quantization"].lower()
-    labels["quantization"] = _QUANTIZATIONS.get(dtype, dtype)
     version = row.get("backend_version") or row.get("version") or ""
     engine = row.get("engine") or row.get("backend") or ""
     labels["engine"] = f"{engine}/{version}" if engine and version else engine

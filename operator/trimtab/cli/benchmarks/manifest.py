@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from trimtab.api.base import API_VERSION
-from trimtab.api.model import Quantization
 from trimtab.api.performanceprofile import PerformanceProfile
 from trimtab.catalog import accelerators, geometries
-from trimtab.catalog.modelnames import implied_quantization
+from trimtab.catalog.storagenames import weights_called
 from trimtab.cli.benchmarks.measurement import Measurement, number
 from trimtab.errors import InvalidInput
 
@@ -25,7 +24,7 @@ class Identity:
     model: str | None = None
     accelerator: str | None = None
     tensor_parallel: int | None = None
-    quantization: Quantization | None = None
+    quantization: str | None = None
     engine: str | None = None
 
 
@@ -50,7 +49,7 @@ def manifest(found: Sequence[Measurement], said: Identity, source: str) -> Impor
         ("model", said.model),
         ("accelerator", said.accelerator),
         ("tensor_parallel", None if said.tensor_parallel is None else str(said.tensor_parallel)),
-        ("quantization", None if said.quantization is None else said.quantization.value),
+        ("quantization", said.quantization),
         ("engine", said.engine),
     ):
         kept, values[label] = _narrowed(kept, label, option)
@@ -63,7 +62,7 @@ def manifest(found: Sequence[Measurement], said: Identity, source: str) -> Impor
     saturated = [one.where for one in kept if one.saturated]
     if saturated:
         notes.append(f"Saturated: {', '.join(saturated)}: their TTFT grows with the run's length")
-    quantization = values["quantization"] or implied_quantization(model) or "none"
+    quantization = weights_called(values["quantization"] or "none", model)
     spec = {
         "model": model,
         "accelerator": device.name if device else accelerator.lower(),
@@ -115,6 +114,8 @@ def _canonical(label: str, value: str) -> object:
         return accelerators.get(value) or value
     if label == "tensor_parallel":
         return number({label: value}, label, "files")
+    if label == "quantization":
+        return weights_called(value, "")
     return value.split("/")[0] if label == "engine" else value
 
 
