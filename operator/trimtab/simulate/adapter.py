@@ -250,6 +250,13 @@ class Scaler:
             outputs = Fresh(value=past.answers)
             if not isinstance(inputs, Fresh):
                 inputs = Fresh(value=state.policy.shape.input_tokens)
+        if (
+            isinstance(inputs, Fresh)
+            and not isinstance(outputs, Fresh)
+            and state.policy is not None
+        ):
+            # Before the first answer, too: without prompts as they are nothing may seem to fit.
+            outputs = Fresh(value=state.policy.shape.output_tokens)
         shape = _shape(state, inputs, outputs, hits)
         lesson = None
         if shape is not None and state.policy is not None:

@@ -183,6 +183,19 @@ def test_cached_prompts_take_fewer_replicas() -> None:
     assert wanted(0.9) < wanted(0.0) == wanted(None)
 
 
+def test_prompts_that_are_told_count_before_anything_was_answered() -> None:
+    wrong = {"inputTokens": 7000, "outputTokens": 200, "requestsPerSecond": "2"}
+    latency = {"timeToFirstToken": "600ms", "interTokenLatency": "80ms"}
+    scaler = Scaler(manifests(pool(), deployment(workload=wrong, latency=latency)))
+    course = []
+    for step in range(60):
+        # Rejected ones, as nothing is there to hold them.
+        seen = Seen(arrivals=30, in_flight=0, replicas=[], input_tokens=700.0)
+        course.append((scaler.decide_all(15.0 * step, {KEY: seen})[KEY], scaler.decisions[0].why))
+    assert course[0] == ({}, Why.NO_CANDIDATE)
+    assert sum(course[-1][0].values()) > 0
+
+
 def test_how_long_requests_take_teaches_that_answers_are_longer_and_replicas_slower() -> None:
     def settled(slow: float) -> tuple[int, float, float]:
         scaler = Scaler(manifests())
