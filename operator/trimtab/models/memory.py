@@ -67,6 +67,11 @@ class DeploymentMemory:
     plan adds no more than a step. Empty where no move is under way that does."""
     peak_rps: float = 0.0
     """Largest demand seen, for the saving against a fixed fleet."""
+    age_s: float = 0.0
+    """How long ago the requests in flight came, in the mean, where replicas are full."""
+    evened: tuple[float, float] | None = None
+    """When arrivals were last evened out over that, in Unix seconds, and what they were then, in
+    requests/s."""
     forecast: ForecastState = field(default_factory=ForecastState)
     """Arrival rates, for what is to come."""
     foreseen: tuple[tuple[float, float], ...] = ()

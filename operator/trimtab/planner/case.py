@@ -9,11 +9,13 @@ from typing import TypeAlias
 from trimtab.api.conditions import Reason
 from trimtab.api.llmdeployment import Mode
 from trimtab.config import PlannerConfig
+from trimtab.models.load import ObservedLoad
 from trimtab.models.memory import DeploymentMemory
 from trimtab.models.plan import Why
 from trimtab.models.policy import EffectivePolicy
+from trimtab.models.signals import at_least
 from trimtab.models.snapshot import DeploymentState
-from trimtab.planner import easing, foresight, history, proven
+from trimtab.planner import easing, foresight, history, proven, residence
 from trimtab.planner.candidates import choices_of
 from trimtab.planner.choice import Choice
 from trimtab.planner.classes import carried_by
@@ -144,9 +146,11 @@ class World:
 
 def prepare(subjects: Sequence[Subject], world: World) -> list[Case]:
     """Return the case of every subject. One brake is for all of them."""
-    learnt = foresight.seen([(memory, state.load) for state, _, memory in subjects], world.now)
+    evened = [residence.evened(memory, state.load, world.now) for state, _, memory in subjects]
+    learnt = foresight.seen(evened, world.now)
     drafts = [
-        _draft(subject, memory, world) for subject, memory in zip(subjects, learnt, strict=True)
+        _draft(subject, memory, load, world)
+        for subject, memory, (_, load) in zip(subjects, learnt, evened, strict=True)
     ]
     brake = _is_braked(drafts)
     pasts = [past_of(d.policy, d.memory, d.foresight.horizon_s, world.config) for d in drafts]
@@ -174,16 +178,21 @@ class _Draft:
     running: tuple[Place, ...]
 
 
-def _draft(subject: Subject, memory: DeploymentMemory, world: World) -> _Draft:
-    """Return the draft of `subject`, whose memory with the rate of now is `memory`."""
+def _draft(subject: Subject, memory: DeploymentMemory, load: ObservedLoad, world: World) -> _Draft:
+    """Return the draft of `subject`, whose memory with the rate of now is `memory`.
+
+    That rate is the one in `load`, evened out.
+    """
     state, policy, before = subject
     evidence = evidence_of(state, policy.targets)
+    if evidence.arrivals is not None:
+        evidence = replace(evidence, arrivals=at_least(load.arrival_rps))
     since_s = 0.0 if before.forecast.at is None else world.now - before.forecast.at
     around = Circumstances(
         young=world.now - state.created < window_of(policy, world.config),
         since_s=since_s,
     )
-    need = need_of(state.load, policy, evidence, memory, around)
+    need = need_of(load, policy, evidence, memory, around)
     most_rps = foresight.most(memory, need.rps)
     memory = proven.served(memory, state, evidence, policy.targets, since_s)
     query = query_of(
@@ -200,6 +209,8 @@ def _draft(subject: Subject, memory: DeploymentMemory, world: World) -> _Draft:
     running = running_of(places)
     ready_s = partial(_ready_s, query, choices, running, world.starts)
     one_s = ready_s(0.0)
+    able = [p.choice.capacity for p in running if p.choice and p.choice.capacity]
+    memory = residence.aged(memory, able, need.shape)
     need = _queued(need, evidence, policy, running, one_s)
     memory, found = foresight.foresee(memory, policy, seen, one_s)
     memory, found = foresight.scheduled(

@@ -135,17 +135,18 @@ def checked(load: ObservedLoad) -> ObservedLoad:
     found: dict[str, Any] = {
         name: Invalid(why=f"{value.value:g} is no usable value")
         for name, value in zip(_FIELDS, _read(load), strict=True)
-        if isinstance(value, _VALUES) and not _possible(value)
+        if isinstance(value, _VALUES) and not is_possible(value)
     }
     return replace(load, **found) if found else load
 
 
 def believed(signal: Signal) -> float | None:
     """Return the value of a fresh signal that can be true, or None: as of `checked`, but of one."""
-    return signal.value if isinstance(signal, Fresh) and _possible(signal) else None
+    return signal.value if isinstance(signal, Fresh) and is_possible(signal) else None
 
 
-def _possible(signal: Fresh | Partial) -> bool:
+def is_possible(signal: Fresh | Partial) -> bool:
+    """Return whether the value can be true: finite, not negative, not of the future."""
     aged = not isinstance(signal, Fresh) or signal.age_s >= 0
     return aged and math.isfinite(signal.value) and signal.value >= 0
 

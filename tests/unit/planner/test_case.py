@@ -216,7 +216,7 @@ def test_rates_tell_of_no_more_than_their_window(since_s: float, counts_s: float
     state = planned(variants=(on(),), load=fresh_load(10.0))
     assert state.policy is not None
     before = memory(forecast=ForecastState(at=NOW - since_s))
-    assert _draft((state, state.policy, before), before, WORLD).since_s == counts_s
+    assert _draft((state, state.policy, before), before, state.load, WORLD).since_s == counts_s
 
 
 def test_what_waits_is_demand_once_all_that_was_asked_for_serves() -> None:

@@ -249,3 +249,40 @@ class TestRecord:
         there.tick()
         assert there.memory.deployments[0].uid == "another"
         assert len(there.memory.deployments[0].samples) == 1
+
+
+class TestLongRequests:
+    """Answers of 5,000 tokens stay for longer than the minute over which a rate is counted."""
+
+    ANSWERS = 5000.0
+
+    def asked(self, rates: list[float], answers: float = ANSWERS) -> list[float | None]:
+        """What is counted with, after ten minutes at 2 requests/s."""
+        there = world(planned(workload={"inputTokens": 1000, "outputTokens": int(answers)}))
+        found = []
+        for rps in [*[2.0] * 40, *rates]:
+            there.set_load(fresh_load(rps, output_tokens=Fresh(value=answers)))
+            found.append(there.tick().decisions[0].demand.observed_rps)
+        return found[40:]
+
+    def test_a_fuller_minute_counts_for_a_part_of_it_and_a_lasting_rise_for_all(self) -> None:
+        minute = self.asked([6.0] * 4 + [2.0] * 20)
+        assert max(rps or 0.0 for rps in minute) < 4.5
+        assert minute[-1] == pytest.approx(2.0, abs=0.1)
+        assert self.asked([6.0] * 40)[-1] == pytest.approx(6.0, abs=0.1)
+
+    def test_short_requests_are_counted_as_they_come(self) -> None:
+        rates = [6.0, 2.0, 9.0, 0.5]
+        assert self.asked(rates, answers=200.0) == rates
+
+    def test_who_is_idle_sleeps_although_the_mean_never_gets_to_zero(self) -> None:
+        state = planned(
+            scaling={"minReplicas": 0, "maxReplicas": 5, "scaleToZeroAfter": "10m"},
+            workload={"inputTokens": 1000, "outputTokens": int(self.ANSWERS)},
+        )
+        there = world(state)
+        there.set_load(fresh_load(2.0, output_tokens=Fresh(value=self.ANSWERS)))
+        there.run(600.0)
+        there.set_load(idle_load())
+        there.run(1200.0)
+        assert there.replicas() == 0
