@@ -1,39 +1,30 @@
 """One deployment as the stages see it: what runs, what is asked, what may be done."""
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
-from typing import TypeAlias
 
 from trimtab.api.conditions import Reason
 from trimtab.api.llmdeployment import Mode
 from trimtab.config import PlannerConfig
-from trimtab.models.load import ObservedLoad
 from trimtab.models.memory import DeploymentMemory
 from trimtab.models.plan import Why
 from trimtab.models.policy import EffectivePolicy
-from trimtab.models.signals import at_least
 from trimtab.models.snapshot import DeploymentState
-from trimtab.planner import easing, foresight, history, proven, residence
-from trimtab.planner.candidates import choices_of
+from trimtab.planner import easing, foresight, history, residence
 from trimtab.planner.choice import Choice
 from trimtab.planner.classes import carried_by
-from trimtab.planner.demand import Circumstances, Need, need_of, with_queue
+from trimtab.planner.demand import Need
+from trimtab.planner.draft import Draft, Subject, World, drafted, waits
 from trimtab.planner.evidence import (
     Alarm,
     Evidence,
     believed,
-    evidence_of,
     is_settling,
     newest_ready_s,
 )
-from trimtab.planner.foresight import Ahead, Foresight, Seen
-from trimtab.planner.place import Place, PlaceKey, places_of, running_of, vacant
-from trimtab.planner.query import Market, Query, query_of
+from trimtab.planner.foresight import Foresight
+from trimtab.planner.place import Place, PlaceKey, vacant
 from trimtab.planner.recall import recalls
-from trimtab.planner.shortage import PoolState
-from trimtab.planner.starts import Starts, weights_of
 from trimtab.planner.window import most_asked, past_of, window_of
 
 GUARD_PAUSE_S = 60.0
@@ -51,10 +42,6 @@ BRAKE_SHARE = 0.5
 BRAKE_LOSS = 0.9
 """Where so many deployments, and this share of them, lose this share of their load from one plan
 to the next, the source of the figures is doubted and not the load (research/reliability.md S11)."""
-
-
-Subject: TypeAlias = tuple[DeploymentState, EffectivePolicy, DeploymentMemory]
-"""A deployment, what it shall follow, and what the plan before remembered of it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,33 +110,12 @@ class Case:
         return [(place, n) for place, n in mine if n]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class World:
-    """What all deployments share."""
-
-    now: float
-    market: Market
-    starts: Starts
-    reclaims: Mapping[str, float]
-    """Reclaims an hour of each spot domain."""
-
-    @property
-    def pools(self) -> Mapping[str, PoolState]:
-        """All pools, by name."""
-        return self.market.pools
-
-    @property
-    def config(self) -> PlannerConfig:
-        """What the platform sets."""
-        return self.market.config
-
-
 def prepare(subjects: Sequence[Subject], world: World) -> list[Case]:
     """Return the case of every subject. One brake is for all of them."""
     evened = [residence.evened(memory, state.load, world.now) for state, _, memory in subjects]
     learnt = foresight.seen(evened, world.now)
     drafts = [
-        _draft(subject, memory, load, world)
+        drafted(subject, memory, load, world)
         for subject, memory, (_, load) in zip(subjects, learnt, evened, strict=True)
     ]
     brake = _is_braked(drafts)
@@ -160,136 +126,7 @@ def prepare(subjects: Sequence[Subject], world: World) -> list[Case]:
     ]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Draft:
-    """A case before it is known whether the brake holds."""
-
-    state: DeploymentState
-    policy: EffectivePolicy
-    memory: DeploymentMemory
-    evidence: Evidence
-    need: Need
-    seen: Seen
-    since_s: float
-    foresight: Foresight
-    query: Query
-    choices: tuple[Choice, ...]
-    places: tuple[Place, ...]
-    running: tuple[Place, ...]
-
-
-def _draft(subject: Subject, memory: DeploymentMemory, load: ObservedLoad, world: World) -> _Draft:
-    """Return the draft of `subject`, whose memory with the rate of now is `memory`.
-
-    That rate is the one in `load`, evened out.
-    """
-    state, policy, before = subject
-    evidence = evidence_of(state, policy.targets)
-    if evidence.arrivals is not None:
-        evidence = replace(evidence, arrivals=at_least(load.arrival_rps))
-    since_s = 0.0 if before.forecast.at is None else world.now - before.forecast.at
-    around = Circumstances(
-        young=world.now - state.created < window_of(policy, world.config),
-        since_s=since_s,
-    )
-    need = need_of(load, policy, evidence, memory, around)
-    most_rps = foresight.most(memory, need.rps)
-    memory = proven.served(memory, state, evidence, policy.targets, since_s)
-    query = query_of(
-        state,
-        policy,
-        need.shape,
-        world.market,
-        most_rps=most_rps,
-        proven=proven.proven(memory, policy.targets.percentile),
-    )
-    choices = choices_of(query)
-    places = places_of(state.variants, vacant(state.key, choices), world.config)
-    seen = Seen(now=world.now, rps=evidence.arrivals or 0.0, window_s=state.load.window_s)
-    running = running_of(places)
-    ready_s = partial(_ready_s, query, choices, running, world.starts)
-    one_s = ready_s(0.0)
-    able = [p.choice.capacity for p in running if p.choice and p.choice.capacity]
-    memory = residence.aged(memory, able, need.shape)
-    need = _queued(need, evidence, policy, running, one_s)
-    memory, found = foresight.foresee(memory, policy, seen, one_s)
-    memory, found = foresight.scheduled(
-        memory, policy, found, Ahead(now=world.now, ready_s=ready_s)
-    )
-    return _Draft(
-        state=state,
-        policy=policy,
-        memory=memory,
-        evidence=evidence,
-        need=need,
-        seen=seen,
-        since_s=min(since_s, state.load.window_s),
-        foresight=found,
-        query=query,
-        choices=choices,
-        places=places,
-        running=running,
-    )
-
-
-def _queued(
-    need: Need,
-    evidence: Evidence,
-    policy: EffectivePolicy,
-    running: Sequence[Place],
-    ready_s: float,
-) -> Need:
-    """Return `need` with the queue that no replica of today will have worked off.
-
-    Only once all of them serve: before, a queue says how long they take to come, and they will
-    drain it.
-    """
-    if not evidence.waiting or any(place.ready < place.replicas for place in running):
-        return need
-    able = ((p.choice, p.largest_rps, p.ready) for p in running if p.choice)
-    spare_rps = carried_by(policy, able) - (evidence.arrivals or 0.0)
-    return with_queue(need, evidence, spare_rps, ready_s)
-
-
-def _ready_s(
-    query: Query, choices: tuple[Choice, ...], running: Sequence[Place], starts: Starts, rps: float
-) -> float:
-    """Return how long replicas for `rps` take, and be it one, where they would most likely be."""
-    best = vacant(query.state.key, choices).growing
-    if best is None:
-        return 0.0
-    given = math.fsum(p.usable_rps * p.supply for p in running)
-    return _ready_at(query, best, starts, max(1, math.ceil((rps - given) / best.usable_rps)))
-
-
-def _ready_at(query: Query, choice: Choice, starts: Starts, more: int) -> float:
-    """Return how long `more` replicas of `choice` take."""
-    return starts.ready_s(
-        choice.state.pool,
-        query.state.spec.model.name,
-        weights_of(query.geometry, query.engine),
-        needs_node=choice.state.at_hand < choice.parallelism.devices * more,
-    )
-
-
-def _waits(draft: _Draft, starts: Starts) -> Mapping[str, float]:
-    """Return what a replica more takes at each place, where those that serve are overloaded.
-
-    Nothing serves yet at first, when what is bought is there to stay.
-    """
-    able = ((p.choice, p.choice.capacity, p.ready) for p in draft.running if p.choice and p.ready)
-    serving = [
-        (choice, capacity.max_rps, ready)
-        for choice, capacity, ready in able
-        if capacity is not None
-    ]
-    if not serving or carried_by(draft.policy, serving) >= draft.need.rps:
-        return {}
-    growing = ((p.name, p.choice) for p in draft.places if p.choice is not None and p.choice.grows)
-    return {name: _ready_at(draft.query, choice, starts, 1) for name, choice in growing}
-
-
-def _is_braked(drafts: Iterable[_Draft]) -> bool:
+def _is_braked(drafts: Iterable[Draft]) -> bool:
     """Return whether load vanished from so many at once that the source is to be doubted."""
     seen = lost = 0
     for draft in drafts:
@@ -301,7 +138,7 @@ def _is_braked(drafts: Iterable[_Draft]) -> bool:
     return lost >= BRAKE_DEPLOYMENTS and lost >= BRAKE_SHARE * seen
 
 
-def _finish(draft: _Draft, world: World, *, recall_s: float, brake: bool) -> Case:
+def _finish(draft: Draft, world: World, *, recall_s: float, brake: bool) -> Case:
     now, policy, before = world.now, draft.policy, draft.memory
     window_s = window_of(policy, world.config)
     where = tuple(place.name for place in draft.running)
@@ -359,14 +196,14 @@ def _finish(draft: _Draft, world: World, *, recall_s: float, brake: bool) -> Cas
         recall_s=recall_s,
         may_fall=whole and policy.mode is not Mode.SCALE_UP_ONLY,
         minimum=minimum,
-        waits=_waits(draft, world.starts),
+        waits=waits(draft, world.starts),
         window_s=window_s,
         reclaims=world.reclaims,
     )
 
 
 def _eased(
-    draft: _Draft, memory: DeploymentMemory, where: tuple[str, ...], now: float
+    draft: Draft, memory: DeploymentMemory, where: tuple[str, ...], now: float
 ) -> DeploymentMemory:
     """Return the memory with what the replicas, at `where`, carried lately, and how well."""
     if draft.evidence.alarm is not None:
@@ -392,7 +229,7 @@ def _eased(
     return easing.taught(memory, carried, now)
 
 
-def _given(draft: _Draft) -> float:
+def _given(draft: Draft) -> float:
     """Return the rate that what runs is given, requests/s."""
     used = ((p.choice, p.usable_rps, p.supply) for p in draft.running if p.choice)
     return carried_by(draft.policy, used)
@@ -403,7 +240,7 @@ def _is_unfit(running: Iterable[Place]) -> bool:
     return any(p.ready and p.choice is not None and p.choice.capacity is None for p in running)
 
 
-def _guarded(draft: _Draft, rps: float, now: float, config: PlannerConfig) -> tuple[float, bool]:
+def _guarded(draft: Draft, rps: float, now: float, config: PlannerConfig) -> tuple[float, bool]:
     """Return the demand `rps`, raised while an alarm says that the fleet does not cover it.
 
     An alarm keeps what runs for a window. It adds a replica, or half of the headroom, once all
@@ -437,7 +274,7 @@ def _guarded(draft: _Draft, rps: float, now: float, config: PlannerConfig) -> tu
     return max(rps, tight * (1.0 + 1e-6)), taught
 
 
-def _echoes(draft: _Draft, alarm: Alarm) -> bool:
+def _echoes(draft: Draft, alarm: Alarm) -> bool:
     """Return whether the latencies are of a time before what serves now was all there."""
     return alarm.why is Why.OVER_TARGET and is_settling(draft.state)
 

@@ -11,8 +11,9 @@ from trimtab.models.snapshot import DeploymentState, Key, Snapshot
 from trimtab.planner import brakes, cover, history, moves, outcome, reclaims, shortage
 from trimtab.planner.allocate import Fleet, allocate
 from trimtab.planner.bysize import careful
-from trimtab.planner.case import Case, Subject, World, prepare
+from trimtab.planner.case import Case, prepare
 from trimtab.planner.degrade import Targets, degrade
+from trimtab.planner.draft import Subject, World
 from trimtab.planner.kept import Kept
 from trimtab.planner.ledger import room_of
 from trimtab.planner.lessons import taught

@@ -17,8 +17,9 @@ from trimtab.models.plan import (
 from trimtab.models.snapshot import DeploymentState, Key
 from trimtab.planner import texts
 from trimtab.planner.bysize import routes_of
-from trimtab.planner.case import Case, World
+from trimtab.planner.case import Case
 from trimtab.planner.choice import POWERED, Choice, order
+from trimtab.planner.draft import World
 from trimtab.planner.drawn import drawn_by
 from trimtab.planner.facts import facts_of, inert_facts
 from trimtab.planner.kept import Kept

@@ -18,21 +18,17 @@ from trimtab.models.signals import Fresh, Signal, Stale
 from trimtab.planner.case import (
     FALLBACK_AFTER_S,
     Case,
-    World,
-    _Draft,
-    _draft,
     _falls_back,
     _finish,
     _guarded,
     _is_braked,
     _is_unfit,
     _minimum,
-    _ready_s,
     _unknown_since,
-    _waits,
     prepare,
 )
 from trimtab.planner.demand import DRAIN_S, Need
+from trimtab.planner.draft import Draft, World, _ready_s, drafted, waits
 from trimtab.planner.evidence import Alarm, is_settling
 from trimtab.planner.forecast import warmed
 from trimtab.planner.foresight import Foresight, Seen
@@ -49,10 +45,10 @@ MARKET = Market(pools={}, speeds=Speeds(()), config=CONFIG)
 WORLD = World(now=NOW, market=MARKET, starts=Starts([]), reclaims={})
 
 
-def draft(c: Case, rps: float = RPS) -> _Draft:
+def draft(c: Case, rps: float = RPS) -> Draft:
     """The case before it is known whether the brake holds, where `rps` are asked for."""
     need = replace(c.need, rps=rps)
-    return _Draft(
+    return Draft(
         state=c.state,
         policy=c.policy,
         memory=c.memory,
@@ -216,7 +212,7 @@ def test_rates_tell_of_no_more_than_their_window(since_s: float, counts_s: float
     state = planned(variants=(on(),), load=fresh_load(10.0))
     assert state.policy is not None
     before = memory(forecast=ForecastState(at=NOW - since_s))
-    assert _draft((state, state.policy, before), before, state.load, WORLD).since_s == counts_s
+    assert drafted((state, state.policy, before), before, state.load, WORLD).since_s == counts_s
 
 
 def test_what_waits_is_demand_once_all_that_was_asked_for_serves() -> None:
@@ -344,7 +340,7 @@ def test_an_alarm_takes_back_what_was_carried(alarm: Alarm) -> None:
     assert found.grow_rps >= 18.0
 
 
-def losing(name: str, rps: float = 0.99, before: float = 10.0, **over: Any) -> _Draft:
+def losing(name: str, rps: float = 0.99, before: float = 10.0, **over: Any) -> Draft:
     shape = case().policy.shape
     samples = (WantedSample(at=NOW, rps=before, shape=shape),)
     return draft(case(name=name, memory=memory(name, samples=samples), **over), rps)
@@ -469,13 +465,13 @@ def test_a_node_is_waited_for_where_what_is_asked_does_not_fit_on_those_there_ar
 def test_requests_wait_where_those_that_serve_are_overloaded() -> None:
     choices = choice("a"), choice("b"), choice("closed", refusal=Verdict.OVER_BUDGET)
     there = case(on("a", 2, ready=1), on("gone"), choices=choices)
-    assert _waits(draft(there, 16.0), QUICK) == {}
-    found = _waits(draft(there, 16.5), QUICK)
+    assert waits(draft(there, 16.0), QUICK) == {}
+    found = waits(draft(there, 16.5), QUICK)
     assert list(found) == ["a/tp1", "b/tp1"]
     assert all(seconds > 0 for seconds in found.values())
-    assert _waits(draft(case(on("a", ready=0), choices=choices), 99.0), QUICK) == {}
+    assert waits(draft(case(on("a", ready=0), choices=choices), 99.0), QUICK) == {}
     last = choice("a", state=pool_state("a", promised=15))
-    wait_s = _waits(draft(case(on("a"), choices=(last,)), 99.0), QUICK)["a/tp1"]
+    wait_s = waits(draft(case(on("a"), choices=(last,)), 99.0), QUICK)["a/tp1"]
     assert wait_s < math.exp(6.0)  # the device for one is there, so that no node is waited for
     blind = case(on("a"), choices=(choice("a", capacity=None),))
-    assert _waits(draft(blind, 99.0), QUICK) == {}
+    assert waits(draft(blind, 99.0), QUICK) == {}
