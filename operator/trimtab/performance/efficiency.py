@@ -199,6 +199,10 @@ class Engine:
     late_steps: float = 1.0
     """The same for requests that arrive at random, and tokens that are streamed one by one: the
     next step is scheduled already. Three open-loop sweeps show 0.5 to 1.4."""
+    gather_steps: float = 0.0
+    """Steps for which a prompt waits at most until each of several ranks of attention has one. In
+    step, they are as slow as the one with prompts, so public recipes of TensorRT-LLM switch this on
+    (its `attention_dp_config`, off by default); its waits end after 50. In a closed loop alone."""
     wave: float = 0.05
     """Share of the time to work off all others' prompts that a closed loop adds to the mean TTFT.
     Its users start together, and wait half of that time for their first token: 1 / (2 rounds),
@@ -228,6 +232,7 @@ ENGINES = {
         step_s=0.197e-3,
         row_s=6.92e-6,
         first_token_steps=10.6,
+        gather_steps=50.0,
     ),
     NO_ENGINE: Engine(step_s=0.0, row_s=0.0, first_token_steps=0.0, request_s=0.0, late_steps=0.0),
 }

@@ -140,12 +140,11 @@ def closed_loop(replica: Replica, users: Array, percentile: float) -> Outlook:
     others = equilibrium(replica, arrivals * np.maximum(1.0 - 1.0 / inside, _FAINTEST), steady=True)
     waits = latencies(replica, others, percentile, limit)
     tpot = _own_step_s(replica, state, inside)
-    sooner_s = replica.decode_steps * (state.step_s - tpot)
     own_s = first_token(replica, state, limit).own_mean_s
     queue_s = np.maximum(users - full, 0.0) / state.rate
     wave_s = replica.step.wave * np.maximum(users - 1.0, 0.0) * _prompt_alone_s(replica)
     late = np.minimum(replica.step.first_token_steps, replica.lengths.answer - 1.0)
-    engine_s = replica.step.request_s + late * state.step_s
+    engine_s = replica.step.request_s + (late + _gathering(replica, state)) * state.step_s
     ttft = own_s + queue_s + wave_s + engine_s
     e2e = ttft + replica.decode_steps * tpot
     each_s = np.minimum(own_s, _prompt_beside_s(replica, state))
@@ -155,7 +154,7 @@ def closed_loop(replica: Replica, users: Array, percentile: float) -> Outlook:
         return np.clip(tail - mean, 0.0, most)
 
     return Outlook(
-        rate=inside / (inside / state.rate - sooner_s),
+        rate=users / e2e,
         ttft_mean_s=ttft,
         ttft_s=ttft + later_s(waits.ttft_s, waits.ttft_mean_s),
         tpot_mean_s=tpot,
@@ -178,6 +177,18 @@ def _own_step_s(replica: Replica, state: Equilibrium, users: Array) -> Array:
     batch = state.batch + 1.0 - np.minimum(state.batch / users, 1.0)
     alone = replica.step.decode_s(batch, batch * replica.lengths.resident)
     return alone + (state.step_s - state.decode_s) * (1.0 - 1.0 / users)
+
+
+def _gathering(replica: Replica, state: Equilibrium) -> Array:
+    """Return how many steps a request waits until all ranks have a prompt, or the wait ends.
+
+    The first to come waits for all of it, those that come meanwhile for half on average.
+    """
+    step = replica.step
+    whole = np.minimum(step.gather_steps, step.gathered / state.arrivals)
+    come = state.arrivals * whole
+    waited: Array = whole * (1.0 + 0.5 * come) / (1.0 + come)
+    return waited
 
 
 def _widest(replica: Replica) -> Number:

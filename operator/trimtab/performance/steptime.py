@@ -105,6 +105,7 @@ class StepModel:
     first_token_steps: float
     late_steps: float
     """Steps between a first token and its arrival at the client, in closed and in open loops."""
+    gather_steps: float
     wave: float
     """See efficiency.Engine."""
     held_token_s: float = 0.0
@@ -128,6 +129,8 @@ class StepModel:
     """Pipeline stages; the batch is split over them."""
     ranks: int = 1
     """Copies of the dense layers; the tokens are split over them."""
+    gathered: float = 0.0
+    """Requests that arrive after one until all ranks have one, on average."""
 
     @overload
     def decode_s(self, batch: float, kv_tokens: float) -> float: ...
@@ -339,6 +342,7 @@ def step_model(
         request_s=host.request_s,
         first_token_steps=host.first_token_steps,
         late_steps=host.late_steps,
+        gather_steps=host.gather_steps,
         wave=host.wave,
         held_token_s=held
         * (
@@ -355,4 +359,5 @@ def step_model(
         layer_share=1.0 / geometry.layers,
         stages=parallelism.pipeline,
         ranks=ranks,
+        gathered=ranks * sum(1.0 / left for left in range(1, ranks + 1)) - 1.0,
     )

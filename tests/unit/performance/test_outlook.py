@@ -77,6 +77,7 @@ def test_a_closed_loop_serves_what_its_own_latency_allows() -> None:
     outlook = closed_loop(replica(), np.array([1.0, 8.0, 64.0]), 0.95)
     one = outlook.tpot_mean_s * 255
     assert np.all(outlook.rate * one < outlook.concurrency)
+    assert outlook.rate * outlook.e2e_mean_s == pytest.approx(outlook.concurrency)
     assert outlook.tpot_mean_s[0] < outlook.tpot_mean_s[1] < outlook.tpot_mean_s[2]
 
 
@@ -132,6 +133,33 @@ def test_nobody_waits_for_more_than_the_prompts_of_all(prompt: int, answer: int)
     assert (outlook.e2e_s <= users * outlook.e2e_mean_s).all()
     steps = answer - 1
     assert outlook.e2e_mean_s == pytest.approx(outlook.ttft_mean_s + steps * outlook.tpot_mean_s)
+
+
+def gathering(engine: str, ranks: int, users: float) -> tuple[float, float]:
+    """Steps that a request waits for other ranks' prompts, and the users that Little's law says."""
+    one = request("DeepSeek-V3", "b200", shape=TokenShape(input_tokens=1024, output_tokens=1024))
+    split = Parallelism(tensor=8 // ranks, expert=8)
+    one = replace(one, parallelism=split, engine=EngineSettings(name=engine, weight_dtype="nvfp4"))
+    found = replica_of(one)
+    assert isinstance(found, Replica)
+    at_once = replace(found, step=replace(found.step, gather_steps=0.0))
+    waited, same = (closed_loop(each, np.array([users]), 0.95) for each in (found, at_once))
+    assert waited.tpot_mean_s == pytest.approx(same.tpot_mean_s)
+    steps = (waited.ttft_mean_s - same.ttft_mean_s) / waited.tpot_mean_s
+    return float(steps[0]), float(waited.rate[0] * waited.e2e_mean_s[0])
+
+
+def test_prompts_wait_until_each_rank_has_one_where_an_engine_gathers_them() -> None:
+    # Eight ranks have one each after 8 (1 + 1/2 + ... + 1/8) requests, two after three.
+    few, _ = gathering("trtllm", 8, 8.0)
+    many, users = gathering("trtllm", 8, 512.0)
+    assert few == pytest.approx(50.0, rel=0.2)
+    # On average half of that, of at most one request of 1,024 steps from each user.
+    assert 0.5 * (8 * 2.718 - 1) / (512 / 1024) < many < 30.0
+    assert users == pytest.approx(512.0, rel=0.1)
+    pair, _ = gathering("trtllm", 2, 512.0)
+    assert pair < 0.25 * many
+    assert gathering("trtllm", 1, 64.0)[0] == gathering("vllm", 8, 64.0)[0] == 0.0
 
 
 def test_experts_over_more_devices_hold_more_and_read_less() -> None:
