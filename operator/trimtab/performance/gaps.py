@@ -14,7 +14,7 @@ from trimtab.performance.arithmetic import Array
 from trimtab.performance.arrivals import chance_of_none, following, queueing_square
 from trimtab.performance.firsttoken import FirstToken
 from trimtab.performance.lengths import WEIGHTS
-from trimtab.performance.meanfield import Equilibrium, Replica
+from trimtab.performance.meanfield import Equilibrium, Replica, crowded_s
 from trimtab.performance.quantiles import cdf, mean_of, solve, weighted_quantile
 
 _CROWD = ((-sqrt(3.0), 1.0 / 6.0), (0.0, 2.0 / 3.0), (sqrt(3.0), 1.0 / 6.0))
@@ -177,10 +177,9 @@ def crowding_s(replica: Replica, state: Equilibrium) -> Array:
     peaked = replica.peakedness
     crowd = state.batch + 2.0 * np.sqrt(peaked * state.batch / state.stiffness)
     crowd = np.maximum(np.minimum(crowd, replica.slots), state.batch)
-    step_s = replica.step.decode_s(crowd, crowd * replica.lengths.resident)
     x = state.stiffness
     kept = 2.0 * (x - 1.0 + np.exp(-x)) / (x * x)
-    spread: Array = 0.5 * np.sqrt(kept) * (step_s - state.decode_s)
+    spread: Array = 0.5 * np.sqrt(kept) * crowded_s(replica, state, crowd)
     return spread
 
 
@@ -196,13 +195,11 @@ def gap_quantile(replica: Replica, state: Equilibrium, wake: Wake, percentile: f
     quiet = 1.0 - loud * louder
     share = np.concatenate([quiet[:, None], state.loud_share * louder[:, None]], axis=1)
     swing = np.sqrt(replica.peakedness * state.batch / state.stiffness)
-    resident = replica.lengths.resident
     values, weights = [], []
     for z, weight in _CROWD:
         crowd = np.clip(state.batch + z * swing, 0.1 * state.batch, None)
         crowd = np.minimum(crowd, np.maximum(replica.slots, state.batch))
-        crowded_s = replica.step.decode_s(crowd, crowd * resident) - state.decode_s
-        values.append(seconds + crowded_s[:, None])
+        values.append(seconds + crowded_s(replica, state, crowd)[:, None])
         weights.append(share * (weight * crowd / np.maximum(state.batch, 1e-12))[:, None])
     return weighted_quantile(
         np.concatenate(values, axis=1), np.concatenate(weights, axis=1), percentile

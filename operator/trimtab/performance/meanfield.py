@@ -6,7 +6,8 @@ no iteration is needed (research/models.md 1.2, mean-field fixed point, solved f
 Prompts arrive in lumps; the prompt tokens of a step are a compound Poisson variable, never a mean.
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from statistics import NormalDist
 from typing import Any, TypeAlias, TypeVar
@@ -14,7 +15,7 @@ from typing import Any, TypeAlias, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from trimtab.performance.arithmetic import Array, Number
+from trimtab.performance.arithmetic import Array, Number, some
 from trimtab.performance.arrivals import any_in, spread_of_sum
 from trimtab.performance.lengths import Lengths
 from trimtab.performance.steptime import StepModel
@@ -28,6 +29,8 @@ _NUDGE = 1.05
 _LEAST_STIFFNESS = 0.05
 _WIDEST = 0.1
 """Variance of the batch over its square up to which linear noise describes it."""
+_EVEN = math.sqrt(3.0)
+"""Half the width of an even spread, in standard deviations."""
 _FEW = 4.0
 """Requests below which the batch is no normal variable."""
 
@@ -141,11 +144,21 @@ def equilibrium(replica: Replica, arrivals: Array, *, steady: bool = False) -> E
     lengths, wide = replica.lengths, replica.columns
     batch = arrivals * replica.decode_steps
     cached = batch * lengths.resident
-    decode_s = replica.step.decode_s(batch, cached)
-    fuller_s = replica.step.decode_s(batch * _NUDGE, cached * _NUDGE)
+    # Of a steady number of users the batch is about the same in all steps.
+    swings = batch * 0.0 if steady else _EVEN * np.sqrt(replica.peakedness * batch)
+    fewer = replica.step.tokens_of(0.0, batch - swings)
+    more = replica.step.tokens_of(0.0, batch + swings)
+
+    def decoding_s(share: float) -> Array:
+        return _launched(
+            replica.step, lambda step: step.decode_s(share * batch, share * cached), fewer, more
+        )
+
+    decode_s, fuller_s = decoding_s(1.0), decoding_s(_NUDGE)
     chunk = np.maximum(replica.token_budget - batch, 1.0)
     loud = any_in(arrivals, replica.variation)
     lumps = _lump_tokens(replica, arrivals, loud, decode_s)
+    least, most = _between(lumps)
     work = prompt_work(
         wide.step,
         lumps,
@@ -153,6 +166,7 @@ def equilibrium(replica: Replica, arrivals: Array, *, steady: bool = False) -> E
         batch=batch[:, None],
         cached=cached[:, None],
         chunk=chunk[:, None],
+        apart=(lumps - least + swings[:, None], most - lumps + swings[:, None]),
     )
     work_s = work.seconds
     lump_s = work_s - work.steps * decode_s[:, None]
@@ -247,19 +261,70 @@ def prompt_work(
     batch: Number,
     cached: Number,
     chunk: Number,
+    apart: tuple[Number, Number] = (0.0, 0.0),
 ) -> PromptWork:
     """Return the steps that work `tokens` prompt tokens off, the batch decoding beside.
 
-    The arguments broadcast together.
+    The arguments broadcast together. `apart` says how many less and more tokens than these they
+    stand for: what a step that is launched takes longer falls to the share of them that make one.
     """
     full = np.floor(tokens / chunk)
     left = tokens - full * chunk
+    fewer, more = apart
     return PromptWork(
         full=full,
         full_s=step.mixed_s(np.minimum(tokens, chunk), context, batch, cached),
         last=np.where(left > 0.0, 1.0, 0.0),
-        last_s=step.mixed_s(left, context, batch, cached),
+        last_s=_launched(
+            step,
+            lambda one: one.mixed_s(left, context, batch, cached),
+            step.tokens_of(left - fewer, batch),
+            step.tokens_of(left + more, batch),
+        ),
     )
+
+
+def _launched(
+    step: StepModel, seconds: Callable[[StepModel], Array], fewest: Number, most: Number
+) -> Array:
+    """Return the mean seconds of steps of `fewest` to `most` tokens, any as likely.
+
+    Those that no CUDA graph holds are launched, which takes several times as long at one token
+    more: a batch that is taken for its mean would be all on one side of that edge or the other.
+    """
+    if not some(step.launch_s):
+        return seconds(step)
+    held_s = seconds(_held_by_graph(step))
+    launched_s = seconds(replace(step, graph_tokens=step.launch_s * 0.0))
+    beyond = (most - step.graph_tokens) / np.maximum(most - fewest, 1e-9)
+    mean_s: Array = held_s + np.clip(beyond, 0.0, 1.0) * (launched_s - held_s)
+    return mean_s
+
+
+def crowded_s(replica: Replica, state: Equilibrium, crowd: Array) -> Array:
+    """Return how much longer a step takes in which `crowd` decode than one with the mean batch.
+
+    Steps with prompts take as much longer, so not for being launched: most of them are anyway.
+    """
+    held, resident = _held_by_graph(replica.step), replica.lengths.resident
+    mean_s = state.decode_s
+    if held is not replica.step:
+        mean_s = held.decode_s(state.batch, state.batch * resident)
+    longer_s: Array = held.decode_s(crowd, crowd * resident) - mean_s
+    return longer_s
+
+
+def _held_by_graph(step: StepModel) -> StepModel:
+    """Return `step` as if a CUDA graph held any number of tokens."""
+    return replace(step, launch_s=step.launch_s * 0.0) if some(step.launch_s) else step
+
+
+def _between(lumps: Array) -> tuple[Array, Array]:
+    """Return where each of `lumps`, ascending on the last axis, begins and ends."""
+    middles = 0.5 * (lumps[:, 1:] + lumps[:, :-1])
+    first = np.maximum(2.0 * lumps[:, :1] - middles[:, :1], 0.0)
+    last = 2.0 * lumps[:, -1:] - middles[:, -1:]
+    return np.concatenate([first, middles], axis=1), np.concatenate([middles, last], axis=1)
 
 
 def _lump_tokens(replica: Replica, arrivals: Array, loud: Array, decode_s: Array) -> Array:

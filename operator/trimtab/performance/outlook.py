@@ -23,6 +23,8 @@ LIGHTEST = 1e-3
 """Arrivals in one step, relative to the most, at which a replica counts as idle."""
 
 _ROUNDS = 8
+_FLATTEST = 0.01
+"""Slope of the rate over arrivals below which it says nothing."""
 _NEAR = 1e-9
 """Relative error of a rate at which it is found."""
 _CLOSE = 1e-4
@@ -265,17 +267,18 @@ def _prompt_beside_s(replica: Replica, state: Equilibrium) -> Array:
 
 
 def _arrivals_at(replica: Replica, rates: Array) -> Array:
-    """Arrivals in one step at which the replica serves `rates`: Newton's method in logarithms.
+    """Arrivals in one step at which the replica serves `rates`: the secant method in logarithms.
 
-    `stiffness` is the slope where prompts cost in proportion; where a step lands outside of what
-    the answer is known to lie between, the middle is taken. An idle replica's step is the lower
-    end: no step is shorter.
+    `stiffness` is the first slope, that where prompts cost in proportion; where a step lands
+    outside of what the answer is known to lie between, the middle is taken. An idle replica's step
+    is the lower end: no step is shorter.
     """
     rates = np.maximum(rates, 1e-12)
     idle_s = replica.step.decode_s(np.full(len(rates), 1e-6), np.full(len(rates), 1e-6))
     wanted = np.log(rates)
     high = np.log(np.broadcast_to(replica.most_arrivals, rates.shape))
     found = low = np.minimum(wanted + np.log(idle_s), high)
+    before, missed = found, np.zeros_like(found)
     for _ in range(_ROUNDS):
         state = equilibrium(replica, np.exp(found))
         miss = wanted - np.log(state.rate)
@@ -283,8 +286,12 @@ def _arrivals_at(replica: Replica, rates: Array) -> Array:
         if not far.any():
             break
         low, high = np.where(miss > 0.0, found, low), np.where(miss > 0.0, high, found)
-        step = found + miss / state.stiffness
+        moved = found != before
+        slope = np.where(moved, missed - miss, 1.0) / np.where(moved, found - before, 1.0)
+        slope = np.where(moved & (slope > _FLATTEST), slope, state.stiffness)
+        step = found + miss / slope
         step = np.where((step >= low) & (step <= high), step, 0.5 * (low + high))
+        before, missed = found, miss
         found = np.where(far, step, found)
     arrivals: Array = np.exp(found)
     return arrivals

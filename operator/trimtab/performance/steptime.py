@@ -169,6 +169,12 @@ class StepModel:
         """
         return self._step_s(prefill_tokens, prefill_context, batch, kv_tokens)
 
+    def tokens_of(self, prefill_tokens: Number, batch: Number) -> Number:
+        """Return the tokens that one device works on in a step, by which it is launched."""
+        rows = batch / (self.stages * self.ranks)
+        tokens: Number = prefill_tokens / self.ranks + rows * (1.0 + self.drafts)
+        return tokens
+
     def touched(self, tokens: Number) -> Number:
         """Return the share of the routed experts that `tokens` new tokens use; 0 without experts.
 
