@@ -57,11 +57,7 @@ class Traffic:
     @property
     def span_s(self) -> float:
         """Time from the start until one mean gap after the last request; 0 without two of them."""
-        n = len(self)
-        if n < 2:
-            return 0.0
-        first, last = float(self.at_s[0]), float(self.at_s[-1])
-        return last + (last - first) / (n - 1)
+        return span_of(self.at_s)
 
     def slice(self, start_s: float, end_s: float) -> "Traffic":
         """Return the requests of [start_s, end_s), with times from `start_s`."""
@@ -125,14 +121,22 @@ class Traffic:
             prefix=None if self.prefix is None else tuple(self.prefix[row] for row in rows),
         )
 
-    def repeated(self, until_s: float) -> "Traffic":
-        """Return the requests again and again until `until_s`, a mean gap between two laps."""
-        span = self.span_s
-        if span <= 0 or span >= until_s:
+    def repeated(self, until_s: float, span_s: float) -> "Traffic":
+        """Return the requests again and again until `until_s`, `span_s` seconds a lap."""
+        if span_s <= 0 or span_s >= until_s:
             return self.slice(0.0, until_s)
-        laps = int(np.ceil(until_s / span))
-        whole = merge([self.shifted(lap * span).renamed(lap) for lap in range(laps)])
+        laps = int(np.ceil(until_s / span_s))
+        whole = merge([self.shifted(lap * span_s).renamed(lap) for lap in range(laps)])
         return whole.slice(0.0, until_s)
+
+
+def span_of(at_s: Floats) -> float:
+    """Return the time until one mean gap after the last of ascending times; 0 without two."""
+    n = len(at_s)
+    if n < 2:
+        return 0.0
+    first, last = float(at_s[0]), float(at_s[-1])
+    return last + (last - first) / (n - 1)
 
 
 def _moves(count: int, rng: np.random.Generator) -> Floats:

@@ -176,6 +176,26 @@ def test_files_are_found_beside_the_scenario(tmp_path: Path) -> None:
     ].input_tokens.tolist() == [5, 6, 7]
 
 
+def test_deployments_with_one_log_between_them_begin_it_again_together(tmp_path: Path) -> None:
+    # Five rows in 8 s: the log lasts 10 s, that of "rare" alone 7 s.
+    rows = [(0, "often"), (2, "often"), (3, "rare"), (5, "rare"), (8, "often")]
+    log = tmp_path / "log.csv"
+    log.write_text("t_s,input,output,model\n" + "".join(f"{t},5,5,{m}\n" for t, m in rows))
+
+    def times(model: str, skip: str) -> list[float]:
+        source = {"file": "log.csv", "model": model, "skip": skip}
+        entry = {"deployment": "assistants/chat", "source": source}
+        scenario = scenario_of(
+            document(traffic=[entry], duration="26s", warmup="1s"), where="test", folder=tmp_path
+        )
+        of = traffic_of(scenario, np.random.default_rng(1))
+        return list(of[scenario.deployments[0]].at_s)
+
+    assert times("often", "0s") == [0.0, 2.0, 8.0, 10.0, 12.0, 18.0, 20.0, 22.0]
+    assert times("rare", "0s") == [3.0, 5.0, 13.0, 15.0, 23.0, 25.0]
+    assert times("rare", "6s") == [7.0, 9.0, 17.0, 19.0]  # none is left of the first lap
+
+
 def test_traffic_starts_when_it_is_told_and_skips_what_it_is_told() -> None:
     source = {"trace": "azure-conv", "skip": "20m"}
     entry = {"deployment": "assistants/chat", "source": source, "startAt": "5m"}

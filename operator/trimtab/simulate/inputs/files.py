@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from trimtab.errors import InvalidInput
 from trimtab.simulate.inputs.spec import Columns, TimeUnit
-from trimtab.simulate.traffic import Floats, Ints, Traffic
+from trimtab.simulate.traffic import Floats, Ints, Traffic, span_of
 
 _KNOWN: Mapping[str, tuple[str, ...]] = {
     "timestamp": (
@@ -75,6 +75,16 @@ class Log:
         """
         return sorted(set(self._of(self._names(wanted=False))))
 
+    @property
+    def span_s(self) -> float:
+        """Time from the first row to one mean gap after the last, of whatever model they are.
+
+        Raises:
+            InvalidInput: The times cannot be read; see `requests_in`.
+        """
+        at, _ = self._at(self._names(wanted=False))
+        return span_of(np.sort(at))
+
     def requests(self, model: str | None = None) -> tuple[Traffic, str]:
         """Return the requests, of `model` alone where one is named; see `requests_in`."""
         path, rows, names = self.path, self.rows, self._names(wanted=model is not None)
@@ -92,9 +102,8 @@ class Log:
                 f"it has rows of {len(every)} models: {', '.join(every[:20])}",
                 "Name one of them as model, and give each deployment its own",
             )
-        at, unit = _times(path, names["timestamp"], rows, self.columns.unit)
+        at, unit = self._at(names)
         order = np.argsort(at, kind="stable")
-        at -= at[order[0]]  # of all models, so that those of one log stay beside each other
         if model is not None:
             order = order[[of[row] == model for row in order.tolist()]]
         traffic = Traffic(
@@ -108,6 +117,11 @@ class Log:
 
     def _names(self, *, wanted: bool) -> dict[str, str]:
         return _names(self.path, self.there, self.columns, wanted=wanted)
+
+    def _at(self, names: Mapping[str, str]) -> tuple[Floats, str]:
+        """Return the times of all rows from the first of any model, and what they were read as."""
+        at, unit = _times(self.path, names["timestamp"], self.rows, self.columns.unit)
+        return at - at.min(), unit
 
     def _of(self, names: Mapping[str, str]) -> list[str]:
         return [str(row.get(names["model"])) for row in self.rows] if "model" in names else []

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from trimtab.errors import Bug, InvalidInput
-from trimtab.simulate.inputs.files import requests_in
+from trimtab.simulate.inputs.files import log_in
 from trimtab.simulate.inputs.servegen import servegen, span_s
 from trimtab.simulate.inputs.shapes import arrivals, lengths, synthetic
 from trimtab.simulate.inputs.spec import PrometheusHistory, ServeGenWorkload, Source
@@ -38,10 +38,13 @@ def requests_of(
         InvalidInput: It cannot be read, or has no request.
     """
     if source.trace is not None:
-        found = _timed(named(source.trace), source, until_s)
+        whole = named(source.trace)
+        found = _timed(whole, whole.span_s, source, until_s)
     elif source.file is not None:
-        path = folder / source.file
-        found = _timed(requests_in(path, source.columns, source.model)[0], source, until_s)
+        log = log_in(folder / source.file, source.columns)
+        whole, _ = log.requests(source.model)
+        # Deployments with one log between them begin it again together.
+        found = _timed(whole, log.span_s, source, until_s)
     elif source.synthetic is not None:
         whole = synthetic(source.synthetic, source.skip_s + until_s, rng)
         return whole.slice(source.skip_s, source.skip_s + until_s)
@@ -52,7 +55,8 @@ def requests_of(
                 "its history has not been fetched",
                 "Run the scenario with trimtab simulate, which asks the Prometheus",
             )
-        found = _timed(_remembered(source.prometheus, history, rng), source, until_s)
+        whole = _remembered(source.prometheus, history, rng)
+        found = _timed(whole, whole.span_s, source, until_s)
     elif source.servegen is not None:
         return _sampled(source.servegen, source, until_s, rng)
     else:
@@ -66,9 +70,8 @@ def requests_of(
     return found
 
 
-def _timed(whole: Traffic, source: Source, until_s: float) -> Traffic:
-    """Return `until_s` seconds of requests from `skip` on, again and again where they end."""
-    span = whole.span_s
+def _timed(whole: Traffic, span: float, source: Source, until_s: float) -> Traffic:
+    """Return `until_s` seconds of requests from `skip` on, every `span` seconds anew."""
     if source.skip_s and source.skip_s >= span:
         raise InvalidInput("source.skip", f"the source is {span:.0f} s long", "Skip less than that")
     rest = whole.slice(source.skip_s, np.inf)
@@ -78,7 +81,7 @@ def _timed(whole: Traffic, source: Source, until_s: float) -> Traffic:
     first = span - source.skip_s
     if first >= until_s or span <= 0:
         return rest.slice(0.0, until_s)
-    again = whole.repeated(until_s - first).shifted(first)
+    again = whole.repeated(until_s - first, span).shifted(first)
     return merge([rest, again])
 
 

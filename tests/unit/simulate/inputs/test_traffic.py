@@ -43,8 +43,9 @@ def test_merging_sorts_rows_as_a_whole_and_keeps_prefixes() -> None:
     assert merged.prefix == ((7,), (), (8,), ())
 
 
-def test_repeating_goes_on_with_one_mean_gap_and_new_prefixes() -> None:
-    laps = traffic([0.0, 1.0, 2.0], prefix=((1,), (1, 2), ())).repeated(7.0)
+def test_repeating_goes_on_after_its_span_with_new_prefixes() -> None:
+    one = traffic([0.0, 1.0, 2.0], prefix=((1,), (1, 2), ()))
+    laps = one.repeated(7.0, one.span_s)
     assert laps.at_s.tolist() == [0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0]
     assert laps.prefix is not None
     first, second = laps.prefix[0][0], laps.prefix[3][0]
