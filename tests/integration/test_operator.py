@@ -196,6 +196,68 @@ def test_a_child_that_the_server_refuses_is_quoted_and_others_go_on(
     eventually(lambda: ready(stack, namespace) == ("True", "Serving"), "it serves", 90)
 
 
+def test_a_pod_that_gets_no_node_by_the_autoscalers_word_is_placed_elsewhere_at_once(
+    stack: Stack, namespace: str
+) -> None:
+    """No node has the labels of the cheapest pool, and none comes: the patience is ten minutes."""
+    pool = {
+        "apiVersion": "trimtab.dev/v1alpha1",
+        "kind": "AcceleratorPool",
+        "metadata": {"name": "nowhere"},
+        "spec": {
+            "accelerator": "nvidia-l4",
+            "resourceName": "nvidia.com/gpu",
+            "nodeSelector": {"nobody": "has-this"},
+            "devicesPerNode": 1,
+            "price": {"perDeviceHour": "0.01"},
+            "capacity": {"maxDevices": 4},
+            "provisioningTime": "10m",
+        },
+    }
+    stack.cluster.apply(pool)
+    stack.cluster.apply(deployment(namespace))
+
+    def waiting() -> list[Manifest]:
+        pods: list[Manifest] = stack.cluster.get("pods", "-n", namespace)["items"]
+        return [
+            pod
+            for pod in pods
+            if pod["metadata"]["labels"]["trimtab.dev/pool"] == "nowhere"
+            and pod["status"].get("conditions", [{}])[0].get("reason") == "Unschedulable"
+        ]
+
+    eventually(lambda: len(waiting()) == 1, "the replica waits for a node", 60)
+    time.sleep(20)
+    (pod,) = waiting()
+    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    refusal = "pod didn't trigger scale-up: 1 max node group size reached"
+    event = {
+        "apiVersion": "v1",
+        "kind": "Event",
+        "metadata": {"name": "chat.no-node", "namespace": namespace},
+        "involvedObject": {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "name": pod["metadata"]["name"],
+            "namespace": namespace,
+            "uid": pod["metadata"]["uid"],
+        },
+        "type": "Normal",
+        "reason": "NotTriggerScaleUp",
+        "message": refusal,
+        "source": {"component": "cluster-autoscaler"},
+        "firstTimestamp": now,
+        "lastTimestamp": now,
+        "count": 1,
+    }
+    stack.cluster.apply(event)
+    eventually(lambda: ready(stack, namespace) == ("True", "Serving"), "it serves elsewhere", 60)
+    told = stack.cluster.get("events", "-n", namespace)["items"]
+    moved = [each["message"] for each in told if each["reason"] == "PoolShort"]
+    assert any(refusal in message for message in moved), told
+    stack.cluster.kubectl("delete", "apool", "nowhere")
+
+
 def test_recommend_publishes_and_touches_nothing(stack: Stack, namespace: str) -> None:
     stack.cluster.apply(deployment(namespace, mode="Recommend"))
     eventually(

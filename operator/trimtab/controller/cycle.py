@@ -71,6 +71,8 @@ class Cycle:
     source: Source | None
     hands: Hands
     clocks: Clocks
+    refusals: Callable[[WorldView, float], Mapping[tuple[str, str], str]]
+    """What node autoscalers say of pods that wait, as of a time in Unix seconds."""
     recall: Recall | None = None
     """What fetches the time before this process, where there is a source that kept it."""
     memory: PlannerMemory = field(default_factory=PlannerMemory)
@@ -92,7 +94,7 @@ class Cycle:
             view = self._with_pools(self.context.store.view())
             now = self.clocks.now()
             prices = self.prices.refresh(_prometheus(self.source), view, now)
-            view = replace(view, prices=prices)
+            view = replace(view, prices=prices, refusals=self.refusals(view, now))
             snapshot = collect(
                 view,
                 self.source,

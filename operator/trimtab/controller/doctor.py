@@ -15,6 +15,7 @@ from trimtab.observe.diagnosis import Finding, Level, diagnose
 from trimtab.observe.listing import resync
 from trimtab.observe.pricing import PriceBook
 from trimtab.observe.prometheus import MetricsSource
+from trimtab.observe.refusals import Refusals
 from trimtab.observe.selftest import renamed
 from trimtab.observe.store import Store
 
@@ -57,7 +58,11 @@ def examine(
         if not store.synced:
             return
     view = store.view()
-    view = replace(view, prices=PriceBook(config.prometheus_labels).refresh(source, view, now))
+    view = replace(
+        view,
+        prices=PriceBook(config.prometheus_labels).refresh(source, view, now),
+        refusals=Refusals(client=connection.dynamic)(view, now),
+    )
     snapshot = collect(view, source, now=now, memory=PlannerMemory(), config=config)
     yield from diagnose(view, snapshot)
     if source is not None:

@@ -44,6 +44,7 @@ from trimtab.observe.access import Access
 from trimtab.observe.kinds import Kind
 from trimtab.observe.pricing import PriceBook
 from trimtab.observe.prometheus import PrometheusSource
+from trimtab.observe.refusals import Refusals
 from trimtab.observe.scrape import Scraper
 from trimtab.observe.signals import Either, Source
 from trimtab.version import VERSION
@@ -233,6 +234,7 @@ class _Process:
         return Cycle(
             context=context,
             source=_source(config),
+            refusals=Refusals(client=self.connection.dynamic),
             recall=self._recall(),
             prices=PriceBook(config.prometheus_labels),
             hands=Hands(

@@ -42,6 +42,8 @@ class VariantState:
     """Pods that the scheduler cannot place, less those that an ending one makes room for."""
     unschedulable_s: float = 0.0
     """How long the oldest of them has waited."""
+    refusal: str | None = None
+    """What a node autoscaler says of them by which no node comes; None while it does not."""
     youngest_ready_s: float | None = None
     """How long the youngest Ready replica has been Ready; None without one."""
     placed_s: float | None = None

@@ -158,6 +158,7 @@ class _Replicas:
         self._children: dict[Key, list[ChildFacts]] = defaultdict(list)
         self._pods: dict[Key, list[PodFacts]] = defaultdict(list)
         self._departed: dict[Key, set[str]] = defaultdict(set)
+        self._refusals = view.refusals
         for child in view.children:
             self._children[Key(namespace=child.namespace, name=child.deployment)].append(child)
         for pod in view.pods:
@@ -196,12 +197,17 @@ class _Replicas:
             ),
         )
         return tuple(
-            _variant(shape, children.get(shape), pods.get(shape, []), now) for shape in shapes
+            _variant(shape, children.get(shape), pods.get(shape, []), self._refusals, now)
+            for shape in shapes
         )
 
 
 def _variant(
-    shape: ReplicaShape, child: ChildFacts | None, pods: Sequence[PodFacts], now: float
+    shape: ReplicaShape,
+    child: ChildFacts | None,
+    pods: Sequence[PodFacts],
+    refusals: Mapping[tuple[str, str], str],
+    now: float,
 ) -> VariantState:
     staying = [pod for pod in pods if not pod.terminating]
     ready = [pod for pod in staying if pod.ready_since is not None]
@@ -211,6 +217,7 @@ def _variant(
     )
     # In a pool that is full a successor waits until its predecessor has ended: that is no shortage.
     waiting = since[: max(0, len(since) - sum(_gives_way(pod, now) for pod in pods))]
+    refused = (refusals.get((pod.namespace, pod.name)) for pod in staying)
     return VariantState(
         pool=shape.pool,
         parallelism=shape.parallelism,
@@ -220,6 +227,7 @@ def _variant(
         unplaced=sum(pod.node is None for pod in pods),
         unschedulable=len(waiting),
         unschedulable_s=max((max(0.0, now - start) for start in waiting), default=0.0),
+        refusal=next(filter(None, refused), None) if waiting else None,
         youngest_ready_s=_between(youngest.ready_since, now) if youngest else None,
         placed_s=_between(youngest.created, youngest.placed_since) if youngest else None,
         loaded_s=_between(youngest.placed_since, youngest.ready_since) if youngest else None,

@@ -112,10 +112,11 @@ def _deployment(state: DeploymentState) -> Iterator[Finding]:
     for variant in state.variants:
         if variant.unschedulable and variant.unschedulable_s > PENDING_S:
             waited = format_duration(variant.unschedulable_s)
+            said = "" if variant.refusal is None else f" ({variant.refusal})"
             yield Finding(
                 level=Level.WARNING,
                 subject=subject,
-                message=f"{variant.unschedulable} pods on {variant.pool} wait since {waited}",
+                message=f"{variant.unschedulable} pods on {variant.pool} wait since {waited}{said}",
                 remedy="kubectl describe the pods: quota, taints or nodes that do not come",
             )
     evidence = evidence_of(state, state.policy.targets)

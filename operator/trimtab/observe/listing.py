@@ -113,6 +113,16 @@ def list_foreign(client: Client, store: Store, namespaces: Sequence[str] = ()) -
     return store.replace(Kind.FOREIGN_POD, pods, "")
 
 
+def list_events_of_pod(client: Client, namespace: str, name: str) -> tuple[Mapping[str, Any], ...]:
+    """Return the Events on one pod, which the API server keeps for an hour.
+
+    Raises:
+        Unavailable: The API server does not answer, refuses, or answers nonsense.
+    """
+    selector = f"involvedObject.kind=Pod,involvedObject.name={name}"
+    return _list(client, f"/api/v1/namespaces/{namespace}/events", None, selector).items
+
+
 def _is_watched(pod: Mapping[str, Any], namespaces: Sequence[str]) -> bool:
     """Return whether the mirror has this pod as a Pod: another Trimtab's pods are foreign too."""
     metadata = mapping(pod, "metadata")

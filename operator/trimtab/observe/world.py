@@ -153,6 +153,8 @@ class WorldView:
     """LLMDeployments of pods that are gone, by namespace and name stem: for rates over a window."""
     prices: Mapping[str, Price] = field(default_factory=lambda: _EMPTY)
     """What feeds in the cluster say that a device costs, by AcceleratorPool."""
+    refusals: Mapping[tuple[str, str], str] = field(default_factory=lambda: _EMPTY)
+    """What node autoscalers say of pods for which no node comes, by namespace and name."""
 
     def live(self, kind: Kind) -> tuple[Document, ...]:
         """Return the bodies of all objects of `kind`, sorted by namespace and name."""

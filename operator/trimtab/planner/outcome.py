@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import islice
 
 from trimtab.api.conditions import Reason
 from trimtab.api.llmdeployment import Mode
@@ -280,7 +281,9 @@ def _tail(outcome: Outcome, why: Why) -> str:
             after = format_duration(case.policy.scale_to_zero_after_s or 0.0)
             return f"No request for {after}."
         case Why.POOL_SHORT:
-            return "Pods wait in vain on a pool, so they go elsewhere."
+            said = (v.refusal for v in case.state.variants if v.refusal is not None)
+            why_so = "".join(f" ({each})" for each in islice(said, 1))
+            return f"Pods wait in vain on a pool, so they go elsewhere{why_so}."
         case Why.POOL_GONE:
             return "A pool in use is gone, or no longer allowed."
         case Why.UNFIT:

@@ -140,12 +140,13 @@ def _is_stuck(
 ) -> bool:
     """Return whether pods of `variant` wait in vain: too long, or for room that cannot come.
 
-    `patience_s` is how long one may wait, and how long where the pool is full.
+    `patience_s` is how long one may wait, and how long where the pool is full, or where the
+    autoscaler has said that it gets no node.
     """
     if variant.unschedulable == 0:
         return False
     full = pool.usable_devices - scheduled < variant.parallelism.devices
-    return variant.unschedulable_s >= patience_s[full]
+    return variant.unschedulable_s >= patience_s[full or variant.refusal is not None]
 
 
 def _alive(known: Mapping[str, PoolMemory], now: float) -> tuple[PoolMemory, ...]:

@@ -36,6 +36,7 @@ class World:
         self.cluster = cluster or FakeCluster()
         self.context = Context(config=OperatorConfig(decision_log=str(log), **config))
         self.now = bodies.NOW
+        self.refusals: dict[tuple[str, str], str] = {}
         self.log = log
         attempts = Attempts(clock=self.monotonic, jitter=lambda: 0.0)
         parts: dict[str, Any] = {
@@ -49,6 +50,7 @@ class World:
         self.cycle = Cycle(
             context=self.context,
             source=None,
+            refusals=lambda view, now: self.refusals,
             hands=Hands(
                 applier=Applier(clock=self.monotonic, **parts),
                 pools=PoolWriter(objects=ObjectWriter(**parts)),

@@ -1,5 +1,6 @@
 """The snapshot: what a plan sees of the mirror."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -19,13 +20,17 @@ MEMORY = PlannerMemory()
 H100 = {"pool": "h100", "parallelism": Parallelism()}
 
 
-def snapshot(
-    objects: dict[Kind, list[dict[str, Any]]], metrics: MetricsSource | None = None
-) -> Snapshot:
+def stored(objects: dict[Kind, list[dict[str, Any]]]) -> Store:
     store = Store()
     for kind, items in objects.items():
         store.replace(kind, items, "")
-    return collect(store.view(), metrics, now=bodies.NOW, memory=MEMORY, config=CONFIG)
+    return store
+
+
+def snapshot(
+    objects: dict[Kind, list[dict[str, Any]]], metrics: MetricsSource | None = None
+) -> Snapshot:
+    return collect(stored(objects).view(), metrics, now=bodies.NOW, memory=MEMORY, config=CONFIG)
 
 
 def only(objects: dict[Kind, list[dict[str, Any]]]) -> DeploymentState:
@@ -152,6 +157,33 @@ def test_a_pod_that_waits_for_one_that_ends_does_not_wait_in_vain(
     ).variants
     assert (variant.unschedulable, variant.unschedulable_s) == (stuck, waited_s)
     assert variant.unplaced == 2
+
+
+def test_what_the_autoscaler_says_of_a_pod_that_waits_is_known_of_its_variant() -> None:
+    pods = [
+        bodies.pod("aaaaa", ready_s=None, unschedulable_s=40, phase="Pending"),
+        bodies.pod("bbbbb", ready_s=None, unschedulable_s=20, phase="Pending"),
+    ]
+    said = {("assistants", pods[0]["metadata"]["name"]): "NotTriggerScaleUp: full"}
+
+    def refusal(*objects: bodies.Body) -> str | None:
+        store = stored(
+            {
+                Kind.LLM_DEPLOYMENT: [bodies.llm_deployment()],
+                Kind.DEPLOYMENT: [bodies.child(replicas=2)],
+                Kind.POD: list(objects),
+            }
+        )
+        view = replace(store.view(), refusals=said)
+        found = collect(view, None, now=bodies.NOW, memory=MEMORY, config=CONFIG)
+        (variant,) = found.deployments[0].variants
+        return variant.refusal
+
+    assert refusal(*pods) == "NotTriggerScaleUp: full"
+    assert refusal(pods[1]) is None
+    # Those that end make room for both.
+    ending = [bodies.pod(f"ends{n}", deletionTimestamp=bodies.at(5)) for n in range(2)]
+    assert refusal(*pods, *ending) is None
 
 
 def test_only_one_that_holds_devices_makes_room_for_another() -> None:

@@ -98,6 +98,13 @@ def test_it_rises_because_pods_wait_in_vain() -> None:
     assert why(there, 1, 0) is Why.POOL_SHORT
 
 
+def test_what_the_autoscaler_says_is_passed_on() -> None:
+    short = choice("h100", state=pool_state("h100", short=True), refusal=Verdict.POOL_SHORT)
+    stuck = on(replicas=2, ready=1, unschedulable=1, refusal="NotTriggerScaleUp: too many nodes")
+    there = case(stuck, choices=(short, choice("other")), **DEMAND)
+    assert "(NotTriggerScaleUp: too many nodes)" in says(there, 2, 1)
+
+
 def test_it_rises_for_an_alarm_only_where_that_asks_for_more_than_the_demand() -> None:
     there = case(on(), evidence=evidence(alarm=ALARM), **DEMAND)
     more = replace(there, need=replace(there.need, rps=29.0))

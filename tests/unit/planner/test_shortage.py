@@ -77,6 +77,17 @@ def test_pods_that_wait_within_patience_mark_nothing() -> None:
     assert memory == ()
 
 
+def test_pods_that_get_no_node_by_the_autoscalers_word_need_not_wait_for_one() -> None:
+    state, memory = look(waiting(29.0, refusal="NotTriggerScaleUp"))
+    assert not state.short
+    assert memory == ()
+    state, memory = look(waiting(30.0, refusal="NotTriggerScaleUp"))
+    assert state.short
+    assert memory[0].backoff_s == 600.0
+    placed = variant_state(replicas=5, ready=3, pods=5, refusal="of one that has a node now")
+    assert not look(placed)[0].short
+
+
 def test_pods_that_wait_longer_than_nodes_take_are_late_before_they_wait_in_vain() -> None:
     # Three minutes, and a third of doubt: 264 s is the 90th percentile.
     told: dict[str, Any] = {"provisioning_s": 180.0}
