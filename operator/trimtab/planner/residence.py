@@ -34,9 +34,11 @@ def evened(
         return memory, load
     value = rate.value
     lag_s = min(memory.age_s, LONGEST_S) - load.window_s / 2.0
+    if lag_s <= 0.0:
+        return memory, load
     # Where nothing came and nothing is left, nothing stays.
     left = value > 0.0 or fresh_value(load.running) not in (0.0, None)
-    if memory.evened is not None and lag_s > 0.0 and left:
+    if memory.evened is not None and left:
         at, was = memory.evened
         value += (was - value) * math.exp(-max(0.0, now - at) / lag_s)
         load = replace(load, arrival_rps=replace(rate, value=value))
@@ -54,7 +56,8 @@ def aged(
     replicas are too few, requests stay longer because they wait, which is no reason to see later
     that they are.
     """
-    stay_s = [one.at_max.concurrency / one.max_rps for one in replicas]
-    if not stay_s:
+    stay_s = min((one.at_max.concurrency / one.max_rps for one in replicas), default=None)
+    if stay_s is None:
         return memory
-    return replace(memory, age_s=min(stay_s) * (1.0 + shape.output_cv**2) / 2.0)
+    age_s = stay_s * (1.0 + shape.output_cv**2) / 2.0
+    return memory if age_s == memory.age_s else replace(memory, age_s=age_s)
