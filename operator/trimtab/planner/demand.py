@@ -9,6 +9,7 @@ from trimtab.models.load import RUNGS, ObservedLoad, Spread, TokenShape
 from trimtab.models.memory import DeploymentMemory
 from trimtab.models.plan import DemandSource
 from trimtab.models.policy import EffectivePolicy
+from trimtab.models.signals import fresh_value
 from trimtab.planner.evidence import Evidence, believed
 
 DRAIN_S = 120.0
@@ -74,7 +75,9 @@ def need_of(
     completed; what runs is then held by the window anyway. A partial measurement is a lower bound.
     What waits is none of it yet: see `with_queue`.
     """
-    strained = evidence.alarm is not None and evidence.waiting > 0.0
+    # Where none runs either, nothing serves: then no short ones finish before long ones.
+    serves = fresh_value(load.running) != 0.0
+    strained = serves and evidence.alarm is not None and evidence.waiting > 0.0
     lengths = Lengths(before=memory.means, prior=policy.shape, strained=strained)
     means = mean_shape(load, lengths, around.since_s)
     measured = evidence.arrivals

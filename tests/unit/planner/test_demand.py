@@ -72,6 +72,20 @@ def test_of_a_queue_counts_what_still_waits_when_a_replica_comes(
     assert with_queue(nothing, unknown, spare_rps, ready_s=60.0) == nothing
 
 
+def test_lengths_of_what_waits_while_nothing_serves_are_not_those_of_short_ones_that_finish() -> (
+    None
+):
+    def counted(running: float) -> float:
+        signals = {"waiting": 600.0, "running": running, "input_tokens": 4000.0}
+        load = fresh_load(20.0, **{name: Fresh(value=value) for name, value in signals.items()})
+        found = need(load, means=PRIOR).means
+        assert found is not None
+        return found.input_tokens
+
+    assert counted(0.0) == pytest.approx(1024.0 + (4000.0 - 1024.0) * 300.0 / 500.0)
+    assert counted(40.0) == pytest.approx(1024.0 + (4000.0 - 1024.0) * 15.0 / 215.0)
+
+
 def test_the_prior_counts_until_something_is_measured() -> None:
     found = need(ObservedLoad())
     assert (found.rps, found.source, found.observed_rps) == (10.0, DemandSource.WORKLOAD, None)
