@@ -3,6 +3,9 @@
 Source: kubernetes v1.34.4, pkg/controller/podautoscaler (its ReplicaCalculator), as
 research/rival-rules.md states it. Resource (CPU) metrics are left out, as they have no bearing on a
 model server, and with them the readiness delay and the CPU initialisation period.
+
+Kubernetes counts a metric in whole thousandths and cuts off what is left of a mean over pods, so
+that pods with exactly the load of 29 get 29, and never a 30th for a rounding error.
 """
 
 import math
@@ -54,19 +57,20 @@ def pods_replicas(
     """Return what a Pods metric asks for, or None when no pod reports it."""
     if not reading.values:
         return None
-    ratio = math.fsum(reading.values) / len(reading.values) / target
+    values = [_milli(value) for value in reading.values]
+    aim = round(target * 1000.0)
+    ratio = sum(values) // len(values) / aim
     up_with_pending = reading.pending > 0 and ratio > 1.0
     if not up_with_pending and reading.missing == 0:
         if _within(ratio, tolerance):
             return current
-        return math.ceil(ratio * len(reading.values))
+        return math.ceil(ratio * len(values))
     # Pods without a value are taken to speak against the move.
-    values = list(reading.values)
     if ratio != 1.0:
-        values += [target if ratio < 1.0 else 0.0] * reading.missing
+        values += [aim if ratio < 1.0 else 0] * reading.missing
     if up_with_pending:
-        values += [0.0] * reading.pending
-    again = math.fsum(values) / len(values) / target
+        values += [0] * reading.pending
+    again = sum(values) // len(values) / aim
     if _within(again, tolerance) or (ratio - 1.0) * (again - 1.0) < 0.0:
         return current
     replicas = math.ceil(again * len(values))
@@ -79,9 +83,10 @@ def external_average_replicas(
     total: float, existing: int, target: float, tolerance: float = TOLERANCE
 ) -> int:
     """Return what an External AverageValue asks for; it does not ask who is ready."""
-    if existing > 0 and _within(total / (target * existing), tolerance):
+    usage, aim = _milli(total), round(target * 1000.0)
+    if existing > 0 and _within(usage / (aim * existing), tolerance):
         return existing
-    return math.ceil(total / target)
+    return math.ceil(usage / aim)
 
 
 def external_value_replicas(
@@ -89,7 +94,7 @@ def external_value_replicas(
 ) -> int:
     """Return what an External Value asks for; `pool` is (current replicas, ready ones)."""
     current, ready = pool
-    ratio = total / target
+    ratio = _milli(total) / round(target * 1000.0)
     if current == 0:
         return math.ceil(ratio)
     return current if _within(ratio, tolerance) else math.ceil(ratio * ready)
@@ -114,6 +119,10 @@ def read_pods(observation: Observation, pool: Pool, read: Callable[[Scrape], flo
         missing=len(running) - len(scrapes),
         pending=len(pool.replicas) - len(running),
     )
+
+
+def _milli(value: float) -> int:
+    return int(value * 1000.0)
 
 
 def _within(ratio: float, tolerance: float) -> bool:

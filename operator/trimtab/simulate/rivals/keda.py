@@ -86,9 +86,10 @@ class Keda:
     interval_s: float = SYNC_S
 
     def start(self, observation: Observation, now: float) -> KedaMemory:
-        """Return the memory of a new operator, which polls at once."""
+        """Return the memory of a new operator, which polls at once and has seen what runs work."""
         hpa = self._hpa().start(observation, now)
-        return KedaMemory(hpa=hpa, polled_at=-math.inf, active_at=now)
+        runs = observation.pool(self.pool).desired > 0
+        return KedaMemory(hpa=hpa, polled_at=-math.inf, active_at=now if runs else -math.inf)
 
     def decide(
         self, observation: Observation, memory: KedaMemory, now: float

@@ -84,9 +84,9 @@ def analyze(peaks: Sequence[Peak], thresholds: Thresholds) -> Analysis:
     low = spare_kv < thresholds.spare_kv or spare_queue < thresholds.spare_queue
     down_safe = False
     if count >= 2:
-        more = count / (count - 1)
-        kv = thresholds.kv - (thresholds.kv - spare_kv) * more
-        queue = thresholds.queue - (thresholds.queue - spare_queue) * more
+        # The whole load first: six full queues of 2 are then exactly that, not a little more.
+        kv = thresholds.kv - (thresholds.kv - spare_kv) * count / (count - 1)
+        queue = thresholds.queue - (thresholds.queue - spare_queue) * count / (count - 1)
         down_safe = kv >= thresholds.spare_kv and queue >= thresholds.spare_queue
     return Analysis(
         unsaturated=count,

@@ -86,6 +86,57 @@ def test_it_decides_as_kubernetes_does(case: dict[str, Any], truth: dict[str, An
     assert (raw, seen, desired) == (truth["raw"], truth["current"], truth["desired"])
 
 
+@pytest.mark.parametrize(
+    ("values", "missing", "pending", "current", "target", "expected"),
+    [
+        # Loads that divide without a rest: 145 / 5, 74 / 5 and, with idle ones, 49 / 7.
+        ((19, 25, 36, 34, 28, 3), 0, 0, 6, 5, 29),
+        ((19, 4, 21, 21), 0, 2, 6, 5, 13),
+        ((23, 26), 3, 0, 5, 7, 7),
+        ((2.3, 2.6), 3, 0, 5, 0.7, 7),
+        # Half the target, two silent: (4 + 4 + 8 + 8) / 4 is 3/4 of it.
+        ((4, 4), 2, 0, 4, 8, 3),
+        # A third more than the target, but with those that start or are silent below it.
+        ((16, 16), 1, 1, 4, 12, 4),
+        # Three times the target: 60 / 40 of those counted, whether missing or pending.
+        ((30, 30), 1, 1, 4, 10, 6),
+        # A pending one is left out on the way down.
+        ((4, 4, 4), 0, 2, 5, 10, 2),
+        # More than the target of those that report, for fewer than there are: never down.
+        ((12, 12), 0, 0, 4, 10, 3),
+        ((12, 12), 1, 0, 4, 10, 4),
+    ],
+)
+def test_silent_and_starting_pods_speak_against_the_move(
+    values: tuple[float, ...],
+    missing: int,
+    pending: int,
+    current: int,
+    target: float,
+    expected: int,
+) -> None:
+    reading = PodsReading(values=values, missing=missing, pending=pending)
+    assert pods_replicas(reading, current, target) == expected
+
+
+def test_a_total_counts_in_thousandths() -> None:
+    assert external_average_replicas(0.1 + 0.2, 1, 0.1) == 3
+    assert external_value_replicas(0.1 + 0.2, (1, 1), 0.1) == 3
+
+
+def test_policies_count_what_was_added_and_removed_within_their_period() -> None:
+    up = ScalingRules(window_s=0.0, policies=(Policy(kind="Percent", value=50, period_s=60.0),))
+    down = ScalingRules(window_s=0.0, policies=(Policy(kind="Pods", value=3, period_s=30.0),))
+    limits = Limits(minimum=1, maximum=100, behavior=Behavior(up=up, down=down))
+    memory, replicas, seen = HpaMemory(recommendations=((0.0, 10),)), 10, []
+    for step, wanted in enumerate([40, 40, 1, 1, 1, 40, 40]):
+        replicas, memory = normalize(wanted, replicas, limits, memory, 15.0 * step)
+        seen.append(replicas)
+    # 10 x 1.5. At 30 s the 5 of the last 30 s are older, so 15 - 3; at 45 s those 3 are not.
+    # At 60 s the first move is out of all periods: 12 - 3. At 75 s the minute began with 15.
+    assert seen == [15, 15, 12, 12, 9, 23, 23]
+
+
 def test_the_highest_metric_wins() -> None:
     assert combine([3, 5, 2], 4) == 5
 

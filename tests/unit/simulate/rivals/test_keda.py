@@ -47,6 +47,12 @@ def test_an_empty_answer_drains_to_the_minimum_and_to_zero_and_a_failing_server_
     assert play(strict, busy, 1200.0) == [4] * 81
 
 
+def test_a_new_operator_leaves_at_zero_what_is_there_and_idle() -> None:
+    idle = observation(pool("a"), minimum=0)
+    assert play(KEDA, idle, 60.0) == [0] * 5
+    assert play(production_stack("a"), replace(idle, arrivals=ONE), 0.0) == [1]
+
+
 STACK = production_stack("a")
 
 

@@ -50,6 +50,14 @@ def test_it_decides_as_llm_d_does(case: dict[str, Any]) -> None:
     assert targets(variants, analysis) == case["targets"]
 
 
+def test_one_less_is_safe_where_its_load_leaves_just_the_spare_that_is_asked_for() -> None:
+    # 12 waiting at seven replicas are 2 at each of six: 3 below the threshold, and 3 are asked for.
+    waiting = (1.0, 0.0, 3.0, 1.0, 4.0, 3.0, 0.0)
+    assert analyze([Peak(kv_used=0.1, waiting=w) for w in waiting], Thresholds()).down_safe
+    one_more = (*waiting[:-1], 1.0)
+    assert not analyze([Peak(kv_used=0.1, waiting=w) for w in one_more], Thresholds()).down_safe
+
+
 def test_a_spike_of_the_last_minute_counts_and_an_older_one_does_not() -> None:
     rival = WvaSaturation()
     memory = rival.start(observation(), 0.0)
