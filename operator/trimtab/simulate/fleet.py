@@ -93,7 +93,7 @@ class Fleet:
         return [pod for pod in self._pods.values() if pod.variant.deployment == key
                 and pod.ready_at is not None and pod.stop_at is None]  # fmt: skip
 
-    def views(self, key: Key, now: float, *, metrics: bool) -> tuple[ReplicaView, ...]:
+    def views(self, key: Key, now: float) -> tuple[ReplicaView, ...]:
         """Return the pods of a deployment as a policy may see them."""
         site = self._ground.services[key].site
         return tuple(
@@ -106,7 +106,7 @@ class Fleet:
                 placed_s=None if pod.placed_at is None else now - pod.placed_at,
                 ready_s=None if pod.ready_at is None else now - pod.ready_at,
                 terminating=pod.stop_at is not None,
-                scrape=site.page(pod.id) if metrics else None,
+                scrape=site.page(pod.id),
             )
             for pod in self._pods.values()
             if pod.variant.deployment == key

@@ -53,7 +53,10 @@ class ReplicaView:
     terminating: bool
     """Whether it finishes its requests and gets no more; its devices are still held."""
     scrape: Scrape | None
-    """Its metrics page at the last scrape; None before the first, and in an outage of metrics."""
+    """Its metrics page at the last scrape; None before the first.
+
+    The pod answers through an outage of the metrics server: who reads that one asks `metrics`.
+    """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,7 +15,6 @@ from trimtab.simulate.policy import DeploymentView, FleetView, Policy
 from trimtab.simulate.readings import SCRAPE_S
 from trimtab.simulate.recorder import Desk, Recorder
 from trimtab.simulate.result import RunResult
-from trimtab.simulate.rivals.base import Source
 from trimtab.simulate.scenario import Scenario
 from trimtab.simulate.sites import Site
 from trimtab.simulate.staged import exact_sites, fluid_sites, targets_of
@@ -251,7 +250,7 @@ class Run:
                 DeploymentView(
                     key=key,
                     wanted={v: n for v, n in self._fleet.wanted.items() if v.deployment == key},
-                    replicas=self._fleet.views(key, now, metrics=source is Source.ANSWERS),
+                    replicas=self._fleet.views(key, now),
                     lost={v: n for v, n in lost.items() if v.deployment == key},
                     load=partial(desk.site.load, ready, source, now),
                     arrivals=_part(stream.traffic, stream.seen, desk.site.sent),

@@ -3,8 +3,8 @@
 Source: vllm-project/aibrix e3e10f9e, as research/peers.md (1.3) and rival-rules.md state it.
 
 APA: every 10 s the metric's mean over its target, ignored within 10 % of 1; at most twice and at
-least half the pods at once; 0 s after the last move up, 300 s down. A metric that nobody reports
-changes nothing.
+least half the pods at once; 0 s after the last move up, 300 s down. It reads the pods' own pages,
+and no Prometheus; a metric that nobody reports changes nothing.
 
 GPU optimizer: every 10 s the requests of the last 240 s, by cells of their prompt and answer
 lengths, go through Mélange's programme with 4 slices and, where no benchmark met the target, a load
@@ -77,7 +77,7 @@ class Apa:
     ) -> Decision[ApaMemory]:
         """Return the next replicas of the pool."""
         pool = observation.pool(self.pool)
-        values = read_pods(observation, pool, self.read).values
+        values = read_pods(pool, self.read).values
         if not values:
             return Decision(replicas={}, memory=memory, reason="nobody reports the metric")
         ratio = math.fsum(values) / len(values) / self.target

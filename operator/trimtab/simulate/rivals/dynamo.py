@@ -4,7 +4,8 @@ Source: research/peers.md (1.6). Every 180 s the requests of the interval are di
 engine serves within the targets (TTFT 500 ms, ITL 50 ms); every 5 s one engine more when all of
 them are estimated to miss a target, one less, down to that floor, when all are below 80 % of both.
 Estimates are linear in what an engine has at hand, fitted to the last 64 samples, from 5 on. The
-GPU budget is 8 unless told otherwise. A Prometheus that fails reads as no request [inferred there].
+GPU budget is 8 unless told otherwise. A Prometheus that fails reads as no request [inferred there];
+the loop of 5 s reads the engines themselves.
 
 Assumed: the constant predictor, which Dynamo offers beside ARIMA, Kalman and Prophet, so that the
 next interval is as the last; TTFT is fitted to the prompt tokens that wait and ITL to the tokens in
@@ -88,7 +89,7 @@ class Dynamo:
             memory = replace(memory, forecast_at=now, floor=floor, work=Work())
         if pool.ready != pool.desired or len(pool.replicas) != pool.desired:
             return Decision(replicas={}, memory=memory, reason="engines start or leave")
-        step = self._step(observation, pool, memory)
+        step = self._step(pool, memory)
         wanted = max(memory.floor, pool.desired + step)
         return Decision(
             replicas={pool.name: self._bounded(observation, wanted)},
@@ -97,14 +98,13 @@ class Dynamo:
         )
 
     def _seen(self, observation: Observation, pool: Pool, memory: DynamoMemory) -> DynamoMemory:
-        if observation.metrics is not Source.ANSWERS:
-            return memory
+        answers = observation.metrics is Source.ANSWERS
         scrapes = _scrapes(pool)
         ttft = tuple((s.waiting_prompt_tokens, s.ttft_s) for s in scrapes if s.ttft_s is not None)
         itl = tuple((s.kv_used * pool.kv_tokens, s.itl_s) for s in scrapes if s.itl_s is not None)
         return replace(
             memory,
-            work=memory.work.plus(observation.arrivals),
+            work=memory.work.plus(observation.arrivals if answers else ()),
             ttft=(memory.ttft + ttft)[-SAMPLES:],
             itl=(memory.itl + itl)[-SAMPLES:],
         )
@@ -116,10 +116,10 @@ class Dynamo:
         rps = seen.requests / (now - memory.forecast_at)
         return math.ceil(rps / self.capacity(seen.mean_input, seen.mean_output))
 
-    def _step(self, observation: Observation, pool: Pool, memory: DynamoMemory) -> int:
+    def _step(self, pool: Pool, memory: DynamoMemory) -> int:
         """Return +1 when all engines miss a target, -1 when all are well within both."""
         scrapes = _scrapes(pool)
-        if observation.metrics is not Source.ANSWERS or not scrapes:
+        if not scrapes:
             return 0
         worst = []
         for scrape in scrapes:

@@ -193,7 +193,7 @@ class Hpa:
 
     def _proposal(self, metric: Metric, observation: Observation, pool: Pool) -> int | None:
         if isinstance(metric, PodsMetric):
-            reading = read_pods(observation, pool, metric.read)
+            reading = read_pods(pool, metric.read, observation.metrics)
             return pods_replicas(reading, pool.desired, metric.target, self.tolerance)
         total = metric.read(observation)
         if total is None:

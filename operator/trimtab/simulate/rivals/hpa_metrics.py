@@ -108,11 +108,19 @@ def combine(proposals: Sequence[int | None], current: int) -> int | None:
     return max(known)
 
 
-def read_pods(observation: Observation, pool: Pool, read: Callable[[Scrape], float]) -> PodsReading:
-    """Return what the pods of `pool` report; nothing while the metrics server is not itself."""
+def read_pods(
+    pool: Pool, read: Callable[[Scrape], float], through: Source = Source.ANSWERS
+) -> PodsReading:
+    """Return what the pods of `pool` report.
+
+    Args:
+        pool: The pool.
+        read: The metric, of a pod's own page.
+        through: The metrics server that is asked for it, if it is one and not the pods themselves.
+    """
     running = [replica for replica in pool.replicas if replica.phase is not Phase.PENDING]
     scrapes = [replica.scrape for replica in running if replica.scrape is not None]
-    if observation.metrics is not Source.ANSWERS:
+    if through is not Source.ANSWERS:
         scrapes = []
     return PodsReading(
         values=tuple(read(scrape) for scrape in scrapes),

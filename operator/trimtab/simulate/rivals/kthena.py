@@ -8,8 +8,9 @@ stabilisation, unready and missing pods treated as the HPA does. No zero.
 Assumed, where the page gives no figure: blocks of 1, 2, 4 ... replicas up to the backend's maximum,
 a block's cost is its replicas times the backend's, and equal ones keep the backends' order; limits
 of max(1 pod, 100 %) per 15 s both ways, no window upwards and 300 s downwards; in panic the limits
-of the way up do not hold and nothing is removed. A backend's maximum is its pool's capacity, and
-its minimum 0.
+of the way up do not hold and nothing is removed. Of the two sources of its metrics, pods and
+Prometheus, it has the pods, which answer through an outage of the other. A backend's maximum is its
+pool's capacity, and its minimum 0.
 """
 
 from collections.abc import Callable, Sequence
@@ -88,7 +89,7 @@ class Kthena:
     ) -> Decision[KthenaMemory]:
         """Return the next replicas of all pools."""
         current = sum(pool.desired for pool in observation.pools)
-        readings = [read_pods(observation, pool, self.read) for pool in observation.pools]
+        readings = [read_pods(pool, self.read) for pool in observation.pools]
         reading = PodsReading(
             values=tuple(value for one in readings for value in one.values),
             missing=sum(one.missing for one in readings),

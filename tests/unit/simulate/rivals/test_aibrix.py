@@ -79,8 +79,13 @@ def test_a_move_down_waits_300_s_after_any_move_and_a_move_up_does_not() -> None
 
 
 def test_a_metric_that_nobody_reports_changes_nothing() -> None:
-    seen = observation(pool("a", [replica(kv_used=0.9)] * 4), metrics="empty")
+    seen = observation(pool("a", [replica(phase="loading")] * 4))
     assert APA.decide(seen, ApaMemory(), 0.0).replicas == {}
+
+
+def test_it_reads_pods_and_no_prometheus() -> None:
+    seen = observation(pool("a", [replica(kv_used=0.9)] * 4), metrics="fails")
+    assert APA.decide(seen, ApaMemory(), 0.0).replicas == {"a": 8}
 
 
 TWO = Profiles(

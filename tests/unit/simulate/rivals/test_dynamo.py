@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from trimtab.simulate.rivals.base import Arrival, Observation
+from trimtab.simulate.rivals.base import Arrival, Observation, Source
 from trimtab.simulate.rivals.dynamo import Dynamo, DynamoMemory, estimate
 from trimtab.simulate.rivals.dynamo_profile import DecodeSweep, PrefillSweep, engines, spline
 from trimtab.simulate.rivals.surface import Surface
@@ -126,6 +126,10 @@ def test_a_failed_prometheus_reads_as_no_request() -> None:
     seen = replace(observation(pool("a", [replica()] * 3), metrics="fails"), arrivals=busy)
     _, memory = run([seen] * 36)
     assert memory.floor == 1
+
+
+def test_the_fast_loop_reads_engines_and_no_prometheus() -> None:
+    assert run([replace(engines_of(2, **SLOW), metrics=Source.FAILS)] * 4)[0] == [2, 2, 3, 3]
 
 
 def test_it_holds_while_engines_start_and_keeps_to_the_budget() -> None:

@@ -131,4 +131,7 @@ def test_kthena_removes_nothing_in_panic_and_without_metrics() -> None:
     old = replace(memory, hpa=replace(memory.hpa, recommendations=()))
     assert KTHENA.decide(kthena(1.0, 8), old, 45.0).replicas == {"a": 8}
     assert KTHENA.decide(kthena(1.0, 8), old, 60.0).replicas == {"a": 1}
-    assert KTHENA.decide(replace(seen, metrics=Source.EMPTY), memory, 60.0).replicas == {}
+    silent = observation(pool("a", [replica(phase="loading")] * 4))
+    assert KTHENA.decide(silent, memory, 60.0).replicas == {}
+    # Its pods are asked, and no Prometheus.
+    assert KTHENA.decide(replace(seen, metrics=Source.EMPTY), memory, 60.0).replicas == {"a": 12}
