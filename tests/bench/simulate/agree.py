@@ -5,13 +5,13 @@ equal bit for bit. So seeds are added to a case until the interval of the mean d
 the bars or beside them, and it is told how many seeds agree by themselves: of all that were run,
 and of the first ones where fluid mode does what exact mode decided, and where exact mode is held
 against itself with all requests 3 ms later. Run as `python -m bench.simulate.agree [MOST [WORD
-...]]` in tests/, with the most seeds of a case and words that names of cases have; prints, and
-asserts nothing.
+...]]` in tests/, with the most seeds of a case and words that names of cases have; with FROM-TO in
+place of MOST, all of those seeds and no look before their end. Prints, and asserts nothing.
 """
 
 import math
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import fmean, stdev
@@ -242,32 +242,48 @@ def row_of(case: Case, looks: Sequence[int]) -> tuple[str, list[Off]]:
     runs: list[Runs] = [*first]
     for count in looks:
         runs += [runs_of(case, seed) for seed in range(len(runs), count)]
-        found = [
-            off([one.cost for one in runs], COST, len(looks)),
-            off([one.attained for one in runs], POINTS, len(looks)),
-        ]
+        found = _found(runs, len(looks))
         if None not in (one.verdict for one in found):
             break
+    alike = (
+        f"{sum(others)} of {len(first)}"
+        for others in (
+            [one.following.agrees(one.exact) for one in first],
+            [one.later.agrees(one.exact) for one in first],
+        )
+    )
+    return _row(case, runs, found, *alike), found
+
+
+def fresh_row_of(case: Case, seeds: Iterable[int]) -> tuple[str, list[Off]]:
+    """Return the same for seeds that are all run, whatever the first of them show."""
+    runs = [runs_of(case, seed) for seed in seeds]
+    found = _found(runs, 1)
+    return _row(case, runs, found, "", ""), found
+
+
+def _found(runs: Sequence[Runs], looks: int) -> list[Off]:
+    return [
+        off([one.cost for one in runs], COST, looks),
+        off([one.attained for one in runs], POINTS, looks),
+    ]
+
+
+def _row(case: Case, runs: Sequence[Runs], found: Sequence[Off], *alike: str) -> str:
     exact = fmean(one.exact.usd for one in runs), fmean(one.exact.attained for one in runs)
-    alike = sum(one.fluid.agrees(one.exact) for one in runs)
     cells = [
         f"{case.name} | {exact[0]:.2f} $, {exact[1]:.1%}",
         *map(str, found),
-        f"{alike} of {len(runs)}",
-        *(
-            f"{sum(others)} of {len(first)}"
-            for others in (
-                [one.following.agrees(one.exact) for one in first],
-                [one.later.agrees(one.exact) for one in first],
-            )
-        ),
+        f"{sum(one.fluid.agrees(one.exact) for one in runs)} of {len(runs)}",
+        *alike,
     ]
-    return f"| {' | '.join(cells)} |\n", found
+    return f"| {' | '.join(cells)} |\n"
 
 
-def main(most: int, words: Sequence[str]) -> None:
+def main(seeds: str, words: Sequence[str]) -> None:
     """Print the table for the cases whose names have one of `words`, or for all."""
-    looks = [count for count in LOOKS if count <= most]
+    first, fresh, last = seeds.partition("-")
+    looks = [count for count in LOOKS if count <= int(first)]
     out = sys.stdout.write
     out(
         "| run | exact | fluid is off: cost, % | attained, points | seeds | as exact decided "
@@ -277,7 +293,9 @@ def main(most: int, words: Sequence[str]) -> None:
     for case in cases():
         if words and not any(word in case.name for word in words):
             continue
-        row, differences = row_of(case, looks)
+        row, differences = (
+            fresh_row_of(case, range(int(first), int(last) + 1)) if fresh else row_of(case, looks)
+        )
         found.append(differences)
         out(row)
         sys.stdout.flush()
@@ -291,4 +309,4 @@ def main(most: int, words: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else LOOKS[-1], sys.argv[2:])
+    main(sys.argv[1] if len(sys.argv) > 1 else str(LOOKS[-1]), sys.argv[2:])
