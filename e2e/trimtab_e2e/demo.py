@@ -124,7 +124,7 @@ class Demo:
         for shape, count, delay in NODES:
             stack.cluster.add_nodes(make_nodes(shape, count, start_delay_s=delay))
         say("[bold]2.[/] The operator, as its ServiceAccount: [cyan]trimtab run[/]")
-        stack.start_operator({"--decision-log": str(stack.cluster.dir / "decisions.jsonl")})
+        stack.start_operator({"--decision-log": str(self._log)})
         say(stack.cluster.kubectl("get", "apool").stdout, highlight=False)
         say("[bold]3.[/] Three models: [cyan]kubectl apply -f examples/demo/deployments.yaml[/]")
         say(stack.cluster.kubectl("apply", "-f", str(EXAMPLE / "deployments.yaml")).stdout.strip())
@@ -164,15 +164,29 @@ class Demo:
             self._console.print(f"[dim]t={now:.0f}s  arrivals/s in the last minute: {rates}[/]")
             self._console.print(f"[cyan]$ kubectl get llmd -A[/]\n{table}", highlight=False)
 
-    def _explain(self, namespace: str, name: str) -> str:
-        command = [sys.executable, "-m", "trimtab", "explain", name, "-n", namespace]
+    @property
+    def _log(self) -> Path:
+        """Where the operator writes what it decided, and from what."""
+        return self._stack.cluster.dir / "decisions.jsonl"
+
+    def _trimtab(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "trimtab", *arguments]
         env = {**os.environ, "KUBECONFIG": str(self._stack.cluster.kubeconfig), "COLUMNS": "110"}
-        return subprocess.run(command, env=env, capture_output=True, text=True, check=True).stdout
+        return subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+
+    def _replayed(self) -> bool:
+        """Return whether every decision comes out again, bit for bit, from what was logged."""
+        self._stack.stop_operator()  # so that no line is half written
+        again = self._trimtab("simulate", "--record", str(self._log))
+        self._console.print("[cyan]$ trimtab simulate --record decisions.jsonl[/]")
+        self._console.print(again.stdout + again.stderr, highlight=False, markup=False)
+        return again.returncode == 0
 
     def _judge(self, end: float) -> bool:
         traffic = self._stack.fleet.summary()["deployments"]
         self._console.print("[cyan]$ trimtab explain chat -n assistants[/]")
-        self._console.print(self._explain("assistants", "chat"), highlight=False, markup=False)
+        explained = self._trimtab("explain", "chat", "-n", "assistants")
+        self._console.print(explained.stdout + explained.stderr, highlight=False, markup=False)
         self._console.print(_summary(self._courses, traffic, end))
         chat = self._courses["assistants/chat"]
         lost = sum(figures["lost"] for figures in traffic.values())
@@ -185,6 +199,8 @@ class Demo:
             "chat was scaled down after it": chat.last < chat.peak,
             "requests were served within the targets (90 % of all)": _attainment(traffic) >= 0.9,
             f"no request was lost ({lost})": lost == 0,
+            "trimtab explain says why": explained.returncode == 0,
+            "every decision was made again from the log, bit for bit": self._replayed(),
         }
         for what, done in checks.items():
             self._console.print(f"  {'[green]yes[/]' if done else '[red]NO [/]'}  {what}")
