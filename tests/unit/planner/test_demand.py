@@ -13,7 +13,7 @@ from fleetworld import fresh_load
 from trimtab.models.load import RUNGS, ObservedLoad, Spread, TokenShape
 from trimtab.models.memory import DeploymentMemory
 from trimtab.models.plan import DemandSource
-from trimtab.models.signals import Fresh, Missing, Partial, Stale
+from trimtab.models.signals import Fresh, Missing, Partial, Signal, Stale
 from trimtab.planner.demand import (
     DRAIN_S,
     HIT_STEP,
@@ -75,15 +75,16 @@ def test_of_a_queue_counts_what_still_waits_when_a_replica_comes(
 def test_lengths_of_what_waits_while_nothing_serves_are_not_those_of_short_ones_that_finish() -> (
     None
 ):
-    def counted(running: float) -> float:
-        signals = {"waiting": 600.0, "running": running, "input_tokens": 4000.0}
-        load = fresh_load(20.0, **{name: Fresh(value=value) for name, value in signals.items()})
-        found = need(load, means=PRIOR).means
+    def counted(running: Signal) -> float:
+        signals = {"waiting": Fresh(value=600.0), "input_tokens": Fresh(value=4000.0)}
+        found = need(fresh_load(20.0, running=running, **signals), means=PRIOR).means
         assert found is not None
         return found.input_tokens
 
-    assert counted(0.0) == pytest.approx(1024.0 + (4000.0 - 1024.0) * 300.0 / 500.0)
-    assert counted(40.0) == pytest.approx(1024.0 + (4000.0 - 1024.0) * 15.0 / 215.0)
+    short = pytest.approx(1024.0 + (4000.0 - 1024.0) * 15.0 / 215.0)
+    assert counted(Fresh(value=0.0)) == pytest.approx(1024.0 + (4000.0 - 1024.0) * 300.0 / 500.0)
+    assert counted(Fresh(value=40.0)) == short
+    assert counted(Missing(why="renamed")) == short, "unknown is not zero"
 
 
 def test_the_prior_counts_until_something_is_measured() -> None:
