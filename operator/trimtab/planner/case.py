@@ -134,7 +134,7 @@ def _is_braked(drafts: Iterable[Draft]) -> bool:
         if not draft.evidence.fresh or not samples or samples[-1].rps <= 0:
             continue
         seen += 1
-        lost += draft.need.rps < (1.0 - BRAKE_LOSS) * samples[-1].rps
+        lost += draft.minute_rps < (1.0 - BRAKE_LOSS) * samples[-1].rps
     return lost >= BRAKE_DEPLOYMENTS and lost >= BRAKE_SHARE * seen
 
 
@@ -192,7 +192,8 @@ def _finish(draft: Draft, world: World, *, recall_s: float, brake: bool) -> Case
         running=draft.running,
         memory=memory,
         grow_rps=rps,
-        keep_rps=max(rps, most_rps),
+        # What comes now is not in flight yet where it comes again after a lull.
+        keep_rps=max(rps, most_rps, draft.minute_rps),
         recall_s=recall_s,
         may_fall=whole and policy.mode is not Mode.SCALE_UP_ONLY,
         minimum=minimum,

@@ -59,6 +59,8 @@ class Draft:
     memory: DeploymentMemory
     evidence: Evidence
     need: Need
+    minute_rps: float
+    """The same demand by the arrivals of the last minute, nothing evened out, requests/s."""
     seen: Seen
     since_s: float
     foresight: Foresight
@@ -75,7 +77,8 @@ def drafted(subject: Subject, memory: DeploymentMemory, load: ObservedLoad, worl
     """
     state, policy, before = subject
     evidence = evidence_of(state, policy.targets)
-    if evidence.arrivals is not None:
+    measured = evidence.arrivals
+    if measured is not None:
         evidence = replace(evidence, arrivals=at_least(load.arrival_rps))
     since_s = 0.0 if before.forecast.at is None else world.now - before.forecast.at
     around = Circumstances(
@@ -112,6 +115,7 @@ def drafted(subject: Subject, memory: DeploymentMemory, load: ObservedLoad, worl
         memory=memory,
         evidence=evidence,
         need=need,
+        minute_rps=need.rps + (measured or 0.0) - (evidence.arrivals or 0.0),
         seen=seen,
         since_s=min(since_s, state.load.window_s),
         foresight=found,

@@ -54,6 +54,7 @@ def draft(c: Case, rps: float = RPS) -> Draft:
         memory=c.memory,
         evidence=c.evidence,
         need=need,
+        minute_rps=rps,
         seen=Seen(now=NOW, rps=rps, window_s=60.0),
         since_s=15.0,
         foresight=c.foresight,

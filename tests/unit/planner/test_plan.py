@@ -275,6 +275,22 @@ class TestLongRequests:
         rates = [6.0, 2.0, 9.0, 0.5]
         assert self.asked(rates, answers=200.0) == rates
 
+    def test_what_comes_again_after_a_lull_takes_nobody_away_because_it_is_not_in_flight_yet(
+        self,
+    ) -> None:
+        there = world(planned(workload={"inputTokens": 1000, "outputTokens": int(self.ANSWERS)}))
+        load = fresh_load(20.0, output_tokens=Fresh(value=self.ANSWERS))
+        there.set_load(load)
+        there.run(1200.0)
+        before = there.replicas()
+        assert before > 1
+        there.set_load(idle_load())
+        there.run(there.config.scale_down_window_s - 30.0)
+        there.set_load(load)
+        for _ in range(40):
+            there.tick()
+            assert there.replicas() >= before
+
     def test_who_is_idle_sleeps_although_the_mean_never_gets_to_zero(self) -> None:
         state = planned(
             scaling={"minReplicas": 0, "maxReplicas": 5, "scaleToZeroAfter": "10m"},
