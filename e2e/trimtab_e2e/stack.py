@@ -8,6 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from trimtab.actuate.status import FIGURES_S
 from trimtab_e2e import probes
 from trimtab_e2e.audit import Write, writes
 from trimtab_e2e.errors import ClusterError
@@ -132,16 +133,22 @@ class Stack:
             if write.resource != "leases"
         ]
 
-    def wait_at_rest(self, quiet_s: float = 6, timeout_s: float = 90) -> None:
+    def wait_at_rest(self, quiet_s: float = FIGURES_S + 5, timeout_s: float = 150) -> None:
         """Wait until only one deployment is left and the operator has written nothing for a while.
 
-        Namespaces of earlier tests go in the background, and change a pool's figures as they do.
+        Namespaces of earlier tests go in the background, and change a pool's figures as they do,
+        which a status may tell a minute later.
         """
 
+        def namespaces(*of: str) -> list[str]:
+            return [one["metadata"]["namespace"] for one in self.cluster.get(*of)["items"]]
+
         def alone() -> bool:
-            left = self.cluster.get("llmd", "-A")["items"]
-            children = self.cluster.get("deployments", "-A", "-l", DEPLOYMENT_LABEL)["items"]
-            return len(left) == 1 and len({c["metadata"]["namespace"] for c in children}) == 1
+            left = namespaces("llmd", "-A")
+            parents = set(namespaces("deployments", "-A", "-l", DEPLOYMENT_LABEL))
+            if len(left) != 1 or len(parents) != 1:
+                raise ClusterError(f"LLMDeployments in {left}, children in {sorted(parents)}")
+            return True
 
         def quiet() -> bool:
             return not self.operator_writes(datetime.now(UTC) - timedelta(seconds=quiet_s))

@@ -25,4 +25,9 @@ def namespace(cluster: LocalCluster, request: pytest.FixtureRequest) -> Iterator
     name = f"{readable}-{secrets.token_hex(3)}"
     cluster.kubectl("create", "namespace", name)
     yield name
+    # The end of a namespace waits for its pods' grace before it takes what made them: deployments
+    # in it would be planned for for a minute or two more, beside those of the tests that follow.
+    crd = "llmdeployments.trimtab.dev"
+    if cluster.kubectl("get", "crd", crd, "--ignore-not-found", "-o", "name").stdout.strip():
+        cluster.kubectl("delete", crd, "--all", "-n", name, "--wait=false")
     cluster.kubectl("delete", "namespace", name, "--wait=false")
