@@ -82,6 +82,8 @@ class Pod:
     ready_at: float = float("inf")
     gone_at: float | None = None
     """When one that was told to end gives its devices back."""
+    taken_at: float = float("inf")
+    """When its node is gone, where that is announced."""
 
     @property
     def stays(self) -> bool:
@@ -153,6 +155,7 @@ class FleetWorld:
 
     def pass_time(self, seconds: float) -> None:
         self.now += seconds
+        self._take_back()
         self._schedule()
 
     def set_load(self, load: ObservedLoad, name: str | None = None) -> None:
@@ -194,6 +197,26 @@ class FleetWorld:
             for (where, _), pods in mine.items():
                 if where == name:
                     pods[:] = [Pod(created=self.now) for pod in pods if pod.stays]
+
+    def announce(self, name: str, replicas: int, in_s: float) -> None:
+        """Nodes of the pool with up to so many replicas are to be taken back after a while."""
+        pods = [
+            pod
+            for mine in self.pods.values()
+            for (where, _), pods in mine.items()
+            for pod in pods
+            if where == name and pod.scheduled
+        ]
+        for pod in pods[:replicas]:
+            pod.taken_at = min(pod.taken_at, self.now + in_s)
+
+    def _take_back(self) -> None:
+        """What stood on a node that is gone waits anew, as a ReplicaSet makes it."""
+        for mine in self.pods.values():
+            for pods in mine.values():
+                kept = [pod for pod in pods if pod.taken_at > self.now]
+                lost = sum(pod.stays for pod in pods) - sum(pod.stays for pod in kept)
+                pods[:] = [*kept, *(Pod(created=self.now) for _ in range(lost))]
 
     def _stock(self, pool: Pool) -> int:
         return min(pool.usable_devices, self.stock.get(pool.name, pool.usable_devices))
@@ -244,6 +267,8 @@ class FleetWorld:
             pods=len(pods),
             unschedulable=len(waiting),
             unschedulable_s=self.now - min(waiting) if waiting else 0.0,
+            noticed=sum(pod.taken_at < float("inf") for pod in pods),
+            going=sum(pod.taken_at < float("inf") for pod in staying),
             youngest_ready_s=self.now - max(ready) if ready else None,
         )
 

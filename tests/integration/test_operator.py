@@ -258,6 +258,45 @@ def test_a_pod_that_gets_no_node_by_the_autoscalers_word_is_placed_elsewhere_at_
     stack.cluster.kubectl("delete", "apool", "nowhere")
 
 
+def test_a_replica_whose_node_is_to_be_taken_back_has_its_successor_before_it_goes(
+    stack: Stack, namespace: str
+) -> None:
+    """A spot notice as AWS Node Termination Handler writes it, and nobody drains the node."""
+    serve(stack, namespace)
+
+    def pods() -> list[Manifest]:
+        found: list[Manifest] = stack.cluster.get("pods", "-n", namespace)["items"]
+        return found
+
+    def serving() -> dict[str, str]:
+        """The nodes of the pods that are Ready and stay, by the pods' names."""
+        return {
+            pod["metadata"]["name"]: pod["spec"]["nodeName"]
+            for pod in pods()
+            if "deletionTimestamp" not in pod["metadata"]
+            and ("Ready", "True")
+            in [(each["type"], each["status"]) for each in pod["status"].get("conditions", [])]
+        }
+
+    ((first, node),) = serving().items()
+    taint = "aws-node-termination-handler/spot-itn"
+    stack.cluster.kubectl("taint", "node", node, f"{taint}=soon:NoSchedule")
+    try:
+        eventually(lambda: len(serving()) == 2, "a second replica is Ready beside it", 40)
+        assert first in serving()
+        assert set(serving().values()) - {node}
+        told = stack.cluster.get("events", "-n", namespace)["items"]
+        why = [each["message"] for each in told if each["reason"] == "NodeNotice"]
+        assert any("1 replica stands on a node about to be taken back" in each for each in why), (
+            told
+        )
+        (pool,) = {pod["metadata"]["labels"]["trimtab.dev/pool"] for pod in pods()}
+        said = [c["message"] for c in stack.cluster.get("apool", pool)["status"]["conditions"]]
+        assert any(f"1 about to go (taint {taint})" in each for each in said), said
+    finally:
+        stack.cluster.kubectl("taint", "node", node, f"{taint}-")
+
+
 def test_recommend_publishes_and_touches_nothing(stack: Stack, namespace: str) -> None:
     stack.cluster.apply(deployment(namespace, mode="Recommend"))
     eventually(

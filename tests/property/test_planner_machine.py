@@ -392,6 +392,11 @@ class Driver(RuleBasedStateMachine):
     def stock_out(self, name: str) -> None:
         self.world.stock[name] = 0
 
+    @change(name=POOL_NAMES, count=st.integers(1, 8), in_s=st.sampled_from([5.0, 120.0, 1e6]))
+    def announce(self, name: str, count: int, in_s: float) -> None:
+        """Nodes get notice that they are taken back, and some of them never are."""
+        self.world.announce(name, count, in_s)
+
     @change(cap=st.sampled_from([None, {"maxPerHour": "12"}, {"maxDevices": 4}]))
     def budget(self, cap: dict[str, Any] | None) -> None:
         made = [] if cap is None else [Budget(name="b", spec=FleetBudgetSpec.model_validate(cap))]

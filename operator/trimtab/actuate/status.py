@@ -53,6 +53,7 @@ _LASTING = frozenset(
         Why.CHEAPER_POOL,
         Why.POOL_SHORT,
         Why.POOL_GONE,
+        Why.NODE_NOTICE,
         Why.UNFIT,
         Why.IDLE,
         Why.WAKE,

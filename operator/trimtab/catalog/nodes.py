@@ -118,6 +118,11 @@ def identify(
     )
 
 
+def is_going(taint: Taint) -> bool:
+    """Return whether `taint` tells that the node is about to be taken back, or is drained."""
+    return taint.key in _data()["taints"]["going"]
+
+
 def is_passing(taint: Taint) -> bool:
     """Return whether `taint` tells a state of the node that comes and goes, not what it is for."""
     return taint.key.startswith(tuple(_data()["taints"]["passing"]))

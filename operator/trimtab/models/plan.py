@@ -36,6 +36,8 @@ class Why(StrEnum):
     CHEAPER_POOL = "CheaperPool"
     POOL_SHORT = "PoolShort"
     POOL_GONE = "PoolGone"
+    NODE_NOTICE = "NodeNotice"
+    """Nodes in use are about to be taken back."""
     UNFIT = "Unfit"
     """The hardware in use cannot meet the targets, however many replicas there are."""
     CAPACITY_SHORT = "CapacityShort"

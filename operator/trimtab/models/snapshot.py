@@ -44,6 +44,10 @@ class VariantState:
     """How long the oldest of them has waited."""
     refusal: str | None = None
     """What a node autoscaler says of them by which no node comes; None while it does not."""
+    noticed: int = 0
+    """Pods on nodes that are about to be taken back, terminating ones too."""
+    going: int = 0
+    """Those of them that do not end yet: they serve until they are drained, or are gone."""
     youngest_ready_s: float | None = None
     """How long the youngest Ready replica has been Ready; None without one."""
     placed_s: float | None = None

@@ -159,6 +159,7 @@ class _Replicas:
         self._pods: dict[Key, list[PodFacts]] = defaultdict(list)
         self._departed: dict[Key, set[str]] = defaultdict(set)
         self._refusals = view.refusals
+        self._noticed = frozenset(node.name for node in view.nodes if node.notice is not None)
         for child in view.children:
             self._children[Key(namespace=child.namespace, name=child.deployment)].append(child)
         for pod in view.pods:
@@ -197,7 +198,14 @@ class _Replicas:
             ),
         )
         return tuple(
-            _variant(shape, children.get(shape), pods.get(shape, []), self._refusals, now)
+            _variant(
+                shape,
+                children.get(shape),
+                pods.get(shape, []),
+                refusals=self._refusals,
+                noticed=self._noticed,
+                now=now,
+            )
             for shape in shapes
         )
 
@@ -206,7 +214,9 @@ def _variant(
     shape: ReplicaShape,
     child: ChildFacts | None,
     pods: Sequence[PodFacts],
+    *,
     refusals: Mapping[tuple[str, str], str],
+    noticed: frozenset[str],
     now: float,
 ) -> VariantState:
     staying = [pod for pod in pods if not pod.terminating]
@@ -228,6 +238,8 @@ def _variant(
         unschedulable=len(waiting),
         unschedulable_s=max((max(0.0, now - start) for start in waiting), default=0.0),
         refusal=next(filter(None, refused), None) if waiting else None,
+        noticed=sum(pod.node in noticed for pod in pods),
+        going=sum(pod.node in noticed for pod in staying),
         youngest_ready_s=_between(youngest.ready_since, now) if youngest else None,
         placed_s=_between(youngest.created, youngest.placed_since) if youngest else None,
         loaded_s=_between(youngest.placed_since, youngest.ready_since) if youngest else None,

@@ -31,6 +31,7 @@ from trimtab.catalog.nodes import Taint, identify
 from trimtab.errors import InvalidInput
 from trimtab.models.hardware import Parallelism
 from trimtab.observe.kinds import Kind
+from trimtab.observe.notices import notice_of
 from trimtab.observe.world import ChildFacts, NodeFacts, PodFacts, ReplicaShape
 from trimtab.units import parse_quantity
 
@@ -297,6 +298,7 @@ def _node(body: Body) -> Parsed:
         ready=_condition_since(body, "Ready", "True") is not None,
         cordoned=mapping(body, "spec").get("unschedulable") is True,
         kind=identify(labels, taints, dict(devices)),
+        notice=notice_of(taints, items(body, "status", "conditions")),
     )
     return Parsed(facts=facts, matters=facts)
 

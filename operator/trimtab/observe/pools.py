@@ -172,6 +172,8 @@ def _problem(pool: AcceleratorPool, node: NodeFacts) -> str | None:
     """Return why no new replica can land on `node`, or None."""
     if not node.ready:
         return "not ready"
+    if node.notice is not None:
+        return f"about to go ({node.notice})"
     if node.cordoned:
         return "cordoned"
     if node.offers(pool.spec.resource_name) == 0:

@@ -120,6 +120,8 @@ class NodeFacts:
     cordoned: bool
     kind: NodeKind | None
     """What the labels say of its accelerators; None for a node without any."""
+    notice: str | None = None
+    """What says that it is about to be taken back; None while nothing does."""
 
     def offers(self, resource_name: str) -> int:
         """Return how many devices of `resource_name` the node can hold."""

@@ -36,7 +36,7 @@ def hold_back(cases: Sequence[Case], settled: Mapping[Key, Settled]) -> None:
     falling = []
     for case in cases:
         gone = _gone(case, settled[case.state.key])
-        if gone and case.supply <= case.policy.max_replicas:
+        if gone and case.counted <= case.policy.max_replicas:
             falling.append((case, gone))
     most, taken = int(FLEET_SHARE * sum(case.total for case in cases)), 0
     for case, gone in sorted(falling, key=lambda item: _turn(item[0])):

@@ -88,6 +88,11 @@ class Case:
         return sum(place.supply for place in self.running)
 
     @property
+    def counted(self) -> int:
+        """Replicas that the maximum counts: the supply, and what serves until its node goes."""
+        return self.supply + sum(place.going for place in self.running if place.stays)
+
+    @property
     def is_initial(self) -> bool:
         """Whether nothing runs yet."""
         return self.total == 0

@@ -79,7 +79,7 @@ def shortfall(outcome: Outcome) -> tuple[Reason | None, str]:
     else:
         lacks = f"{fleet.missing} replicas below the minimum"
     if fleet.is_full:
-        return Reason.MAX_REPLICAS_REACHED, f"{lacks}: maxReplicas is {fleet.problem.maximum}"
+        return Reason.MAX_REPLICAS_REACHED, f"{lacks}: maxReplicas is {case.policy.max_replicas}"
     # Where all get the same, a slower replica would take from the rest instead of adding to it.
     able = {option.name for option in fleet.problem.options if option.upper}
     growing = [p for p in case.places if p.name in able and p.choice and p.choice.grows]
@@ -203,6 +203,8 @@ def _why_up(outcome: Outcome) -> Why:
         return Why.CHEAPER_POOL
     if any(place.stuck or place.late for place in case.running):
         return Why.POOL_SHORT
+    if any(place.going for place in case.running):
+        return Why.NODE_NOTICE
     if leaving := _leaving(case):
         return Why.UNFIT if leaving[0].is_unfit else Why.POOL_GONE
     if case.evidence.alarm is not None and case.grow_rps > case.need.rps:
@@ -218,7 +220,7 @@ def _why_down(outcome: Outcome) -> Why:
     case = outcome.case
     if outcome.total == 0:
         return Why.IDLE
-    if case.supply > case.policy.max_replicas:
+    if case.counted > case.policy.max_replicas:
         return Why.BOUNDS
     if case.memory.move_to is not None and case.memory.move_since is None:
         return Why.CHEAPER_POOL
@@ -245,6 +247,9 @@ def _why_not(outcome: Outcome) -> Why:
     if doubtful and case.need.source is not DemandSource.WORKLOAD:
         return Why.DOUBT
     asked = outcome.asked_replicas
+    going = sum(place.going for place in case.running)
+    if asked is not None and going and asked >= case.total - going:
+        return Why.NODE_NOTICE
     if asked is not None and asked < case.total:
         if doubtful:
             return Why.DOUBT
@@ -284,6 +289,12 @@ def _tail(outcome: Outcome, why: Why) -> str:
             said = (v.refusal for v in case.state.variants if v.refusal is not None)
             why_so = "".join(f" ({each})" for each in islice(said, 1))
             return f"Pods wait in vain on a pool, so they go elsewhere{why_so}."
+        case Why.NODE_NOTICE:
+            going = sum(place.going for place in case.running)
+            what = (
+                "1 replica stands on a node" if going == 1 else f"{going} replicas stand on nodes"
+            )
+            return f"{what} about to be taken back, so others come first."
         case Why.POOL_GONE:
             return "A pool in use is gone, or no longer allowed."
         case Why.UNFIT:

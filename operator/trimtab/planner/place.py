@@ -28,13 +28,16 @@ class Place:
     ready: int
     """Ready replicas, at most `replicas`."""
     stable: int
-    """Those of them that count as replacements: all, once the youngest is Ready long enough."""
+    """Those of them that count as replacements: all that stay, once the youngest is Ready long
+    enough."""
     held: int
     """Pods for which devices are promised."""
     stuck: int
     """Replicas that wait in vain on a short pool."""
     late: int
     """Replicas that have waited for a node for longer than one takes; it may still come."""
+    going: int
+    """Replicas whose node is about to be taken back: they serve, and count for nothing to come."""
     stays: bool
     """Whether replicas may stay here."""
     supply: int
@@ -157,6 +160,7 @@ def _place(
     waiting = min(variant.unschedulable, replicas - ready) if variant else 0
     stuck = waiting if short else 0
     late = waiting if choice is not None and choice.state.late else 0
+    going = min(variant.going, replicas - waiting) if variant else 0
     stays = choice is not None and choice.stays and choice.usable_rps > 0
     return Place(
         pool=pool,
@@ -164,12 +168,13 @@ def _place(
         choice=choice,
         replicas=replicas,
         ready=ready,
-        stable=ready if old else 0,
+        stable=max(0, ready - going) if old else 0,
         held=held_pods(variant) if variant else 0,
         stuck=stuck,
         late=late,
+        going=going,
         stays=stays,
-        supply=replicas - stuck - late if stays else 0,
+        supply=replicas - stuck - late - going if stays else 0,
         lost=stuck if stays else replicas - ready,
         key=key,
         # One string for all deployments: there are hundreds for each.

@@ -20,8 +20,8 @@ STEP = 1.25
 def watched(snapshot: Snapshot) -> tuple[ReclaimMemory, ...]:
     """Return what the memory of `snapshot` knows, and what happened since.
 
-    Taken back is what was placed and is wanted, and is placed no more. A longer silence between two
-    plans tells nothing.
+    Taken back is what was placed and is wanted, and is placed no more, or has notice to go. A
+    longer silence between two plans tells nothing.
     """
     domains = {pool.name: name for pool in snapshot.pools if (name := domain_of(pool))}
     if not domains:
@@ -31,7 +31,8 @@ def watched(snapshot: Snapshot) -> tuple[ReclaimMemory, ...]:
         for variant in state.variants:
             if variant.pool in domains:
                 domain, devices = domains[variant.pool], variant.parallelism.devices
-                placed[domain] += max(0, variant.pods - variant.unplaced) * devices
+                kept = variant.pods - variant.unplaced - variant.noticed
+                placed[domain] += max(0, kept) * devices
                 wanted[domain] += variant.replicas * devices
     known = {one.domain: one for one in snapshot.memory.reclaims}
     return tuple(

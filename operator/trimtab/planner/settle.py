@@ -34,11 +34,6 @@ class Settled:
     wanted: Counter[PlaceKey]
     """Replicas that the fleet which is wanted has there."""
 
-    @property
-    def is_done(self) -> bool:
-        """Whether what is wanted is what this tick gives."""
-        return self.targets == self.wanted
-
 
 def settle(case: Case, fleet: Fleet, config: PlannerConfig, now: float) -> Settled:
     """Return the targets of this tick on the way to `fleet`."""
@@ -52,6 +47,9 @@ def settle(case: Case, fleet: Fleet, config: PlannerConfig, now: float) -> Settl
     only_up = case.policy.mode is Mode.SCALE_UP_ONLY
     rests = only_up or _rests(case, now)
     least = wanted | Counter({p.key: p.supply for p in case.running if rests})
+    if least:
+        # What has notice serves until it is drained, and is none of those that are wanted.
+        least += Counter({p.key: p.going for p in case.running if p.stays})
     floor = case.total if only_up else _floor(case, fleet, config, now)
     _remove(case, fleet, targets, wanted, least, floor=floor)
     return Settled(targets=targets, wanted=wanted)
@@ -75,7 +73,7 @@ def _floor(case: Case, fleet: Fleet, config: PlannerConfig, now: float) -> int:
     floor = case.total
     if case.may_fall and not fleet.is_short and _is_due(case, now):
         floor -= max(1, int(config.scale_down_share * case.total))
-    if case.supply > case.policy.max_replicas:
+    if case.counted > case.policy.max_replicas:
         serving = sum(place.ready for place in case.running if not place.stays)
         floor = min(floor, case.policy.max_replicas + serving)
     # On the way to a fleet of which one step adds only a part, what it replaces counts as well.
@@ -89,7 +87,7 @@ def _rests(case: Case, now: float) -> bool:
     is no swing, and more than the maximum goes in any case.
     """
     memory = case.memory
-    if case.supply > case.policy.max_replicas or memory.last_up_at is None:
+    if case.counted > case.policy.max_replicas or memory.last_up_at is None:
         return False
     moving = memory.move_to is not None and memory.move_since is None
     return not moving and 0 <= now - memory.last_up_at < case.window_s
@@ -148,7 +146,7 @@ def _is_safe(
     left = targets[removed.key]
     if left >= removed.replicas - removed.lost:
         return True
-    if case.supply > case.policy.max_replicas and removed.stays:
+    if case.counted > case.policy.max_replicas and removed.stays:
         return True
     if left >= removed.ready and not removed.late and not _is_overloaded(case):
         return True

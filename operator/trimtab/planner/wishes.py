@@ -44,7 +44,7 @@ def question(case: Case, config: PlannerConfig, room: Room) -> Problem:
     maximum, minimum = case.policy.max_replicas, case.minimum
     if case.policy.mode is Mode.SCALE_UP_ONLY:
         maximum = max(maximum, case.supply)
-    if case.supply > maximum:
+    if case.counted > maximum:
         least = minimum if case.may_fall else maximum
         return _asked(case, config, room, _Wish(kind="keep", rps=case.keep_rps, minimum=least))
     if not case.may_fall:
@@ -141,8 +141,9 @@ def _problem(case: Case, config: PlannerConfig, wish: _Wish) -> Problem:
     weights = _Weights.of(possible)
     waits = {place.name: 1.0 + case.waits.get(place.name, 0.0) / URGENT_S for place in places}
     cap = case.policy.max_usd_per_hour
-    # Nodes may come for those that are late, too.
-    maximum = max(0, case.policy.max_replicas - sum(place.late for place in case.running))
+    # Nodes may come for those that are late, too, and what goes is still there.
+    besides = sum(place.late + place.going for place in case.running)
+    maximum = max(0, case.policy.max_replicas - besides)
     if case.policy.mode is Mode.SCALE_UP_ONLY:
         maximum = max(maximum, case.supply)
     return Problem(

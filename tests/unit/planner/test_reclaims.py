@@ -51,6 +51,9 @@ def taken(variant: VariantState, *, count: int = 8, now: float = NOW) -> float:
         (placed(8), 0.0),
         (placed(8, 6), 0.25),
         (placed(8, 8, unplaced=2), 0.25),
+        # What has notice counts when it has it, and what comes for it beside it.
+        (placed(8, 8, noticed=2), 0.25),
+        (placed(10, 10, noticed=2), 0.0),
         (placed(8, 0), 1.0),
         # What is wanted no more goes by itself, and may take its time to end.
         (placed(6, 8), 0.0),
