@@ -295,6 +295,11 @@ def test_full_replicas_that_are_in_time_are_added_to_later() -> None:
     assert not carrying(24.0, ALL).is_covered
 
 
+def test_where_nothing_is_asked_to_run_nothing_was_carried() -> None:
+    ending = on(replicas=0, ready=1, pods=1, youngest_ready_s=900.0)
+    assert carrying(5.0, ALL, variant=ending).memory.eased <= 0.1
+
+
 def test_what_was_carried_removes_nothing() -> None:
     known = watched_since(NOW - 600.0, eased=0.1, eased_at=NOW, eased_where=("h100/tp1",))
     found = carrying(1.0, ALL, memory=known)

@@ -144,7 +144,7 @@ def test_a_single_burst_of_late_is_not_expected_again() -> None:
 def test_what_changes_from_minute_to_minute_is_expected_to_and_only_while_it_does() -> None:
     expected, median = after(lambda at: ERRATIC[int(at / 60.0)], 6.5)
     assert expected > 1.1 * median
-    expected, median = after(lambda at: ERRATIC[int(at / 60.0)] if at < 6 * HOUR_S else 200.0, 6.5)
+    expected, median = after(lambda at: ERRATIC[int(at / 60.0)] if at < 6 * HOUR_S else 200.0, 6.3)
     assert expected <= TREND * median
 
 

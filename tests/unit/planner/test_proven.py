@@ -81,6 +81,17 @@ def test_requests_count_from_plan_to_plan_and_no_longer_than_they_were_measured(
     assert requests_seen(1e6) == 7.0 * fresh_load(7.0).window_s
 
 
+def test_no_more_than_all_requests_were_in_time() -> None:
+    there = variant_state(replicas=1, ready=1, youngest_ready_s=900.0)
+    for attained in (1.0, 1.5):
+        load = fresh_load(7.0, slo_attainment=Fresh(value=attained))
+        state = planned(variants=(there,), load=load)
+        assert state.policy is not None
+        targets = state.policy.targets
+        memory = served(FRESH, state, evidence_of(state, targets), targets, 15.0)
+        assert [one.late for one in memory.served] == [0.0]
+
+
 @pytest.mark.parametrize("name", ["arrival_rps", "waiting", "ttft_s", "running", "slo_attainment"])
 @pytest.mark.parametrize(
     "doubt",
