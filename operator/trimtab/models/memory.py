@@ -107,11 +107,14 @@ class PoolMemory:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StartMemory:
-    """What is remembered of how long replicas take to come: for a node, or from node to Ready."""
+    """What is remembered of how long replicas take to come: for one part of the way."""
 
     pool: str
     model: str | None
     """Whose replicas were watched from their node to Ready; None for the wait for a node."""
+    image: bool = False
+    """Whether it is the time until the image was there on nodes that were new; else, where that is
+    known, it is the time from there on: weights and engine."""
     log_mean: float
     """Mean of the natural logarithm of the times in seconds, recent ones counting more."""
     log_var: float

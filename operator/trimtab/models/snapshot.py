@@ -52,8 +52,10 @@ class VariantState:
     """How long the youngest Ready replica has been Ready; None without one."""
     placed_s: float | None = None
     """How long that replica had waited for a node; None when unknown."""
+    image_s: float | None = None
+    """How long it took from there until its containers ran: the image; None when unknown."""
     loaded_s: float | None = None
-    """How long it took from there to Ready: image, weights, engine; None when unknown."""
+    """How long it took from its node to Ready: image, weights, engine; None when unknown."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

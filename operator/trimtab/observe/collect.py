@@ -242,6 +242,7 @@ def _variant(
         going=sum(pod.node in noticed for pod in staying),
         youngest_ready_s=_between(youngest.ready_since, now) if youngest else None,
         placed_s=_between(youngest.created, youngest.placed_since) if youngest else None,
+        image_s=_between(youngest.placed_since, youngest.started_since) if youngest else None,
         loaded_s=_between(youngest.placed_since, youngest.ready_since) if youngest else None,
     )
 

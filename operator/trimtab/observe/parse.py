@@ -213,6 +213,7 @@ def _pod(body: Body) -> Parsed:
         gone_by=unix_seconds(metadata.get("deletionTimestamp")),
         created=unix_seconds(metadata.get("creationTimestamp")),
         placed_since=_condition_since(body, "PodScheduled", "True"),
+        started_since=_started_since(body),
         ready_since=_condition_since(body, "Ready", "True"),
         unschedulable_since=_condition_since(body, "PodScheduled", "False", "Unschedulable"),
         devices=_requests(body),
@@ -258,6 +259,17 @@ def _condition_since(body: Body, kind: str, status: str, reason: str | None = No
             since = unix_seconds(condition.get("lastTransitionTime"))
             return since or unix_seconds(created) or 0.0
     return None
+
+
+def _started_since(body: Body) -> float | None:
+    """Return when the last of the containers started that are not restarted, None without all."""
+    starts: list[float] = []
+    for container in items(body, "status", "containerStatuses"):
+        at = unix_seconds(mapping(container, "state", "running").get("startedAt"))
+        if at is None or container.get("restartCount") != 0:
+            return None
+        starts.append(at)
+    return max(starts, default=None)
 
 
 def _requests(body: Body) -> tuple[tuple[str, int], ...]:

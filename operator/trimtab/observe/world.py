@@ -91,6 +91,9 @@ class PodFacts:
     created: float | None
     placed_since: float | None
     """Since when it has had a node; None while it has none."""
+    started_since: float | None
+    """Since when its containers run, their images there; None while one does not, or where one was
+    restarted: its first start is not told then."""
     ready_since: float | None
     """Since when it has been Ready; None while it is not."""
     unschedulable_since: float | None

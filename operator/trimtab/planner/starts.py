@@ -1,8 +1,9 @@
-"""How long a replica takes to come, learnt from those that came: for a node, and to Ready."""
+"""How long a replica takes to come, learnt from those that came: node, image, and the rest."""
 
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from typing import TypeAlias
 
 from trimtab.models.capacity import Pool
 from trimtab.models.hardware import EngineSettings, ModelGeometry
@@ -26,13 +27,19 @@ LONGEST_S = 3600.0
 """What took longer was Ready before and is so again, or stood still for another reason."""
 
 
+_Part: TypeAlias = tuple[str, str | None, bool]
+"""Pool, model and whether it is the image: what a memory is of."""
+
+
+def _part(one: StartMemory) -> _Part:
+    return one.pool, one.model, one.image
+
+
 class Starts:
     """Times to Ready of replicas, by pool and model."""
 
     def __init__(self, known: Iterable[StartMemory] = ()) -> None:
-        self._known: Mapping[tuple[str, str | None], StartMemory] = {
-            (one.pool, one.model): one for one in known
-        }
+        self._known: Mapping[_Part, StartMemory] = {_part(one): one for one in known}
 
     def ready_s(self, pool: Pool, model: str, weights: float | None, *, needs_node: bool) -> float:
         """Return the 90th percentile of the time from asking for a replica to Ready, in seconds.
@@ -44,9 +51,10 @@ class Starts:
             needs_node: Whether the nodes that the pool has are too full for it.
         """
         init_s = INIT_S + (weights or 0.0) / LOAD_BYTES_PER_S
-        total = self._p90(pool.name, model, init_s)
+        total = self._p90((pool.name, model, False), init_s)
         if needs_node:
-            total += self._p90(pool.name, None, pool.provisioning_s)
+            total += self._p90((pool.name, None, False), pool.provisioning_s)
+            total += self._p90((pool.name, model, True), 0.0)
         return total
 
     def node_s(self, pool: Pool) -> float:
@@ -54,11 +62,11 @@ class Starts:
 
         A pod may have taken over a node that was on its way for another, or that one had left.
         """
-        learnt_s = self._p90(pool.name, None, pool.provisioning_s)
+        learnt_s = self._p90((pool.name, None, False), pool.provisioning_s)
         return max(_unwatched(pool.provisioning_s), learnt_s)
 
-    def _p90(self, pool: str, model: str | None, prior_s: float) -> float:
-        one = self._known.get((pool, model))
+    def _p90(self, part: _Part, prior_s: float) -> float:
+        one = self._known.get(part)
         if one is None:
             return _unwatched(prior_s)
         spread = math.sqrt((one.log_var * one.count + UNSURE**2) / (one.count + 1))
@@ -77,41 +85,57 @@ def weights_of(geometry: ModelGeometry | None, engine: EngineSettings) -> float 
 
 def watched(snapshot: Snapshot) -> tuple[StartMemory, ...]:
     """Return what the memory of `snapshot` knows, and what its youngest replicas add to it."""
-    known = {(one.pool, one.model): one for one in snapshot.memory.starts}
+    known = {_part(one): one for one in snapshot.memory.starts}
     for state in snapshot.deployments:
         for variant in state.variants:
             _watch(known, state, variant, snapshot.now)
     pools = {pool.name for pool in snapshot.pools}
     kept = (one for one in known.values() if one.pool in pools)
-    return tuple(sorted(kept, key=lambda one: (one.pool, one.model or "")))
+    return tuple(sorted(kept, key=lambda one: (one.pool, one.model or "", one.image)))
 
 
 def _watch(
-    known: dict[tuple[str, str | None], StartMemory],
-    state: DeploymentState,
-    variant: VariantState,
-    now: float,
+    known: dict[_Part, StartMemory], state: DeploymentState, variant: VariantState, now: float
 ) -> None:
     """Add the youngest Ready replica of `variant`, once."""
     if variant.youngest_ready_s is None:
         return
-    ready_at = now - variant.youngest_ready_s
-    for model, took_s, least in (
-        (None, variant.placed_s, NODE_AT_HAND_S),
-        (state.spec.model.name, variant.loaded_s, 0.0),
+    ready_at, model = now - variant.youngest_ready_s, state.spec.model.name
+    for (name, image), took_s, least in (
+        ((None, False), variant.placed_s, NODE_AT_HAND_S),
+        ((model, True), _image_s(variant), 0.0),
+        ((model, False), _loaded_s(variant), 0.0),
     ):
         if took_s is not None and least < took_s <= LONGEST_S:
-            key = (variant.pool, model)
-            known[key] = _learn(known.get(key), key, math.log(took_s), ready_at)
+            part = variant.pool, name, image
+            known[part] = _learn(known.get(part), part, math.log(took_s), ready_at)
 
 
-def _learn(
-    before: StartMemory | None, key: tuple[str, str | None], log_s: float, ready_at: float
-) -> StartMemory:
+def _image_s(variant: VariantState) -> float | None:
+    """Return what a new node's image took, None where the node was at hand: it had one, or not."""
+    new = variant.placed_s is not None and variant.placed_s > NODE_AT_HAND_S
+    return variant.image_s if new else None
+
+
+def _loaded_s(variant: VariantState) -> float | None:
+    """Return what came after a new node's image, or all that a node at hand took."""
+    image_s = _image_s(variant)
+    if variant.loaded_s is None or image_s is None:
+        return variant.loaded_s
+    return variant.loaded_s - image_s
+
+
+def _learn(before: StartMemory | None, part: _Part, log_s: float, ready_at: float) -> StartMemory:
     if before is None:
-        pool, model = key
+        pool, model, image = part
         return StartMemory(
-            pool=pool, model=model, log_mean=log_s, log_var=0.0, count=1, last=ready_at
+            pool=pool,
+            model=model,
+            image=image,
+            log_mean=log_s,
+            log_var=0.0,
+            count=1,
+            last=ready_at,
         )
     # Both clocks round to seconds, so the same replica may seem a second younger.
     if ready_at <= before.last + 1.0:

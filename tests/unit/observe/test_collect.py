@@ -130,6 +130,19 @@ def test_variants_with_their_pods() -> None:
     )
 
 
+def test_what_each_part_of_the_way_took_the_youngest_replica() -> None:
+    pod = bodies.pod("aaaaa", ready_s=360, creationTimestamp=bodies.at(800))
+    pod["status"]["conditions"].append(
+        {"type": "PodScheduled", "status": "True", "lastTransitionTime": bodies.at(500)}
+    )
+    running = {"running": {"startedAt": bodies.at(420)}}
+    pod["status"]["containerStatuses"] = [{"name": "main", "restartCount": 0, "state": running}]
+    older = bodies.pod("bbbbb", ready_s=900)
+    (variant,) = only({Kind.DEPLOYMENT: [bodies.child()], Kind.POD: [older, pod]}).variants
+    assert variant.youngest_ready_s == 360
+    assert (variant.placed_s, variant.image_s, variant.loaded_s) == (300, 80, 140)
+
+
 @pytest.mark.parametrize(
     ("gone_by", "stuck", "waited_s"),
     [

@@ -39,6 +39,32 @@ def test_a_replica() -> None:
     assert facts.node == "node-1"
 
 
+def container(seconds: float | None, restarts: int = 0) -> dict[str, Any]:
+    state = {"waiting": {}} if seconds is None else {"running": {"startedAt": bodies.at(seconds)}}
+    return {"name": "main", "restartCount": restarts, "state": state}
+
+
+@pytest.mark.parametrize(
+    ("containers", "started_s"),
+    [
+        ([], None),
+        ([container(80)], 80),
+        ([container(80), container(70)], 70),
+        ([container(80), container(None)], None),
+        # Its first start is told nowhere, and its image was there.
+        ([container(80, restarts=1)], None),
+        ([{"name": "main"}], None),
+    ],
+)
+def test_since_when_all_containers_of_a_pod_run(
+    containers: list[dict[str, Any]], started_s: float | None
+) -> None:
+    body = bodies.pod()
+    body["status"]["containerStatuses"] = containers
+    expected = None if started_s is None else bodies.NOW - started_s
+    assert pod_facts(body).started_since == expected
+
+
 def test_labels_alone_make_no_replica() -> None:
     """Who may create pods may give them any label; the Deployment controller makes ours."""
     body = bodies.pod()

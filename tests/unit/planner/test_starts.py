@@ -69,6 +69,18 @@ def test_the_wait_for_a_node_is_learnt_where_there_was_one() -> None:
     assert ready_s(slow, free=0) - ready_s(slow, free=1) == pytest.approx(400.0, rel=0.15)
 
 
+def test_the_image_counts_to_a_new_node_and_to_none_that_is_at_hand() -> None:
+    told = after(10, placed_s=400.0, image_s=80.0, loaded_s=140.0)
+    assert ready_s(told, free=1) == pytest.approx(60.0, rel=0.15)
+    assert ready_s(told, free=0) == pytest.approx(400.0 + 80.0 + 60.0, rel=0.15)
+
+
+def test_an_image_that_a_node_at_hand_lacks_is_part_of_what_it_takes() -> None:
+    told = after(10, placed_s=1.0, image_s=80.0, loaded_s=140.0)
+    assert ready_s(told, free=1) == pytest.approx(140.0, rel=0.15)
+    assert [one.image for one in told.starts] == [False]
+
+
 def test_one_replica_teaches_once() -> None:
     first = after(1)
     again = watched(seen(NOW + 15, memory=first, youngest_ready_s=25.0))
