@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable
+from dataclasses import replace
 
 import numpy as np
 
@@ -30,6 +31,25 @@ def services_of(world: World, seed: int, start_s: float | None = None) -> tuple[
         _service(world, state, state.policy, seed=seed, start_s=start)
         for state in world.states
         if state.policy is not None and len(world.traffic.get(state.key, EMPTY))
+    )
+
+
+def at_least_prices(services: Iterable[Service], world: World) -> tuple[Service, ...]:
+    """Return the services with the least price of the scored time where a pool's price changes.
+
+    Nobody pays less for a replica, whenever he has it.
+    """
+    scored = world.scenario.warmup_s, world.scenario.duration_s
+
+    def cheapest(offer: Offer) -> Offer:
+        history = world.prices.get(offer.pool)
+        if history is None:
+            return offer
+        return replace(offer, usd_per_hour=history.least(*scored) * offer.devices)
+
+    return tuple(
+        replace(service, offers=[cheapest(offer) for offer in service.offers])
+        for service in services
     )
 
 

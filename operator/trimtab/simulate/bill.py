@@ -29,6 +29,8 @@ class Bill:
         self.usd_of: defaultdict[Key, float] = defaultdict(float)
         self.devices: Counter[str] = Counter()
         """In use now, by pool."""
+        self.prices: dict[str, float] = {}
+        """Of a device now, $/h, by pool; one that is left out costs what its kinds say."""
         self.usd = 0.0
         """All cost from the beginning, whatever was forgotten."""
         self._held: Counter[tuple[Variant, Kind]] = Counter()
@@ -40,6 +42,11 @@ class Bill:
         self._held[variant, kind] += by
         self.devices[variant.pool] += by * kind.devices
 
+    def reprice(self, pool: str, usd_per_hour: float, now: float) -> None:
+        """Charge another price for each device of a pool from now on."""
+        self.settle(now)
+        self.prices[pool] = usd_per_hour
+
     def settle(self, now: float) -> None:
         """Bring the accounts to `now`."""
         seconds = now - self._at
@@ -49,7 +56,10 @@ class Bill:
         for (variant, kind), replicas in self._held.items():
             if replicas:
                 account = self.pools.setdefault(variant.pool, Account())
-                usd = replicas * kind.usd_per_hour * seconds / _HOUR_S
+                rate = kind.usd_per_hour
+                if variant.pool in self.prices:
+                    rate = self.prices[variant.pool] * kind.devices
+                usd = replicas * rate * seconds / _HOUR_S
                 account.replica_s += replicas * seconds
                 account.device_s += replicas * kind.devices * seconds
                 account.usd += usd

@@ -61,7 +61,14 @@ def lower_bound(
 
     None where no policy can miss so few.
     """
-    services = [replace(service, offers=by_pool(service.offers)) for service in services]
+    nowhere = [service for service in services if not service.offers]
+    if any(misses.get(service.key, 0) < len(service.at_s) for service in nowhere):
+        return None
+    services = [
+        replace(service, offers=by_pool(service.offers)) for service in services if service.offers
+    ]
+    if not services:
+        return Bound(usd=0.0, replica_hours={}, slot_s=horizon.end_s - horizon.start_s)
     grid = _grid(services, horizon)
     programme = Programme()
     seconds: dict[tuple[Key, int], list[int]] = {}
@@ -256,11 +263,11 @@ class _ServicePart:
         allow. What exists for a burst only must have been started for it.
         """
         service, programme = self._service, self._programme
-        rates = rates_of(service)
-        prompts = np.array([offer.prompt_s for offer in service.offers]).reshape(len(rates), -1)
         possible = self._worth > 0
-        if not possible.any() or not len(rates):
+        if not possible.any():
             return
+        rates = rates_of(service)
+        prompts = np.array([offer.prompt_s for offer in service.offers])
         paid = np.min(rates[:, None] * prompts, axis=0) * self._scale
         paid = np.where(possible, paid, 0.0)
         each = [float((row[possible] / paid[possible]).min()) for row in prompts]

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trimtab.models.snapshot import Key
-from trimtab.simulate.asked import horizon_of, services_of
+from trimtab.simulate.asked import at_least_prices, horizon_of, services_of
 from trimtab.simulate.bound import Bound, lower_bound
 from trimtab.simulate.demands import Horizon
 from trimtab.simulate.fixed import FixedFleets
@@ -108,6 +108,7 @@ class Clairvoyant:
         self._world = world_of(scenario, traffic)
         self._services = services_of(self._world, seed)
         self._horizon = horizon_of(self._world, seed)
+        self._cheapest = at_least_prices(self._services, self._world)
         self.fixed = FixedFleets(scenario, traffic, seed, run)
         self._bounds: dict[float, Bound | None] = {}
 
@@ -127,12 +128,12 @@ class Clairvoyant:
         """Return the bound of policies that serve `share` of each deployment's requests in time."""
         if share not in self._bounds:
             misses = self._misses(share)
-            self._bounds[share] = lower_bound(self._services, self._horizon, misses)
+            self._bounds[share] = lower_bound(self._cheapest, self._horizon, misses)
         return self._bounds[share]
 
     def exact_bound(self, result: RunResult) -> Bound | None:
         """Return the bound of policies that miss as few requests of each deployment as `result`."""
-        return lower_bound(self._services, self._horizon, _missed(result))
+        return lower_bound(self._cheapest, self._horizon, _missed(result))
 
     def _misses(self, share: float) -> dict[Key, int]:
         return {

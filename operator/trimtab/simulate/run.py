@@ -12,6 +12,7 @@ from trimtab.simulate.fleet import Fleet, Ground, Service
 from trimtab.simulate.ledger import Tally
 from trimtab.simulate.nodes import Room
 from trimtab.simulate.policy import DeploymentView, FleetView, Policy
+from trimtab.simulate.prices import priced
 from trimtab.simulate.readings import SCRAPE_S
 from trimtab.simulate.recorder import Desk, Recorder
 from trimtab.simulate.result import RunResult
@@ -134,6 +135,12 @@ class Run:
             fail_after={name: life for name, life in lives.items() if life is not None},
         )
         self._bill = Bill()
+        for name, history in world.prices.items():
+            for at, usd in history.steps:
+                if at > 0.0:
+                    self._timeline.at(at, partial(self._bill.reprice, name, usd))
+                else:
+                    self._bill.reprice(name, usd, 0.0)
         self._fleet = Fleet(ground, self._timeline, self._bill)
         self._recorder = Recorder(world, self._desks, self._fleet, self._rooms, self._bill)
         self._woken = False
@@ -270,8 +277,9 @@ class Run:
 
     def _pool(self, pool: Pool) -> Pool:
         room = self._rooms[pool.name]
+        usd = self._bill.prices.get(pool.name)
         return replace(
-            pool,
+            pool if usd is None else priced(pool, usd),
             nodes=room.nodes,
             devices=room.nodes * pool.devices_per_node,
             max_devices=pool.max_devices if room.rules.grows else None,

@@ -85,6 +85,15 @@ class CapacityStep(Spec):
     """Devices that can be had; what runs already stays."""
 
 
+class PriceStep(Spec):
+    """What a device of a pool costs from a time on."""
+
+    at_s: Seconds = Field(alias="at")
+    """From when."""
+    per_device_hour: float = Field(ge=0)
+    """Dollars."""
+
+
 class Reclaims(Spec):
     """How a provider takes spot nodes back: at a rate, or as once recorded."""
 
@@ -111,12 +120,22 @@ class PoolWorld(Spec):
     """Time from a node to a Ready replica. Default: the weights' bytes at a usual disk's speed."""
     capacity: tuple[CapacityStep, ...] = ()
     """Stock-outs and returns. Default: the manifest's maximum throughout."""
+    prices: tuple[PriceStep, ...] = ()
+    """A history of its price, as spot markets have one. Default: the manifest's throughout."""
     reclaims: Reclaims | None = None
     """How nodes are taken back. Default: never."""
     failures_per_hour: float = Field(default=0.0, ge=0)
     """Failures an hour of each replica, at times of a Poisson process."""
     nodes: int | None = Field(default=None, ge=0)
     """Nodes that are there at the start. Default: none, all are provisioned when wanted."""
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        for name, steps in (("capacity", self.capacity), ("prices", self.prices)):
+            times = [step.at_s for step in steps]
+            if sorted(set(times)) != times:
+                raise ValueError(f"{name} goes back in time: write its steps by rising `at`")
+        return self
 
 
 class Clients(Spec):

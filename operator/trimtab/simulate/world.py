@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from zlib import crc32
 
 import numpy as np
@@ -15,6 +15,7 @@ from trimtab.simulate.inputs.spec import Lognormal
 from trimtab.simulate.inputs.traces import spot_course
 from trimtab.simulate.kinds import Kind, Kinds, shape_of
 from trimtab.simulate.nodes import Delay, PoolRules
+from trimtab.simulate.prices import PriceHistory, history_of, priced
 from trimtab.simulate.rivals.base import Source
 from trimtab.simulate.scenario import FaultKind, PoolWorld, Scenario
 from trimtab.simulate.traffic import EMPTY, Floats, Traffic
@@ -46,8 +47,11 @@ class World:
 
     scenario: Scenario
     snapshot: Snapshot
+    """A pool whose price changes has its mean of the scored time here."""
     traffic: Mapping[Key, Traffic]
     kinds: Kinds
+    prices: Mapping[str, PriceHistory]
+    """Of the pools whose price changes, by name."""
 
     @property
     def states(self) -> tuple[DeploymentState, ...]:
@@ -69,6 +73,19 @@ def world_of(scenario: Scenario, traffic: Mapping[Key, Traffic]) -> World:
         InvalidInput: A manifest cannot be understood.
     """
     snapshot, _ = snapshot_of(scenario.manifests, EPOCH)
+    prices = {
+        pool.name: history_of(pool, scenario.pools[pool.name].prices)
+        for pool in snapshot.pools
+        if pool.name in scenario.pools and scenario.pools[pool.name].prices
+    }
+    scored = scenario.warmup_s, scenario.duration_s
+    snapshot = replace(
+        snapshot,
+        pools=tuple(
+            priced(pool, prices[pool.name].mean(*scored)) if pool.name in prices else pool
+            for pool in snapshot.pools
+        ),
+    )
     shapes = {}
     for state in snapshot.deployments:
         if state.policy is not None:
@@ -80,6 +97,7 @@ def world_of(scenario: Scenario, traffic: Mapping[Key, Traffic]) -> World:
         snapshot=snapshot,
         traffic=traffic,
         kinds=Kinds(snapshot.deployments, snapshot.pools, snapshot.profiles, shapes),
+        prices=prices,
     )
 
 

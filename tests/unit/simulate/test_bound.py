@@ -75,6 +75,12 @@ def test_what_can_meet_no_target_is_a_miss_of_everybody() -> None:
     assert usd(service, misses=0) is None
 
 
+def test_a_model_that_fits_nowhere_is_missed_by_everybody_and_costs_nothing() -> None:
+    service = make_service([5.0, 6.0], [2.0, 3.0], offers=[])
+    assert usd(service, misses=2) == 0.0
+    assert usd(service, misses=1) is None
+
+
 def test_work_may_be_left_to_the_time_after_but_only_what_comes_in_time() -> None:
     # Ends 5 s after the score at the latest, and its tokens take 20 s: a quarter may be left.
     service = make_service(
