@@ -90,6 +90,34 @@ class DeploymentMemory:
     """Names of the places with replicas that showed it."""
     served: tuple[Served, ...] = ()
     """Of the variants that serve now."""
+    standing: tuple["Standing", ...] = ()
+    """Looks at the queue for as long as it stands, oldest first."""
+    answered: "Answered | None" = None
+    """What replicas did while one stood; None where none has."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """A look at a queue that stands."""
+
+    at: float
+    """Unix seconds."""
+    requests: float
+    """All that are not answered."""
+    ready: int
+    """Ready replicas."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answered:
+    """What replicas of one variant did while requests waited for them."""
+
+    pool: str
+    parallelism: Parallelism
+    rps: float
+    """Requests/s that one answered at most."""
+    at: float
+    """When that was, in Unix seconds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,7 @@ from trimtab.models.memory import DeploymentMemory
 from trimtab.models.plan import Why
 from trimtab.models.policy import EffectivePolicy
 from trimtab.models.snapshot import DeploymentState
-from trimtab.planner import easing, foresight, history, residence
+from trimtab.planner import answered, easing, foresight, history, residence
 from trimtab.planner.choice import Choice
 from trimtab.planner.classes import carried_by
 from trimtab.planner.demand import Need
@@ -76,6 +76,9 @@ class Case:
     window_s: float
     reclaims: Mapping[str, float]
     """Reclaims an hour of each spot domain."""
+    overrated: float = 1.0
+    """How many times as much as they did is believed of the replicas, at least 1: that many times
+    the demand is covered."""
 
     @property
     def total(self) -> int:
@@ -150,7 +153,9 @@ def _finish(draft: Draft, world: World, *, recall_s: float, brake: bool) -> Case
     before = _eased(draft, before, where, now)
     if eased := easing.eased(before, now, where):
         draft = replace(draft, foresight=replace(draft.foresight, eased=eased))
-    asked = draft.foresight.demand(draft.need.rps)
+    before = answered.watched(before, draft.state, draft.evidence, now)
+    overrated = answered.times(before, draft.running, now)
+    asked = overrated * draft.foresight.demand(draft.need.rps)
     guarded, learnt = _guarded(draft, asked, now, world.config)
     if _is_unfit(draft.running):
         # What is late there is late because of the hardware: no margin of replicas mends that.
@@ -205,6 +210,7 @@ def _finish(draft: Draft, world: World, *, recall_s: float, brake: bool) -> Case
         waits=waits(draft, world.starts),
         window_s=window_s,
         reclaims=world.reclaims,
+        overrated=overrated,
     )
 
 

@@ -120,6 +120,9 @@ def explain(outcome: Outcome) -> tuple[Why, str]:
     tail = f"{_tail(outcome, why)} {_unweighed(outcome)}".strip()
     if outcome.short_reason is not None:
         tail = f"{tail} {outcome.short_message}.".strip()
+    if case.overrated > texts.WORTH_SAYING:
+        did = f"{1.0 / case.overrated:.0%}"
+        tail = f"{tail} While requests waited, replicas did {did} of what is believed.".strip()
     if not outcome.fleet.proven:
         tail = f"{tail} The solver stopped early: this is the best answer it had.".strip()
     return why, f"{head} {tail}".strip()
