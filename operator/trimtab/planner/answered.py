@@ -49,9 +49,11 @@ def watched(
         known = None
     window_s = state.load.window_s
     if evidence.waiting <= QUEUED_PER_REPLICA * ready:
-        if known is not None:
+        if known is not None and rate / ready > known.rps:
             # What comes and does not wait is answered.
-            known = replace(known, rps=max(known.rps, rate / ready))
+            known = replace(known, rps=rate / ready)
+        if known is memory.answered and not memory.standing:
+            return memory
         return replace(memory, standing=(), answered=known)
     kept = [s for s in memory.standing if s.ready == ready and 0 <= now - s.at <= 2 * window_s]
     there = Standing(at=now, requests=running + evidence.waiting, ready=ready)
