@@ -17,7 +17,7 @@ from trimtab.planner.choice import Choice
 from trimtab.planner.demand import Need
 from trimtab.planner.evidence import Evidence
 from trimtab.planner.foresight import Foresight
-from trimtab.planner.place import places_of, running_of, vacant
+from trimtab.planner.place import places_of, vacant
 from trimtab.planner.problem import Option, Problem
 from trimtab.planner.shortage import PoolState
 
@@ -115,7 +115,7 @@ def case(*variants: VariantState, **over: Any) -> Case:
     assert state.policy is not None
     policy = replace(state.policy, **ruled)
     choices = tuple(known.pop("choices", (choice(),)))
-    places = places_of(variants, vacant(state.key, choices), CONFIG)
+    places, running = places_of(variants, vacant(state.key, choices), CONFIG)
     rps = known.get("grow_rps", RPS)
     values: dict[str, Any] = {
         "state": replace(state, policy=policy),
@@ -131,7 +131,7 @@ def case(*variants: VariantState, **over: Any) -> Case:
         "foresight": Foresight(horizon_s=150.0, rps=None, margin=0.0),
         "choices": choices,
         "places": places,
-        "running": running_of(places),
+        "running": running,
         "memory": memory(name),
         "grow_rps": rps,
         "keep_rps": rps,

@@ -93,6 +93,10 @@ class Parallelism:
     """Devices over which routed experts are split. Up to `tensor` they share its devices; beyond,
     attention is replicated and every rank serves its own requests."""
 
+    def __hash__(self) -> int:
+        # Most differ in this alone, and a plan asks hundreds of thousands of times.
+        return self.tensor
+
     @property
     def ranks(self) -> int:
         """Copies of the attention layers, each with its own requests."""

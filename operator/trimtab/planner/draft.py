@@ -19,7 +19,7 @@ from trimtab.planner.classes import carried_by
 from trimtab.planner.demand import Circumstances, Need, need_of, with_queue
 from trimtab.planner.evidence import Evidence, evidence_of
 from trimtab.planner.foresight import Ahead, Foresight, Seen
-from trimtab.planner.place import Place, places_of, running_of, vacant
+from trimtab.planner.place import Place, places_of, vacant
 from trimtab.planner.query import Market, Query, query_of
 from trimtab.planner.shortage import PoolState
 from trimtab.planner.starts import Starts, weights_of
@@ -78,7 +78,7 @@ def drafted(subject: Subject, memory: DeploymentMemory, load: ObservedLoad, worl
     state, policy, before = subject
     evidence = evidence_of(state, policy.targets)
     measured = evidence.arrivals
-    if measured is not None:
+    if measured is not None and load is not state.load:
         evidence = replace(evidence, arrivals=at_least(load.arrival_rps))
     since_s = 0.0 if before.forecast.at is None else world.now - before.forecast.at
     around = Circumstances(
@@ -97,9 +97,8 @@ def drafted(subject: Subject, memory: DeploymentMemory, load: ObservedLoad, worl
         proven=proven.proven(memory, policy.targets.percentile),
     )
     choices = choices_of(query)
-    places = places_of(state.variants, vacant(state.key, choices), world.config)
+    places, running = places_of(state.variants, vacant(state.key, choices), world.config)
     seen = Seen(now=world.now, rps=evidence.arrivals or 0.0, window_s=state.load.window_s)
-    running = running_of(places)
     ready_s = partial(_ready_s, query, choices, running, world.starts)
     one_s = ready_s(0.0)
     able = [p.choice.capacity for p in running if p.choice and p.choice.capacity]

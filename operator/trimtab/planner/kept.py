@@ -7,9 +7,8 @@ K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
 REMEMBERED = 16_384
-"""Answers that are kept of each kind, those that were asked for last: three questions for each of
-5,000 deployments. A fleet of more than are kept would find each forgotten when it is asked again.
-"""
+"""Answers that are kept of each kind, those that were found last: three questions for each of 5,000
+deployments. A fleet of more than are kept would find each forgotten when it is asked again."""
 
 
 class Kept(Generic[K, V]):
@@ -20,10 +19,13 @@ class Kept(Generic[K, V]):
 
     def answer(self, key: K, inputs: object, found: Callable[[], V]) -> V:
         """Return the answer for `key`, which is found anew where it was not for these inputs."""
-        known = self._known.pop(key, None)
-        if known is None or known[0] != inputs:
-            while len(self._known) >= REMEMBERED:
-                del self._known[next(iter(self._known))]
-            known = inputs, found()
-        self._known[key] = known
-        return known[1]
+        known = self._known.get(key)
+        if known is not None:
+            if known[0] == inputs:
+                return known[1]
+            del self._known[key]
+        while len(self._known) >= REMEMBERED:
+            del self._known[next(iter(self._known))]
+        answer = found()
+        self._known[key] = inputs, answer
+        return answer

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache, lru_cache
 from sys import intern
 from typing import TypeAlias
 
@@ -14,6 +15,9 @@ from trimtab.planner.kept import Kept
 from trimtab.planner.shortage import held_pods
 
 PlaceKey: TypeAlias = tuple[str, Parallelism]
+
+_INDICES = 1024
+"""Sets of places that are kept numbered: deployments differ in few."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +90,7 @@ class Vacant:
     places: tuple[Place, ...]
     """Sorted by pool and parallelism."""
     index: Mapping[PlaceKey, int]
+    """Where each is among them."""
     pools: tuple[str, ...]
     """Sorted names of the pools."""
     widest: int
@@ -105,17 +110,29 @@ _vacant: Kept[Key, Vacant] = Kept()
 
 
 def _vacancy(choices: tuple[Choice, ...]) -> Vacant:
-    places = sorted((_place(c.key, None, c, math.inf) for c in choices), key=_order)
+    places = sorted((_place(_key(*c.key), None, c, math.inf) for c in choices), key=_order)
     able = [p for p in places if p.usable_rps > 0]
     growing = [p for p in able if p.choice is not None and p.choice.grows]
     return Vacant(
         places=tuple(places),
-        index={place.key: i for i, place in enumerate(places)},
+        index=_index(tuple(place.key for place in places)),
         pools=tuple(sorted({place.pool for place in places})),
         widest=max((place.parallelism.devices for place in places), default=0),
         best=min(able, key=_worth).choice if able else None,
         growing=min(growing, key=_worth).choice if growing else None,
     )
+
+
+@cache
+def _key(pool: str, parallelism: Parallelism) -> PlaceKey:
+    """Return one pair for all deployments: there are hundreds for each."""
+    return pool, parallelism
+
+
+@lru_cache(maxsize=_INDICES)
+def _index(keys: tuple[PlaceKey, ...]) -> Mapping[PlaceKey, int]:
+    """Return where each of `keys` is among them: the same for most of thousands of deployments."""
+    return {key: i for i, key in enumerate(keys)}
 
 
 def _order(place: Place) -> tuple[str, tuple[int, int, int, int]]:
@@ -128,9 +145,12 @@ def _worth(place: Place) -> tuple[float, str]:
 
 def places_of(
     variants: Iterable[VariantState], there: Vacant, config: PlannerConfig
-) -> tuple[Place, ...]:
-    """Return every place, those that are `there` without replicas too, by pool and parallelism."""
-    places, gone = list(there.places), []
+) -> tuple[tuple[Place, ...], tuple[Place, ...]]:
+    """Return every place, and those with replicas or pods, by pool and parallelism.
+
+    Those that are `there` without replicas are places, too: hundreds that nobody need look at.
+    """
+    places, gone, used = list(there.places), [], []
     for variant in variants:
         key = variant.pool, variant.parallelism
         at = there.index.get(key)
@@ -140,12 +160,10 @@ def places_of(
             gone.append(place)
         else:
             places[at] = place
-    return tuple(sorted(places + gone, key=_order)) if gone else tuple(places)
-
-
-def running_of(places: Iterable[Place]) -> tuple[Place, ...]:
-    """Return the places with replicas or pods."""
-    return tuple([place for place in places if place.replicas or place.held])
+        if place.replicas or place.held:
+            used.append(place)
+    every = sorted(places + gone, key=_order) if gone else places
+    return tuple(every), tuple(sorted(used, key=_order))
 
 
 def _place(

@@ -10,7 +10,7 @@ from trimtab.models.hardware import Parallelism
 from trimtab.models.plan import Verdict
 from trimtab.models.snapshot import Key
 from trimtab.planner.choice import Choice
-from trimtab.planner.place import Place, Vacant, places_of, running_of, vacant
+from trimtab.planner.place import Place, Vacant, places_of, vacant
 
 SHORT = choice(state=pool_state(short=True), refusal=Verdict.POOL_SHORT)
 
@@ -21,7 +21,7 @@ def could_be(*choices: Choice) -> Vacant:
 
 def place(one: Choice | None = None, **variant: Any) -> Place:
     there = could_be() if one is None else could_be(one)
-    (found,) = places_of([on(**({"replicas": 5} | variant))], there, CONFIG)
+    (found,), _ = places_of([on(**({"replicas": 5} | variant))], there, CONFIG)
     return found
 
 
@@ -63,15 +63,15 @@ def test_little_is_enough_to_stay() -> None:
 
 def test_places_are_what_could_be_and_what_is_in_order() -> None:
     empty = could_be(choice("b"), choice("a"), choice("a", parallelism=Parallelism(tensor=2)))
-    there = places_of([on("gone"), on("b", 2)], empty, CONFIG)
+    there, running = places_of([on("gone"), on("b", 2)], empty, CONFIG)
     assert [(p.name, p.replicas) for p in there] == [
         ("a/tp1", 0), ("a/tp2", 0), ("b/tp1", 2), ("gone/tp1", 1),
     ]  # fmt: skip
-    assert [p.name for p in running_of(there)] == ["b/tp1", "gone/tp1"]
+    assert [p.name for p in running] == ["b/tp1", "gone/tp1"]
     assert {(p.ready, p.stable, p.supply, p.lost) for p in there[:2]} == {(0, 0, 0, 0)}
-    leaving = places_of([on("a", 0, pods=1)], empty, CONFIG)
-    assert [(p.name, p.held) for p in running_of(leaving)] == [("a/tp1", 1)]
-    assert running_of(places_of([], empty, CONFIG)) == ()
+    _, leaving = places_of([on("a", 0, pods=1)], empty, CONFIG)
+    assert [(p.name, p.held) for p in leaving] == [("a/tp1", 1)]
+    assert places_of([], empty, CONFIG) == (empty.places, ())
 
 
 def test_the_best_is_what_serves_at_the_least_for_a_request() -> None:

@@ -2,6 +2,7 @@
 
 import math
 from bisect import bisect_right
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from trimtab.planner.forecast.arrays import Floats
@@ -40,42 +41,47 @@ class Outlook:
     """Chances that its root rises by no more than each of JUMPS, (6, edges)."""
     trusted: Floats
     """What the first three count beside the last two about each of LEVELS, (6, levels), 0 to 1."""
-    _rows: "dict[int, _Row]" = field(init=False, repr=False, compare=False, default_factory=dict)
-    """What `_row` found: the same horizons are asked for at several levels."""
+    _rows: "list[_Row]" = field(init=False, repr=False, compare=False, default_factory=list)
+    """What `_read` found, when it is asked for: at several levels."""
 
     def largest(self, q: float, ahead_s: float) -> float:
         """Return quantile `q` of the largest rate in so many seconds; it falls with neither."""
+        if not self._rows:
+            self._rows.extend(self._read())
         most, found, minutes = 0.0, [], ahead_s / MINUTE_S
-        for row, anchor in enumerate(_ANCHORS):
-            most = max(most, self._mixed(q, row))
+        for row, anchor in zip(self._rows, _ANCHORS, strict=True):
+            most = max(most, _mixed(q, row))
             found.append(most)
             if anchor > minutes:
                 break  # longer horizons are not asked for
         return _between(minutes, _ANCHORS[: len(found)], found)
 
-    def _mixed(self, q: float, row: int) -> float:
-        """Return quantile `q` over one horizon; no lower than any of a lower level."""
-        if row not in self._rows:
-            self._rows[row] = self._row(row)
-        most, one = 0.0, self._rows[row]
-        for border, share in zip(BORDERS, one.trusted, strict=True):
-            level = min(q, border)
-            learnt = max(0.0, one.location + one.scale * _between(level, one.below, _EDGES))
-            stays = max(0.0, one.root + _between(level, one.jumped, _JUMPS)) ** 2
-            most = max(most, share * learnt + (1.0 - share) * stays)
-            if q <= border:
-                break
-        return most
+    def _read(self) -> "Iterator[_Row]":
+        """Yield each horizon: arrays are read faster whole than number by number."""
+        columns = (self.location, self.scale, self.below, self.last, self.jumped, self.trusted)
+        lists = (column.tolist() for column in columns)
+        for location, scale, below, last, jumped, trusted in zip(*lists, strict=True):
+            yield _Row(
+                location=location,
+                scale=scale,
+                below=below,
+                root=math.sqrt(last),
+                jumped=jumped,
+                trusted=trusted,
+            )
 
-    def _row(self, row: int) -> "_Row":
-        return _Row(
-            location=float(self.location[row]),
-            scale=float(self.scale[row]),
-            below=self.below[row].tolist(),
-            root=math.sqrt(self.last[row]),
-            jumped=self.jumped[row].tolist(),
-            trusted=self.trusted[row].tolist(),
-        )
+
+def _mixed(q: float, row: _Row) -> float:
+    """Return quantile `q` over one horizon; no lower than any of a lower level."""
+    most = 0.0
+    for border, share in zip(BORDERS, row.trusted, strict=True):
+        level = min(q, border)
+        learnt = max(0.0, row.location + row.scale * _between(level, row.below, _EDGES))
+        stays = max(0.0, row.root + _between(level, row.jumped, _JUMPS)) ** 2
+        most = max(most, share * learnt + (1.0 - share) * stays)
+        if q <= border:
+            break
+    return most
 
 
 def _between(x: float, xs: list[float], ys: list[float]) -> float:
