@@ -3,7 +3,7 @@
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from typing import Any
@@ -14,8 +14,8 @@ from trimtab.api.gateway import GatewayType
 from trimtab.api.llmdeployment import LLMDeploymentSpec
 from trimtab.config import OperatorConfig
 from trimtab.errors import Unavailable
-from trimtab.models.load import ObservedLoad
-from trimtab.models.signals import Fresh, Invalid, Missing, Signal, Stale, at_least
+from trimtab.models.gateway import Demand
+from trimtab.models.signals import Fresh, Invalid, Missing, Signal, Stale
 from trimtab.models.snapshot import Key
 from trimtab.observe.coverage import AHEAD_S, STALE_AFTER_SCRAPES
 from trimtab.observe.engines import Series, parse_series
@@ -58,14 +58,6 @@ class Asked:
     name: str
     namespace: str
     """Empty where the gateway knows none."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Demand:
-    """What a gateway says of one deployment."""
-
-    arrival_rps: Signal
-    queued: Signal
 
 
 @cache
@@ -277,27 +269,3 @@ def _judged(value: float, age: float, metric: str, config: OperatorConfig) -> Si
     if age > STALE_AFTER_SCRAPES * config.scrape_interval_s:
         return Stale(value=value, age_s=age)
     return Fresh(value=value, age_s=max(0.0, age))
-
-
-def merged(load: ObservedLoad, demand: Demand, *, pods: bool) -> ObservedLoad:
-    """Return `load` with what the gateway knows.
-
-    Both count requests that came, so the truth is not below the larger one. A gateway that is not
-    fresh leaves the engines' word alone. Without any pod no request waits in one, and the queue is
-    the gateway's.
-    """
-    arrivals, queued = demand.arrival_rps, demand.queued
-    if not isinstance(arrivals, Fresh) or not isinstance(queued, Fresh):
-        return load if pods else replace(load, arrival_rps=arrivals, waiting=queued)
-    counted = at_least(load.arrival_rps)
-    if counted is None or counted <= arrivals.value:
-        load = replace(load, arrival_rps=arrivals)
-    if not pods:
-        return replace(load, waiting=queued)
-    if isinstance(load.waiting, Fresh) and queued.value > 0:
-        total = Fresh(
-            value=load.waiting.value + queued.value,
-            age_s=max(load.waiting.age_s, queued.age_s),
-        )
-        return replace(load, waiting=total)
-    return load

@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from trimtab.api.engine import EngineType
 from trimtab.config import OperatorConfig
 from trimtab.errors import Unavailable
+from trimtab.models.gateway import merged
 from trimtab.models.load import ObservedLoad
 from trimtab.models.signals import Missing
 from trimtab.models.snapshot import Key
@@ -72,8 +73,7 @@ def read(
     demands = gateways.ask(metrics, wanted, now, config)
     staying = {each.key for each in subjects if _stays(each)}
     return found | {
-        key: gateways.merged(found[key], demand, pods=key in staying)
-        for key, demand in demands.items()
+        key: merged(found[key], demand, pods=key in staying) for key, demand in demands.items()
     }
 
 

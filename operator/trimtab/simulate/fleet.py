@@ -93,6 +93,10 @@ class Fleet:
         return [pod for pod in self._pods.values() if pod.variant.deployment == key
                 and pod.ready_at is not None and pod.stop_at is None]  # fmt: skip
 
+    def stays(self, key: Key) -> bool:
+        """Tell whether a deployment has any pod that is not leaving."""
+        return any(p.variant.deployment == key and p.stop_at is None for p in self._pods.values())
+
     def views(self, key: Key, now: float) -> tuple[ReplicaView, ...]:
         """Return the pods of a deployment as a policy may see them."""
         site = self._ground.services[key].site

@@ -50,6 +50,11 @@ class FluidSite:
         self.sent = 0
 
     @property
+    def tries(self) -> int:
+        """How often clients have sent one: nobody tries again."""
+        return self.sent
+
+    @property
     def total(self) -> Tally:
         """What became of requests since the score began."""
         self._log.read(self._meter, self._tally, self._targets)

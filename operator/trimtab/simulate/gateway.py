@@ -94,6 +94,8 @@ class Gateway:
         """Heap of (when an engine must be advanced, rank, replica); stale where not `due`."""
         self._rank = 0
         self._routed = 0
+        self.tries = 0
+        """Attempts that came here."""
 
     @property
     def in_flight(self) -> int:
@@ -205,6 +207,7 @@ class Gateway:
 
     def _attempt(self, flight: _Flight, now: float) -> None:
         settings = self._settings
+        self.tries += 1
         self._first_by.append((now + settings.client_timeout_s, flight, flight.attempt))
         if settings.answer_timeout_s < inf:
             self._whole_by.append((now + settings.answer_timeout_s, flight, flight.attempt))

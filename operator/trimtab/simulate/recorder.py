@@ -9,6 +9,7 @@ from trimtab.models.load import LatencyTargets
 from trimtab.models.snapshot import DeploymentState, Key
 from trimtab.simulate.bill import Bill
 from trimtab.simulate.fleet import Fleet
+from trimtab.simulate.front import Front
 from trimtab.simulate.nodes import Room
 from trimtab.simulate.policy import Choice, Variant
 from trimtab.simulate.readings import SCRAPE_S, WINDOW_S
@@ -36,6 +37,8 @@ class Desk:
     state: DeploymentState
     targets: LatencyTargets
     site: Site
+    front: Front | None
+    """The page of its gateway, where its spec names one."""
     arrived: list[int] = field(default_factory=lambda: [0])
     """At each scrape within the last window, of the whole run."""
     noted: int = 0

@@ -1,14 +1,17 @@
 """One policy on one scenario, from the first request to the last answer. Deterministic."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import partial
 
 from trimtab.models.capacity import Pool
+from trimtab.models.gateway import merged
+from trimtab.models.load import ObservedLoad
 from trimtab.models.snapshot import Key
 from trimtab.simulate.bill import Bill
 from trimtab.simulate.fleet import Fleet, Ground, Service
+from trimtab.simulate.front import Front
 from trimtab.simulate.ledger import Tally
 from trimtab.simulate.nodes import Room
 from trimtab.simulate.policy import DeploymentView, FleetView, Policy
@@ -16,6 +19,7 @@ from trimtab.simulate.prices import priced
 from trimtab.simulate.readings import SCRAPE_S
 from trimtab.simulate.recorder import Desk, Recorder
 from trimtab.simulate.result import RunResult
+from trimtab.simulate.rivals.base import Source
 from trimtab.simulate.scenario import Scenario
 from trimtab.simulate.sites import Site
 from trimtab.simulate.staged import exact_sites, fluid_sites, targets_of
@@ -113,7 +117,12 @@ class Run:
         for name, room in self._rooms.items():
             room.open(chances.nodes_at_start(name), 0.0)
         self._desks = {
-            state.key: Desk(state=state, targets=targets_of(state), site=sites[state.key])
+            state.key: Desk(
+                state=state,
+                targets=targets_of(state),
+                site=sites[state.key],
+                front=None if state.spec.gateway is None else Front(),
+            )
             for state in world.states
         }
         self._streams = {
@@ -218,6 +227,8 @@ class Run:
     def _scrape(self, now: float) -> None:
         for desk in self._desks.values():
             desk.site.scrape(now)
+            if desk.front is not None:
+                desk.front.scrape(desk.site.tries, desk.site.held, now)
         self._recorder.note(now, {key: desk.site.sent for key, desk in self._desks.items()})
 
     def _wake(self, now: float) -> None:
@@ -259,7 +270,7 @@ class Run:
                     wanted={v: n for v, n in self._fleet.wanted.items() if v.deployment == key},
                     replicas=self._fleet.views(key, now),
                     lost={v: n for v, n in lost.items() if v.deployment == key},
-                    load=partial(desk.site.load, ready, source, now),
+                    load=partial(self._load, key, ready, source, now),
                     arrivals=_part(stream.traffic, stream.seen, desk.site.sent),
                     ongoing=stream.ongoing / span if span > 0.0 else float(stream.in_flight),
                     in_flight=stream.in_flight,
@@ -274,6 +285,14 @@ class Run:
             deployments=tuple(deployments),
             pools=tuple(self._pool(pool) for pool in self._world.snapshot.pools),
         )
+
+    def _load(self, key: Key, ready: Sequence[str], source: Source, now: float) -> ObservedLoad:
+        """Return what the operator would read of a deployment, of its gateway too if it has one."""
+        desk = self._desks[key]
+        load = desk.site.load(ready, source, now)
+        if desk.front is None or load.source_error:
+            return load
+        return merged(load, desk.front.demand(source, now), pods=self._fleet.stays(key))
 
     def _pool(self, pool: Pool) -> Pool:
         room = self._rooms[pool.name]

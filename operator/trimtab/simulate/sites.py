@@ -25,6 +25,11 @@ class Site(Protocol):
         ...
 
     @property
+    def tries(self) -> int:
+        """How often clients have sent one, those that try again included."""
+        ...
+
+    @property
     def total(self) -> Tally:
         """What became of requests since the score began."""
         ...
@@ -112,6 +117,11 @@ class ExactSite:
         self.latency = self._meter.latency
         self.load = self._meter.load
         self.sent = 0
+
+    @property
+    def tries(self) -> int:
+        """How often clients have sent one, those that try again included."""
+        return self._gateway.tries
 
     @property
     def total(self) -> Tally:

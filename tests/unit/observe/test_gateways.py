@@ -11,11 +11,12 @@ from answers import CONFIG, NAMESPACE, by_pod, steady
 from trimtab.api.gateway import GatewayType
 from trimtab.api.llmdeployment import LLMDeploymentSpec
 from trimtab.errors import Unavailable
+from trimtab.models.gateway import Demand
 from trimtab.models.load import LatencyTargets, ObservedLoad
 from trimtab.models.signals import Fresh, Invalid, Missing, Signal, Stale
 from trimtab.models.snapshot import Key
 from trimtab.observe import gateways
-from trimtab.observe.gateways import GATEWAY_LABEL, NAME_LABEL, NAMESPACE_LABEL, Asked, Demand
+from trimtab.observe.gateways import GATEWAY_LABEL, NAME_LABEL, NAMESPACE_LABEL, Asked
 from trimtab.observe.kinds import Kind
 from trimtab.observe.parse import parse
 from trimtab.observe.prometheus import Sample
