@@ -24,9 +24,9 @@ _FIELDS = {
     "k": "active_experts", "fe": "expert_intermediate", "sh": "shared_experts",
     "dense": "dense_layers", "r": "kv_lora_rank", "rq": "query_lora_rank",
     "rope": "rope_head_dim", "dv": "value_head_dim", "win": "sliding_window",
-    "nwin": "windowed_layers", "topk": "sparse_topk", "lin": "linear_layers",
-    "pattn": "attention_params", "state": "state_bytes", "side": "side_params",
-    "m": "mlp_matrices",
+    "nwin": "windowed_layers", "fkv": "full_kv_share", "fq": "full_query_share",
+    "topk": "sparse_topk", "lin": "linear_layers", "pattn": "attention_params",
+    "state": "state_bytes", "side": "side_params", "m": "mlp_matrices",
     "native": "native_weight_dtype",
 }  # fmt: skip
 

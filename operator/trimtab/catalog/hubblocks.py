@@ -1,10 +1,45 @@
-"""Configs that give each layer its own shape, as NVIDIA's searched models do, as one mean layer."""
+"""Configs whose layers differ in shape: each from each, or those without a window from the rest."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
+
+from trimtab.catalog.hubnumbers import number
 
 _MULTIPLE = 256
 """Widths of these models are rounded up to it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FullLayer:
+    """Attention of a layer without a window, where the others have one and another shape."""
+
+    kv_share: float = 1.0
+    """Keys and values of a token over those in a windowed layer."""
+    query_share: float = 1.0
+    """Width of all query heads, likewise."""
+    matrices: float = 0.0
+    """Columns of its four matrices together; 0: as in any other layer."""
+
+
+def full_layer_of(config: Mapping[str, Any], queries: float, keys: float) -> FullLayer:
+    """Return what Gemma 4 says of its layers without a window, or that they are as the others.
+
+    Args:
+        config: All fields at one level.
+        queries: Width of all query heads of a windowed layer.
+        keys: Width of all its key heads.
+    """
+    width = number(config, "global_head_dim")
+    heads = number(config, "num_attention_heads")
+    if not width:
+        return FullLayer()
+    wide = heads * width
+    kept = (number(config, "num_global_key_value_heads") or keys / (queries / heads)) * width
+    projected = kept if config.get("attention_k_eq_v") else 2 * kept
+    return FullLayer(
+        kv_share=kept / keys, query_share=wide / queries, matrices=2 * wide + projected
+    )
 
 
 def evened(config: dict[str, Any]) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from trimtab.catalog.hubblocks import evened
+from trimtab.catalog.hubblocks import evened, full_layer_of
 from trimtab.catalog.hubhybrid import Blocks, blocks_of, states_alone
 from trimtab.catalog.hubsides import side_params
 from trimtab.catalog.hubstorage import native_dtype
@@ -27,14 +27,17 @@ _WIDTHS = (
 )  # fmt: skip
 _EXPERTS = ("n_routed_experts", "num_local_experts", "num_experts", "moe_num_experts")
 _EXPERT_WIDTHS = ("moe_intermediate_size", "expert_ffn_hidden_size", *_WIDTHS[1:])
+_BOTH_HALVES = frozenset({"molmo", "qwen"})
+"""Values of `model_type` whose `intermediate_size` counts the gate's width too: it is twice ours.
+The first OLMo calls that `mlp_hidden_size`."""
 _ACTIVE = (
     "num_experts_per_tok", "num_experts_per_token", "top_k_experts", "moe_k", "moe_top_k",
     "moe_topk",
 )  # fmt: skip
 _UNGATED = frozenset(
     {
-        "apertus", "bloom", "codegen", "falcon", "gpt2", "gpt_bigcode", "gpt_neox", "gptj", "mpt",
-        "nemotron", "nemotron_h", "opt", "phi", "starcoder2",
+        "apertus", "bloom", "codegen", "falcon", "gpt2", "gpt_bigcode", "gpt_neo", "gpt_neox",
+        "gptj", "mpt", "nemotron", "nemotron_h", "opt", "phi", "starcoder2", "xglm",
     }
 )  # fmt: skip
 """Values of `model_type` whose feed-forward blocks have two matrices."""
@@ -47,8 +50,11 @@ _TIED = (
 """Starts of `model_type` whose embeddings are tied where the config does not say."""
 _ONE_OF = {"gemma2": 2, "gemma3": 6, "gemma3_text": 6, "cohere2": 4}
 """By `model_type`: one of so many layers sees everything, where the config does not say."""
-_BUILT_OTHERWISE = frozenset({"recurrent_gemma", "rwkv", "zamba", "zamba2"})
-"""Values of `model_type` that would be misread: blocks shared between layers, half widths."""
+_BUILT_OTHERWISE = (
+    "hymba", "jetmoe", "phi4flash", "recurrent_gemma", "rwkv", "zamba",
+)  # fmt: skip
+"""Starts of `model_type` that would be misread: blocks shared between layers, half widths, experts
+of attention."""
 _ENCODERS = frozenset(
     {
         "albert", "bert", "deberta", "deberta-v2", "distilbert", "electra", "modernbert", "mpnet",
@@ -91,7 +97,7 @@ def _geometry(name: str, config: dict[str, Any]) -> ModelGeometry:
     window = _count(config, "sliding_window")
     windowed = _windowed(config, blocks, layers) if window else 0
     experts = _first(config, *_EXPERTS) or 0
-    expert_width = _first(config, *_EXPERT_WIDTHS) or 0
+    expert_width = _expert_width(config)
     active = _first(config, *_ACTIVE) or 0
     if experts and not active:
         raise InvalidInput(
@@ -101,6 +107,8 @@ def _geometry(name: str, config: dict[str, Any]) -> ModelGeometry:
         raise InvalidInput(
             f"config.json: {_ACTIVE[0]}", f"{active} of {experts} experts", "Correct the config"
         )
+    unlike = full_layer_of(config, heads * head_dim, kv_heads * head_dim)
+    dense_layers = _dense_layers(config, blocks, layers) if experts else layers
     return ModelGeometry(
         name=name,
         layers=layers,
@@ -108,14 +116,14 @@ def _geometry(name: str, config: dict[str, Any]) -> ModelGeometry:
         heads=heads,
         kv_heads=kv_heads,
         head_dim=head_dim,
-        intermediate=_intermediate(config, blocks),
+        intermediate=_intermediate(config, blocks, dense_layers),
         vocab=config["vocab_size"],
         tied_embeddings=_tied(config),
         experts=experts,
         active_experts=active if experts else 0,
         expert_intermediate=expert_width if experts else 0,
         shared_experts=_shared(config, expert_width) if experts else 0,
-        dense_layers=_dense_layers(config, blocks, layers) if experts else 0,
+        dense_layers=dense_layers if experts else 0,
         mlp_matrices=2 if _ungated(config) else 3,
         kv_lora_rank=rank,
         query_lora_rank=_count(config, "q_lora_rank"),
@@ -123,10 +131,14 @@ def _geometry(name: str, config: dict[str, Any]) -> ModelGeometry:
         value_head_dim=_count(config, "v_head_dim") if rank else 0,
         sliding_window=window,
         windowed_layers=windowed,
+        full_kv_share=unlike.kv_share,
+        full_query_share=unlike.query_share,
         sparse_topk=_count(config, "index_topk"),
         linear_layers=blocks.linear,
         attention_params=blocks.mean_params(
-            2.0 * hidden * head_dim * (heads + kv_heads), float(hidden * hidden)
+            2.0 * hidden * head_dim * (heads + kv_heads),
+            matrix=float(hidden * hidden),
+            full=unlike.matrices * hidden,
         ),
         state_bytes=blocks.state_bytes,
         side_params=side_params(config),
@@ -156,7 +168,7 @@ def _flat(document: Mapping[str, Any]) -> dict[str, Any]:
 def _check_kind(config: Mapping[str, Any]) -> None:
     """Raise InvalidInput for what is no decoder, or would be misread."""
     kind = config.get("model_type")
-    if kind in _BUILT_OTHERWISE:
+    if str(kind).startswith(_BUILT_OTHERWISE):
         raise InvalidInput(
             "config.json: model_type",
             f"{kind} is built otherwise than what its fields say here",
@@ -233,11 +245,30 @@ def _kv_heads(config: Mapping[str, Any], heads: int) -> int:
     )
 
 
-def _intermediate(config: Mapping[str, Any], blocks: Blocks) -> int:
-    width = _first(config, *_WIDTHS) or 4 * int(config["hidden_size"])
+def _intermediate(config: Mapping[str, Any], blocks: Blocks, dense_layers: int) -> int:
+    both = _first(config, "mlp_hidden_size")
+    width = _first(config, *_WIDTHS)
+    if config.get("model_type") in _BOTH_HALVES:
+        both = width
+    width = both // 2 if both else width
+    if width is None and dense_layers and not (_ungated(config) or blocks.one_job_each):
+        raise InvalidInput(
+            f"config.json: {_WIDTHS[1]}", "is missing", "Say how wide the feed-forward blocks are"
+        )
+    width = width or 4 * int(config["hidden_size"])
     if blocks.one_job_each:
         return round(width * blocks.dense / len(blocks.kinds))
     return width
+
+
+def _expert_width(config: Mapping[str, Any]) -> int:
+    """Width of a routed expert, as if it were as deep as the model.
+
+    Experts of Nemotron 3 Super work on a narrower copy of the token: they are that much smaller.
+    """
+    width = _first(config, *_EXPERT_WIDTHS) or 0
+    latent = _count(config, "moe_latent_size")
+    return round(width * latent / config["hidden_size"]) if latent else width
 
 
 def _tied(config: Mapping[str, Any]) -> bool:
@@ -284,8 +315,8 @@ def _shared(config: Mapping[str, Any], width: int) -> int:
         "shared_intermediate_size",
         "share_expert_dim",
     )
-    if wide is not None and width:
-        return round(wide / width)
+    if wide is not None and width:  # the way into and out of the narrower copy is for all tokens
+        return round((wide + _count(config, "moe_latent_size")) / width)
     if "interleave_moe_layer_step" in config:
         return 1  # Llama 4 has one and does not say so
     if config.get("residual_moe"):  # Grok 2: a dense block beside the experts

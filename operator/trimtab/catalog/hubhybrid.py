@@ -79,18 +79,21 @@ class Blocks:
         """Where each layer has one job: those that are not experts."""
         return len(self.kinds) - self.kinds.count(_EXPERT_LAYER)
 
-    def mean_params(self, attention: float, matrix: float) -> float:
+    def mean_params(self, attention: float, *, matrix: float, full: float = 0.0) -> float:
         """Return the mean parameters of a layer's attention or state; 0 where it is not known.
 
         Args:
             attention: Parameters of one attention block.
             matrix: Parameters of one matrix in its place.
+            full: Parameters of an attention block without a window; 0: those of any other.
         """
         replaced = self.kinds.count(_MATRIX)
-        known = self.state_params if self.states else self.linear
-        if not known:
+        known = full or (self.state_params if self.states else self.linear)
+        if not known or not self.kinds:
             return 0.0
-        total = self.attending * attention + self.states * self.state_params + replaced * matrix
+        unlike = self.attending - self.windowed if full else 0
+        total = (self.attending - unlike) * attention + unlike * full
+        total += self.states * self.state_params + replaced * matrix
         return total / len(self.kinds)
 
     def _count(self, words: Set[str]) -> int:
@@ -159,6 +162,7 @@ def _told(config: Mapping[str, Any], layers: int) -> tuple[str, ...]:
     for period, offset in (
         (config.get("attn_layer_period"), config.get("attn_layer_offset") or 0),
         (config.get("full_attention_interval"), (config.get("full_attention_interval") or 1) - 1),
+        (config.get("mamba_step"), (config.get("mamba_step") or 0) // 2),  # PLaMo 2
     ):
         if isinstance(period, int) and period > 1:
             return tuple("attention" if i % period == offset else "mamba" for i in range(layers))
@@ -202,7 +206,7 @@ def _state_block(config: Mapping[str, Any]) -> tuple[float, float]:
     state = number(config, "ssm_state_size", "mamba_d_state")
     heads = number(config, "mamba_num_heads", "mamba_n_heads")
     if heads:
-        inner = heads * number(config, "mamba_head_dim", "mamba_d_head")
+        inner = heads * number(config, "mamba_head_dim", "mamba_d_head", "hidden_size_per_head")
         groups = number(config, "n_groups", "mamba_n_groups") or 1.0
         return state_block(hidden, inner=inner, keys=groups * state, size=state)
     inner = hidden * number(config, "mamba_expand")

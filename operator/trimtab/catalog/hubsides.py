@@ -1,6 +1,6 @@
-"""Parameters of a `config.json` that no text token multiplies: towers, embeddings of each layer."""
+"""Parameters of a `config.json` that no text token multiplies: towers, image experts, tables."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from trimtab.catalog.hubnumbers import number
@@ -20,9 +20,22 @@ def side_params(config: Mapping[str, Any]) -> float:
     table = number(config, "hidden_size_per_layer_input") * (
         number(config, "vocab_size_per_layer_input") or number(config, "vocab_size")
     )
-    return table * number(config, "num_hidden_layers") + sum(
-        _tower(tower) for tower in towers if isinstance(tower, Mapping)
+    return (
+        table * number(config, "num_hidden_layers")
+        + sum(_tower(tower) for tower in towers if isinstance(tower, Mapping))
+        + _seeing_experts(config)
     )
+
+
+def _seeing_experts(config: Mapping[str, Any]) -> float:
+    """Parameters of the experts of images in ERNIE-VL, listed behind those of text."""
+    counts, widths = config.get("moe_num_experts"), config.get("moe_intermediate_size")
+    if not isinstance(counts, Sequence) or not isinstance(widths, Sequence):
+        return 0.0
+    layers = number(config, "num_hidden_layers") - number(config, "moe_layer_start_index")
+    each = 3.0 * number(config, "hidden_size") * layers
+    pairs = list(zip(counts, widths, strict=True))[1:]
+    return sum(each * float(count) * float(width) for count, width in pairs)
 
 
 def _tower(tower: Mapping[str, Any]) -> float:

@@ -66,6 +66,11 @@ class ModelGeometry:
     sliding_window: int = 0
     """Tokens that a windowed layer sees; 0 means none is windowed."""
     windowed_layers: int = 0
+    full_kv_share: float = 1.0
+    """Keys and values of a token in a layer without a window over those in one with: Gemma 4 has
+    fewer and wider heads there."""
+    full_query_share: float = 1.0
+    """Width of all its query heads, likewise."""
     sparse_topk: int = 0
     """Tokens that sparse attention reads for a new token (`index_topk`); 0 means all."""
     linear_layers: int = 0

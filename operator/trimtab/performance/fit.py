@@ -31,19 +31,20 @@ def kv_bytes_per_token(geometry: ModelGeometry, kv_dtype: str = "auto") -> float
 
     Ordinary attention: 2 L kv d bytes. Latent attention: L (r + rope) bytes, once.
     """
-    return _cached_layers(geometry) * layer_kv_bytes(geometry, kv_dtype)
+    layers = _full_layers(geometry) + geometry.windowed_layers
+    return layers * layer_kv_bytes(geometry, kv_dtype)
 
 
 def kv_bytes_per_sequence(geometry: ModelGeometry, tokens: float, kv_dtype: str = "auto") -> float:
     """Return the bytes of a sequence of `tokens`, where windowed layers keep only their window."""
     per_layer = layer_kv_bytes(geometry, kv_dtype)
-    full = _cached_layers(geometry) - geometry.windowed_layers
+    full = _full_layers(geometry)
     seen = min(tokens, geometry.sliding_window) if geometry.sliding_window else tokens
     return per_layer * (full * tokens + geometry.windowed_layers * seen) + geometry.state_bytes
 
 
 def layer_kv_bytes(geometry: ModelGeometry, kv_dtype: str) -> float:
-    """Return the bytes of one token in one layer."""
+    """Return the bytes of one token in one layer, one with a window where some have one."""
     numbers = (
         geometry.kv_lora_rank + geometry.rope_head_dim
         if geometry.kv_lora_rank
@@ -115,5 +116,7 @@ def kv_tokens(
     return int(tokens // BLOCK_TOKENS) * BLOCK_TOKENS
 
 
-def _cached_layers(geometry: ModelGeometry) -> int:
-    return geometry.layers - geometry.linear_layers
+def _full_layers(geometry: ModelGeometry) -> float:
+    """Layers that keep every token, counted in what one with a window keeps."""
+    full = geometry.layers - geometry.linear_layers - geometry.windowed_layers
+    return full * geometry.full_kv_share

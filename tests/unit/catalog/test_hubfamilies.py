@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
+from trimtab.catalog import geometries
 from trimtab.catalog.hubconfig import from_config
 from trimtab.errors import InvalidInput
 from trimtab.performance.fit import kv_bytes_per_sequence
@@ -57,6 +58,26 @@ def test_layers_that_look_at_an_image_keep_no_keys_of_the_text() -> None:
     assert (read.layers, read.linear_layers) == (40, 8)
 
 
+def test_layers_without_a_window_may_have_other_heads_than_those_with_one() -> None:
+    read = from_config("gemma", CONFIGS["Gemma-4-31B"]["config"])
+    known = geometries.get("google/gemma-4-31B-it")
+    assert known is not None
+    windowed, full = 2 * 16 * 256 * 2, 2 * 4 * 512 * 2
+    for one in (read, known):
+        added = kv_bytes_per_sequence(one, 50_000) - kv_bytes_per_sequence(one, 40_000)
+        assert added == 10 * full * 10_000
+        assert kv_bytes_per_sequence(one, 100) == (50 * windowed + 10 * full) * 100
+        assert one.full_query_share == 2.0
+
+
+def test_experts_that_work_on_a_narrower_copy_are_as_small_as_the_catalogue_says() -> None:
+    read = from_config("nemotron", CONFIGS["Nemotron-3-Super"]["config"])
+    known = geometries.get("nvidia/NVIDIA-Nemotron-3-Super-120B-A12B-BF16")
+    assert known is not None
+    assert parameters(read).experts == parameters(known).experts
+    assert parameters(read).active / 1e9 == pytest.approx(12.0, rel=0.1)
+
+
 def test_a_layer_with_two_blocks_of_attention_counts_twice() -> None:
     read = from_config("longcat", CONFIGS["Longcat"]["config"])
     assert (read.layers, read.dense_layers, read.active_experts) == (56, 28, 8)
@@ -83,7 +104,7 @@ def test_a_pattern_of_windows_may_be_letters() -> None:
     [
         ({"model_type": "t5", "d_model": 1024, "is_encoder_decoder": True}, "is_encoder_decoder"),
         ({"model_type": "bert", **TEXT}, "generates no text"),
-        ({"model_type": "rwkv6", "hidden_size": 4096, "num_hidden_layers": 32}, "heads"),
+        ({**TEXT, "model_type": "acme", "intermediate_size": None}, "intermediate_size"),
     ],
 )
 def test_what_is_no_decoder_is_refused(config: dict[str, Any], told: str) -> None:
@@ -91,7 +112,7 @@ def test_what_is_no_decoder_is_refused(config: dict[str, Any], told: str) -> Non
         from_config("new", config)
 
 
-@pytest.mark.parametrize("kind", ["zamba2", "recurrent_gemma"])
+@pytest.mark.parametrize("kind", ["zamba2", "recurrent_gemma", "rwkv7", "jetmoe"])
 def test_a_family_that_would_be_misread_is_refused(kind: str) -> None:
     with pytest.raises(InvalidInput, match=kind):
         from_config("odd", {**TEXT, "model_type": kind})
