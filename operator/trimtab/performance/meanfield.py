@@ -185,7 +185,7 @@ def equilibrium(replica: Replica, arrivals: Array, *, steady: bool = False) -> E
             / np.maximum(batch, _FEW) ** 2
         )
         swing = np.minimum(swing, _WIDEST)
-        step_s = step_s * (1.0 + growth / decode_s * swing)
+        step_s = step_s + growth * swing
     return Equilibrium(
         arrivals=arrivals,
         rate=arrivals / step_s,
@@ -219,14 +219,21 @@ def limit_of(replica: Replica) -> Limit:
     """Return where `replica` saturates.
 
     Where the cache is what is full, each request that leaves makes room for more prompts than can
-    stay, which are computed, preempted and computed again.
+    stay, which come in together, are preempted and computed again.
     """
     arrivals = np.atleast_1d(np.asarray(replica.most_arrivals, dtype=np.float64))
     lengths, full = replica.lengths, replica.kv_slots / (replica.decode_steps + 1.0)
-    again = np.where(arrivals >= full * (1.0 - 1e-9), lengths.churn / lengths.prompt, 0.0)
     state = equilibrium(replica, arrivals, steady=True)
-    prompts_s = state.step_s - state.decode_s
-    return Limit(rate=arrivals / (state.step_s + again * prompts_s), stiffness=state.stiffness)
+    again = prompt_work(
+        replica.step,
+        np.where(arrivals >= full * (1.0 - 1e-9), lengths.churn, 0.0),
+        context=lengths.prompt_context,
+        batch=state.batch,
+        cached=state.batch * lengths.resident,
+        chunk=state.chunk,
+    )
+    again_s = again.seconds - again.steps * state.decode_s
+    return Limit(rate=arrivals / (state.step_s + arrivals * again_s), stiffness=state.stiffness)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
