@@ -141,9 +141,10 @@ def closed_loop(replica: Replica, users: Array, percentile: float) -> Outlook:
     inside = np.maximum(np.minimum(users, full), 1.0)
     others = equilibrium(replica, arrivals * np.maximum(1.0 - 1.0 / inside, _FAINTEST), steady=True)
     waits = latencies(replica, others, percentile, limit)
-    tpot = _own_step_s(replica, state, inside)
+    slower = _churning(replica, state, users - full, limit)
+    tpot = _own_step_s(replica, state, inside) * slower
     own_s = first_token(replica, state, limit).own_mean_s
-    queue_s = np.maximum(users - full, 0.0) / state.rate
+    queue_s = np.maximum(users - full, 0.0) / state.rate * slower
     wave_s = replica.step.wave * np.maximum(users - 1.0, 0.0) * _prompt_alone_s(replica)
     late = np.minimum(replica.step.first_token_steps, replica.lengths.answer - 1.0)
     engine_s = replica.step.request_s + (late + _gathering(replica, state)) * state.step_s
@@ -179,6 +180,18 @@ def _own_step_s(replica: Replica, state: Equilibrium, users: Array) -> Array:
     batch = state.batch + 1.0 - np.minimum(state.batch / users, 1.0)
     alone = replica.step.decode_s(batch, batch * replica.lengths.resident)
     return alone + (state.step_s - state.decode_s) * (1.0 - 1.0 / users)
+
+
+def _churning(replica: Replica, state: Equilibrium, waiting: Array, limit: Limit) -> Array:
+    """Return how many times longer steps take while `waiting` users fill what room the cache has.
+
+    So many prompts come in with each request that leaves, and are computed again later, up to what
+    its room holds.
+    """
+    room = np.maximum(replica.lengths.churn / replica.lengths.prompt, 1.0)
+    crowd = np.clip(waiting / room, 0.0, 1.0)
+    slower: Array = 1.0 + crowd * np.maximum(state.rate / limit.rate - 1.0, 0.0)
+    return slower
 
 
 def _gathering(replica: Replica, state: Equilibrium) -> Array:

@@ -8,7 +8,7 @@ import pytest
 from trimtab.models.hardware import EngineSettings, Parallelism
 from trimtab.models.load import TokenShape
 from trimtab.performance.capacity import replica_of
-from trimtab.performance.meanfield import Replica
+from trimtab.performance.meanfield import Replica, equilibrium
 from trimtab.performance.outlook import (
     Outlook,
     closed_loop,
@@ -203,3 +203,50 @@ def test_a_queue_beyond_saturation_grows_by_what_is_not_served() -> None:
     assert over.rate == pytest.approx(most)
     assert np.all(np.isinf(over.ttft_s))
     assert np.all(np.isfinite(over.itl_s))
+
+
+def test_more_requests_are_in_flight_nearer_to_saturation_where_prompts_fill_the_steps() -> None:
+    found = replica_of(
+        request(
+            "Llama-3.1-70B",
+            "l4",
+            tensor=16,
+            engine=EngineSettings(weight_dtype="fp8", max_model_len=16384),
+            shape=TokenShape(input_tokens=4096, output_tokens=1024, input_cv=1, output_cv=1),
+        )
+    )
+    assert isinstance(found, Replica)
+    shares = np.array([0.5, 0.8, 0.9, 0.95, 0.97, 0.98, 0.99])
+    near = open_loop(found, shares * saturation_rate(found), 0.95)
+    for values in (near.concurrency, near.tpot_mean_s, near.ttft_mean_s):
+        assert (np.diff(values) > 0).all()
+
+
+def writing(model: str, prompt: int, answer: int) -> Replica:
+    """Return a replica whose cache is full of answers long before its batch is."""
+    found = replica_of(
+        request(
+            model,
+            "l40s",
+            engine=EngineSettings(weight_dtype="fp8", max_model_len=16384, max_num_seqs=1024),
+            shape=TokenShape(input_tokens=prompt, output_tokens=answer, input_cv=0, output_cv=0),
+        )
+    )
+    assert isinstance(found, Replica)
+    assert found.slots < 0.5 * found.sequences
+    return found
+
+
+def test_prompts_that_a_full_cache_loses_came_in_together() -> None:
+    one = writing("Qwen3-30B-A3B", 16, 4000)
+    most = equilibrium(one, np.array([float(one.most_arrivals)]), steady=True).rate[0]
+    # The token-level simulation serves 0.98 of it; prompts in steps of their own would leave 0.89.
+    assert 0.94 < saturation_rate(one) / most < 0.99
+
+
+def test_users_who_wait_beside_a_full_cache_slow_it_as_arrivals_at_random_do() -> None:
+    one = writing("Llama-3.1-8B", 128, 1000)
+    slots = float(one.slots)
+    loop = closed_loop(one, slots * np.array([0.7, 1.5, 5.0]), 0.95)
+    assert loop.rate[1:] == pytest.approx(saturation_rate(one), rel=0.03)
+    assert loop.tpot_mean_s[1] > 1.2 * loop.tpot_mean_s[0]
