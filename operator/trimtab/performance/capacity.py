@@ -257,12 +257,13 @@ def _first_bad(worst: Array) -> int:
 
 def _worst(replica: Replica, state: Equilibrium, targets: LatencyTargets, limit: Limit) -> Array:
     """The largest of the latencies over their targets, and of the load over a safe one; 1 holds."""
-    bounded = targets.ttft_s is not None or targets.e2e_s is not None
-    worst = state.rate / ((QUEUE_LOAD if bounded else SAFE_LOAD) * limit.rate)
+    # No answer ends before its first token.
+    begun_s = min((s for s in (targets.ttft_s, targets.e2e_s) if s is not None), default=None)
+    worst = state.rate / ((SAFE_LOAD if begun_s is None else QUEUE_LOAD) * limit.rate)
     first = first_token(replica, state, limit)
     # Who is too late is counted: as good as the percentile to tell, and far quicker.
-    if targets.ttft_s is not None:
-        late = first.missed(targets.ttft_s) / (1.0 - targets.percentile)
+    if begun_s is not None:
+        late = first.missed(begun_s) / (1.0 - targets.percentile)
         worst = np.maximum(worst, late**_LATE)
     if targets.itl_s is not None:
         slow = request_gap(replica, state, first).missed(targets.itl_s)
