@@ -202,6 +202,7 @@ def test_several_files_make_one_profile_that_predict_learns_from(tmp_path: Path)
         ("a,b\n1,2\n", OF, "is of no format that is known"),
         ({"some": "object"}, OF, "is of no format that is known"),
         (CSV, ["--format", "guidellm", *OF], "it is no guidellm"),
+        (CSV, ["--format", "steps", *OF], "needs phase (prefill or decode), batch_size"),
         (CSV.replace("_ms", "").replace("_s,", ","), OF, "has no unit"),
         (CSV.replace("0.020", "20").replace("0.0315", "31.5"), OF, "Check the unit"),
         (CSV.replace(",90,", ",0.09,"), OF, "Check the unit"),

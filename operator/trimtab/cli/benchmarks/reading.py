@@ -53,7 +53,7 @@ def tool_of(document: Document, named: Tool) -> Tool:
         if named in alike or (named is Tool.CSV and document.rows):
             return named
         raise InvalidInput(
-            f"{document.name}: --format", f"it is no {named.value}", _remedy(document)
+            f"{document.name}: --format", f"it is no {named.value}", _remedy(document, named)
         )
     if len(alike) == 1:
         return alike[0]
@@ -87,11 +87,12 @@ def measurements(
     return [checked(one) for one in found]
 
 
-def _remedy(document: Document) -> str:
+def _remedy(document: Document, named: Tool = Tool.AUTO) -> str:
     names = ", ".join(tool.value for tool in _TOOLS)
-    wanted = (
-        "A CSV needs input_tokens, output_tokens, requests_per_second, ttft_p95_ms and itl_p95_ms"
-        if document.rows
-        else "JSON must be as the tool wrote it"
-    )
+    wanted = "JSON must be as the tool wrote it"
+    if named is Tool.STEPS:
+        wanted = steps.WANTED
+    elif document.rows:
+        columns = "input_tokens, output_tokens, requests_per_second, ttft_p95_ms and itl_p95_ms"
+        wanted = f"A CSV needs {columns}"
     return f"{wanted}; known are {names}"

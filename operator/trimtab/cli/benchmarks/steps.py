@@ -11,6 +11,10 @@ from trimtab.errors import InvalidInput
 
 NAME = "steps"
 
+WANTED = (
+    "A table of steps needs phase (prefill or decode), batch_size, context_tokens and latency_ms, "
+    "or prompt_size, batch_size, token_size, prompt_ms and token_ms"
+)
 _TYPICAL = 50
 _GRID = {"phase", "batch_size", "context_tokens", "latency_ms"}
 _BATCHES = {"prompt_size", "batch_size", "token_size", "prompt_ms", "token_ms"}
