@@ -85,11 +85,9 @@ def test_an_idle_replica_answers_with_one_prompt_step_and_one_decode_step() -> N
 
 def test_a_target_of_the_whole_answer_is_one_of_its_first_token_too() -> None:
     rare = TokenShape(input_tokens=8000, output_tokens=1, input_cv=1, output_cv=0)
-    fields = RequestFields(shape=rare, engine=EngineSettings(max_model_len=131072))
-    whole = replica_capacity(request(**fields, targets=LatencyTargets(percentile=0.99, e2e_s=10.0)))
-    first = replica_capacity(
-        request(**fields, targets=LatencyTargets(percentile=0.99, ttft_s=10.0))
-    )
+    asked = request(shape=rare, engine=EngineSettings(max_model_len=131072))
+    whole = replica_capacity(replace(asked, targets=LatencyTargets(percentile=0.99, e2e_s=10.0)))
+    first = replica_capacity(replace(asked, targets=LatencyTargets(percentile=0.99, ttft_s=10.0)))
     assert isinstance(whole, ReplicaCapacity)
     assert isinstance(first, ReplicaCapacity)
     assert whole.max_rps <= first.max_rps
