@@ -37,7 +37,7 @@ def evened(
     if lag_s <= 0.0:
         return memory, load
     # Where nothing came and nothing is left, nothing stays.
-    left = value > 0.0 or fresh_value(load.running) not in (0.0, None)
+    left = value > 0.0 or (fresh_value(load.running) or 0.0) != 0.0
     if memory.evened is not None and left:
         at, was = memory.evened
         value += (was - value) * math.exp(-max(0.0, now - at) / lag_s)

@@ -26,10 +26,10 @@ ROOT = Path(__file__).parents[3]
 PACKAGE = ROOT / "operator" / "trimtab"
 PLANNER = PACKAGE / "planner"
 MODULES = (
-    "ability", "brakes", "case", "degrade", "demand", "draft", "easing", "evenly", "evidence",
-    "forecast.plain", "foresight", "history", "ledger", "lessons", "moves", "outcome", "place",
-    "proven", "recall", "reclaims", "residence", "settle", "shortage", "spot", "starts", "window",
-    "wishes",
+    "ability", "answered", "brakes", "case", "degrade", "demand", "draft", "easing", "evenly",
+    "evidence", "forecast.plain", "foresight", "history", "ledger", "lessons", "moves", "outcome",
+    "place", "proven", "recall", "reclaims", "residence", "settle", "shortage", "spot", "starts",
+    "window", "wishes",
 )  # fmt: skip
 """What decides; the solver's modules are held by brute force and by their bound."""
 TESTS = ("tests/unit/planner", "tests/golden", "tests/property")

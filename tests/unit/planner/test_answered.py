@@ -25,13 +25,14 @@ def look(
     *,
     at: float = 0.0,
     rps: float = 10.0,
-    waiting: float = 100.0,
+    waiting: float | Signal = 100.0,
     in_engines: Signal | None = None,
     **variant: Any,
 ) -> DeploymentMemory:
     """The memory after a look at two replicas, each with 20 requests in its engine."""
     there = variant_state(**({"replicas": 2, "ready": 2, "youngest_ready_s": 900.0} | variant))
-    load = fresh_load(rps, waiting=Fresh(value=waiting), running=in_engines or Fresh(value=40.0))
+    queue = Fresh(value=waiting) if isinstance(waiting, float | int) else waiting
+    load = fresh_load(rps, waiting=queue, running=in_engines or Fresh(value=40.0))
     state = planned(variants=(there,), load=load)
     assert state.policy is not None
     return watched(memory, state, evidence_of(state, state.policy.targets), NOW + at)
@@ -92,20 +93,35 @@ def test_doubt_begins_it_anew_and_forgets_nothing(doubt: Signal) -> None:
     assert found.answered == memory.answered
 
 
+def test_a_queue_in_doubt_is_none_that_is_gone() -> None:
+    memory = stood(100, 200, 300, 400, 460)
+    found = look(memory, at=75.0, rps=12.0, waiting=Stale(value=0.0, age_s=90.0))
+    assert found.answered == memory.answered
+
+
+def test_looks_of_more_than_two_windows_ago_are_forgotten() -> None:
+    memory = stood(100, 200, 300, 400)
+    assert rps_of(look(memory, at=165.0)) is not None
+    assert rps_of(look(memory, at=165.5)) is None
+
+
 def test_a_clock_that_went_back_measures_nothing() -> None:
     assert rps_of(look(stood(100, 200, 300, 400), at=-600.0)) is None
 
 
 def test_looks_that_follow_each_other_at_once_are_kept_once() -> None:
     memory = stood(100, 200)
-    assert look(memory, at=16.0).standing == memory.standing
+    for at in (15.0, 15.5, 16.0):
+        assert look(memory, at=at).standing == memory.standing
     assert len(look(memory, at=20.0).standing) == 3
 
 
 def test_what_comes_and_does_not_wait_is_answered_too() -> None:
     memory = stood(100, 200, 300, 400, 460)
-    assert rps_of(look(memory, at=75.0, waiting=0.0, rps=4.0)) == rps_of(memory)
-    assert rps_of(look(memory, at=75.0, waiting=0.0, rps=12.0)) == 6.0
+    gone = look(memory, at=75.0, waiting=0.0, rps=4.0)
+    assert rps_of(gone) == rps_of(memory)
+    for before in (memory, gone):
+        assert rps_of(look(before, at=90.0, waiting=0.0, rps=12.0)) == 6.0
 
 
 def test_what_others_did_is_forgotten() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from builders import planned, pool
-from cases import case, memory, on
+from cases import case, choice, memory, on
 from fleetworld import CHEAP, fresh_load, world
 from trimtab.models.plan import Why
 from trimtab.planner.brakes import broken, hold_back
@@ -101,6 +101,20 @@ def test_who_fell_the_longest_ago_goes_first_and_nobody_waits_for_ever() -> None
 def test_what_is_beyond_a_maximum_goes_in_any_case() -> None:
     over = named("a", 8, max_replicas=2)
     assert after((over, 2), (named("b", 8), 6)) == {"a": 2, "b": 6}
+    just = named("b", 8, max_replicas=8)
+    assert after((named("a", 8), 6), (just, 6)) == {"a": 6, "b": 8}
+
+
+def test_what_is_held_back_loses_nothing_that_is_still_to_come() -> None:
+    first, choices = named("a", 8), (choice("b"), choice("h100"))
+    moves = case(on("b", replicas=4, ready=1), on(replicas=8), name="z", choices=choices)
+    b, h100 = (place.key for place in moves.places)
+    settled = {
+        first.state.key: Settled(targets=Counter({h100: 6}), wanted=Counter()),
+        moves.state.key: Settled(targets=Counter({b: 4, h100: 6}), wanted=Counter()),
+    }
+    hold_back([first, moves], settled)
+    assert settled[moves.state.key].targets == {b: 4, h100: 8}
 
 
 def test_what_is_not_ready_goes_at_once() -> None:

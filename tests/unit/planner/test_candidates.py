@@ -130,12 +130,14 @@ def test_an_on_demand_pool_that_is_not_allowed_still_has_a_capacity_for_the_base
     assert found.capacity is not None
 
 
-def test_the_unknown_is_named_with_its_remedy() -> None:
+@pytest.mark.parametrize("routing", ["Even", "LoadAware"])
+def test_the_unknown_is_named_with_its_remedy(routing: str) -> None:
     known = catalogue_pool("x", "h100", 1.0)
     unknown = replace(known, accelerator=None, accelerator_name="acme-9000")
-    assert choices(unknown)["x/1"].refusal is Verdict.UNKNOWN_ACCELERATOR
-    assert "spec.hardware" in choices(unknown)["x/1"].message
-    found = choices(model={"name": "acme/secret-model"})["h100/1"]
+    found = choices(unknown, routing=routing)["x/1"]
+    assert found.refusal is Verdict.UNKNOWN_ACCELERATOR
+    assert "spec.hardware" in found.message
+    found = choices(model={"name": "acme/secret-model"}, routing=routing)["h100/1"]
     assert found.refusal is Verdict.UNKNOWN_MODEL
     assert "spec.model.architecture" in found.message
 

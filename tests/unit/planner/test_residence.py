@@ -121,7 +121,12 @@ def test_a_part_is_a_lower_bound_still_and_teaches_nothing() -> None:
 
 @pytest.mark.parametrize(
     ("running", "counted"),
-    [(Fresh(value=0.0), 0.0), (Missing(why="none"), 0.0), (Fresh(value=9.0), 4.0 / math.e)],
+    [
+        (Fresh(value=0.0), 0.0),
+        (Missing(why="none"), 0.0),
+        (Stale(value=9.0, age_s=90.0), 0.0),
+        (Fresh(value=9.0), 4.0 / math.e),
+    ],
 )
 def test_where_nothing_comes_what_is_in_flight_counts_and_without_any_nothing(
     running: Signal, counted: float
