@@ -91,6 +91,11 @@ class Case:
         return sum(place.supply for place in self.running)
 
     @property
+    def going(self) -> int:
+        """Replicas whose node is about to be taken back."""
+        return sum(place.going for place in self.running)
+
+    @property
     def counted(self) -> int:
         """Replicas that the maximum counts: the supply, and what serves until its node goes."""
         return self.supply + sum(place.going for place in self.running if place.stays)

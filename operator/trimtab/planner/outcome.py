@@ -206,7 +206,7 @@ def _why_up(outcome: Outcome) -> Why:
         return Why.CHEAPER_POOL
     if any(place.stuck or place.late for place in case.running):
         return Why.POOL_SHORT
-    if any(place.going for place in case.running):
+    if case.going:
         return Why.NODE_NOTICE
     if leaving := _leaving(case):
         return Why.UNFIT if leaving[0].is_unfit else Why.POOL_GONE
@@ -250,8 +250,7 @@ def _why_not(outcome: Outcome) -> Why:
     if doubtful and case.need.source is not DemandSource.WORKLOAD:
         return Why.DOUBT
     asked = outcome.asked_replicas
-    going = sum(place.going for place in case.running)
-    if asked is not None and going and asked >= case.total - going:
+    if asked is not None and case.going and asked >= case.total - case.going:
         return Why.NODE_NOTICE
     if asked is not None and asked < case.total:
         if doubtful:
@@ -293,10 +292,9 @@ def _tail(outcome: Outcome, why: Why) -> str:
             why_so = "".join(f" ({each})" for each in islice(said, 1))
             return f"Pods wait in vain on a pool, so they go elsewhere{why_so}."
         case Why.NODE_NOTICE:
-            going = sum(place.going for place in case.running)
-            what = (
-                "1 replica stands on a node" if going == 1 else f"{going} replicas stand on nodes"
-            )
+            what = f"{case.going} replicas stand on nodes"
+            if case.going == 1:
+                what = "1 replica stands on a node"
             return f"{what} about to be taken back, so others come first."
         case Why.POOL_GONE:
             return "A pool in use is gone, or no longer allowed."
